@@ -1,0 +1,39 @@
+"""EfficientPS with a SOLOv2 instance head: a Detectron2 project for panoptic segmentation.
+
+``from effps_solo import add_effps_solo_config`` registers every backbone, head, fusion and the
+meta-architecture with Detectron2. Nothing heavy is imported before that, so that the command line can
+say what is missing on a machine where Detectron2 or torch do not load.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import add_effps_solo_config
+    from .meta_arch import EfficientPS
+
+__version__ = "0.1.0"
+__all__ = ["EfficientPS", "add_effps_solo_config"]
+
+_MODULE_OF = {"EfficientPS": ".meta_arch", "add_effps_solo_config": ".config"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _register()
+    return getattr(importlib.import_module(_MODULE_OF[name], __name__), name)
+
+
+def _register() -> None:
+    """Fill Detectron2's registries by importing the meta-architecture and all that it can build."""
+    try:
+        importlib.import_module("detectron2")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "effps_solo needs Detectron2. In a checkout `make venv` installs it; elsewhere see the "
+            "section 'Installation' of the README.",
+            name="detectron2",
+        ) from error
+    for module in ("backbone", "sem_seg_head", "instance_head", "fusion", "meta_arch"):
+        importlib.import_module(f"{__name__}.{module}")

@@ -1,0 +1,1 @@
+"""Weights: reading files that others made, saving and resuming, ImageNet initialisation."""

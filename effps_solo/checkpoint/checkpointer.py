@@ -1,0 +1,173 @@
+"""Saving, loading and resuming: Detectron2's checkpointer without its pickles."""
+
+import os
+from typing import Any, Dict, List, Optional, cast
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+
+from ..errors import CheckpointError
+from .safe_loading import safe_load_checkpoint
+
+IMAGENET_PREFIX = "imagenet://"
+_PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes)
+
+
+class EffPSCheckpointer(DetectionCheckpointer):
+    """DetectionCheckpointer that runs no code from a file and takes ``imagenet://NAME``.
+
+    Files are written under another name and then renamed, so that a killed run leaves whole
+    checkpoints only, and hold nothing but tensors and plain values, so that they load safely.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_to_disk: Optional[bool] = None,
+        allow_unsafe: bool = False,
+        **checkpointables: Any,
+    ) -> None:
+        """
+        Args:
+            model, save_dir, save_to_disk, checkpointables: see Detectron2.
+            allow_unsafe: load pickles that can run code.
+        """
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.allow_unsafe = allow_unsafe
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write ``name``.pth to ``save_dir`` and make it the one to resume from.
+
+        Raises:
+            CheckpointError: the state holds something that could not be loaded safely again.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data: Dict[str, Any] = {"model": self.model.state_dict()}
+        for key, checkpointable in self.checkpointables.items():
+            data[key] = plain_data(checkpointable.state_dict(), key)
+        data.update({key: plain_data(value, key) for key, value in kwargs.items()})
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        os.makedirs(self.save_dir, exist_ok=True)
+        torch.save(data, f"{path}.part")
+        os.replace(f"{path}.part", path)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
+        """Load ``path`` into the model and, if they are in it, into the checkpointables.
+
+        Args:
+            path: a file, a URL that Detectron2 knows, ``imagenet://NAME`` (the backbone alone), or ""
+                for nothing.
+            checkpointables: names of those to load; None for all.
+
+        Returns:
+            what else the checkpoint holds.
+
+        Raises:
+            CheckpointError: missing, damaged, unsafe, or a checkpoint of something else altogether.
+        """
+        path = path or ""
+        if path.startswith(IMAGENET_PREFIX):
+            self._load_imagenet(path[len(IMAGENET_PREFIX) :])
+            return {}
+        if path:
+            self._require_file(path)
+        try:
+            return cast(Dict[str, Any], super().load(path, checkpointables=checkpointables))
+        finally:
+            self._parsed_url_during_load = None  # Detectron2 leaves it set after an error
+
+    def _load_imagenet(self, name: str) -> None:
+        from .imagenet import load_imagenet_weights
+
+        try:
+            load_imagenet_weights(self.model, name)
+        except (FileNotFoundError, ValueError) as error:
+            raise CheckpointError(str(error)) from error
+
+    def _require_file(self, path: str) -> None:
+        try:
+            local = self.path_manager.get_local_path(urlparse(path)._replace(query="").geturl())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint '{path}' cannot be fetched: {error}") from error
+        if not os.path.isfile(local):
+            raise CheckpointError(
+                f"checkpoint '{path}' does not exist; set MODEL.WEIGHTS to a checkpoint, "
+                f"{IMAGENET_PREFIX}NAME or '', or take --resume away"
+            )
+
+    def _load_file(self, filename: str) -> Dict[str, Any]:
+        if filename.endswith(".pkl") and self.allow_unsafe:
+            return cast(Dict[str, Any], super()._load_file(filename))
+        loaded = safe_load_checkpoint(filename, allow_unsafe=self.allow_unsafe)
+        if "model" not in loaded:
+            loaded = {"model": loaded}
+        _check_state_dict(loaded["model"], filename)
+        query = parse_qs(self._parsed_url_during_load.query) if self._parsed_url_during_load else {}
+        if query.pop("matching_heuristics", ["False"]) == ["True"]:
+            loaded["matching_heuristics"] = True
+        if query:
+            raise CheckpointError(f"checkpoint '{filename}': unknown query {sorted(query)}")
+        return loaded
+
+    def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
+        incompatible = super()._load_model(checkpoint)
+        # torch fills in a missing num_batches_tracked by itself and does not report it.
+        own = {key for key in self.model.state_dict() if not key.endswith("num_batches_tracked")}
+        if own and not own - set(incompatible.missing_keys):
+            source = self._parsed_url_during_load
+            shapes = [key for key, _, _ in incompatible.incorrect_shapes]
+            raise CheckpointError(
+                f"checkpoint '{source.geturl() if source else ''}': none of its tensors fits the model; "
+                f"it is one of another network (unknown here: {incompatible.unexpected_keys[:3]}, "
+                f"of another shape: {shapes[:3]})"
+            )
+        return incompatible
+
+
+def _check_state_dict(state_dict: Any, filename: str) -> None:
+    if not isinstance(state_dict, dict) or not state_dict:
+        raise CheckpointError(f"checkpoint '{filename}' holds no weights")
+    for key, value in state_dict.items():
+        if not isinstance(value, (torch.Tensor, np.ndarray)):
+            raise CheckpointError(
+                f"checkpoint '{filename}' is not one of a network: '{key}' is a "
+                f"{type(value).__name__}, not a tensor"
+            )
+
+
+def plain_data(value: Any, name: str) -> Any:
+    """A copy of ``value`` of built-in containers, plain values and tensors.
+
+    numpy scalars become Python's, numpy arrays tensors.
+
+    Args:
+        value: nested data.
+        name: of ``value``, for messages.
+
+    Raises:
+        CheckpointError: any other type.
+    """
+    if isinstance(value, torch.Tensor) or type(value) in _PLAIN_TYPES:
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, dict):
+        return {
+            plain_data(k, f"{name} key"): plain_data(v, f"{name}.{k}") for k, v in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        items = [plain_data(v, f"{name}[{i}]") for i, v in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    raise CheckpointError(
+        f"cannot save {name}: a {type(value).__name__} could not be loaded again safely"
+    )

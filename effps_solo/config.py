@@ -1,0 +1,148 @@
+"""Every configuration key that effps_solo adds to Detectron2's defaults.
+
+Symbols in the comments are those of the papers: EfficientPS (Mohan & Valada, IJCV 2021) and SOLOv2
+(Wang et al., NeurIPS 2020).
+"""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_effps_solo_config(cfg: CN) -> None:
+    """Add the keys of effps_solo to ``cfg`` (a Detectron2 ``get_cfg()`` result), in place."""
+    _add_input_keys(cfg)
+    _add_backbone_keys(cfg)
+    _add_sem_seg_head_keys(cfg)
+    _add_solov2_keys(cfg)
+    _add_fusion_keys(cfg)
+    _add_solver_keys(cfg)
+
+
+def _add_input_keys(cfg: CN) -> None:
+    # A data set in COCO panoptic layout, registered as NAME_<split> for every split. Empty NAME: none.
+    cfg.DATASETS.PANOPTIC = CN()
+    cfg.DATASETS.PANOPTIC.NAME = ""
+    # Folder of the data set; environment variables are expanded. Empty: $DETECTRON2_DATASETS/NAME.
+    cfg.DATASETS.PANOPTIC.ROOT = ""
+    cfg.DATASETS.PANOPTIC.SPLITS = ("train", "val")
+    # Paths below ROOT; {split} stands for the split.
+    cfg.DATASETS.PANOPTIC.IMAGES = "{split}"
+    cfg.DATASETS.PANOPTIC.PANOPTIC_PNG = "panoptic_{split}"
+    cfg.DATASETS.PANOPTIC.PANOPTIC_JSON = "panoptic_{split}.json"
+
+    # "scale_crop": random scale, fixed crop with padding, flip (EfficientPS section 4.2), sized by the keys below.
+    # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip.
+    cfg.INPUT.AUGMENTATION = "scale_crop"
+    # Range of the random factor on the image size.
+    cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
+    # (height, width) of the training crop in pixels; smaller images are padded with void.
+    cfg.INPUT.CROP_SIZE = (1024, 2048)
+    # Strength of random brightness, contrast and saturation: factors in [1 - x, 1 + x]. 0 turns them off.
+    cfg.INPUT.COLOR_JITTER = 0.0
+    # Factor on the image size at test time ("scale_crop" only).
+    cfg.INPUT.TEST_SCALE = 1.0
+
+
+def _add_backbone_keys(cfg: CN) -> None:
+    cfg.MODEL.EFFICIENTNET = CN()
+    # A timm name: tf_efficientnet_b0 .. b7 or tf_efficientnet_lite0 .. lite4.
+    cfg.MODEL.EFFICIENTNET.NAME = "tf_efficientnet_b5"
+    cfg.MODEL.EFFICIENTNET.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Squeeze-and-excitation; EfficientPS removes it because it suppresses localisation.
+    cfg.MODEL.EFFICIENTNET.SQUEEZE_EXCITE = False
+    # res5 is the output of the 1x1 conv_head (as released), not of the last stage.
+    cfg.MODEL.EFFICIENTNET.CONV_HEAD = True
+    # BN, SyncBN, GN or FrozenBN.
+    cfg.MODEL.EFFICIENTNET.NORM = "BN"
+    # leaky_relu (0.01, EfficientPS), relu6 (lite ImageNet weights), swish (b* ImageNet weights) or relu.
+    cfg.MODEL.EFFICIENTNET.ACTIVATION = "leaky_relu"
+    # Activation after the pointwise convolution of stage 0 as well (as released).
+    cfg.MODEL.EFFICIENTNET.STAGE0_ACTIVATION = True
+
+    cfg.MODEL.TWO_WAY_FPN = CN()
+    cfg.MODEL.TWO_WAY_FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.TWO_WAY_FPN.OUT_CHANNELS = 256
+    cfg.MODEL.TWO_WAY_FPN.NORM = "BN"
+    # leaky_relu (0.01) or relu.
+    cfg.MODEL.TWO_WAY_FPN.ACTIVATION = "leaky_relu"
+    # Separable 3x3 output convolutions (the paper); False: full ones (the released code).
+    cfg.MODEL.TWO_WAY_FPN.SEPARABLE = True
+
+
+def _add_sem_seg_head_keys(cfg: CN) -> None:
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "EfficientPSSemanticHead"
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
+    cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 128
+    cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"
+    cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"
+    # Fraction of the hardest pixels of an image that the loss keeps, in (0, 1].
+    cfg.MODEL.SEM_SEG_HEAD.TOP_FRACTION = 0.25
+
+
+def _add_solov2_keys(cfg: CN) -> None:
+    cfg.MODEL.INSTANCE_HEAD = CN()
+    cfg.MODEL.INSTANCE_HEAD.NAME = "SOLOv2InstanceHead"
+    # Number of thing classes T.
+    cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = 8
+    cfg.MODEL.INSTANCE_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
+
+    cfg.MODEL.SOLOV2 = CN()
+    # "efficient": separable convolutions, coordinate term, position prior. "full": the published head.
+    cfg.MODEL.SOLOV2.VARIANT = "efficient"
+    # Depth and width of the category and kernel towers (published: 4 and 512).
+    cfg.MODEL.SOLOV2.NUM_CONVS = 3
+    cfg.MODEL.SOLOV2.CHANNELS = 192
+    # E: channels of the mask features, size of a 1x1 dynamic kernel (published: 256).
+    cfg.MODEL.SOLOV2.KERNEL_DIM = 96
+    # Channels inside the mask-feature branch (published: 128) and the levels it fuses.
+    cfg.MODEL.SOLOV2.MASK_CHANNELS = 96
+    cfg.MODEL.SOLOV2.MASK_IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    cfg.MODEL.SOLOV2.NORM = "GN"
+    # Grid (S_h, S_w) of every level of IN_FEATURES.
+    cfg.MODEL.SOLOV2.NUM_GRIDS = [[40, 80], [36, 72], [24, 48], [16, 32], [12, 24]]
+    # sqrt(w * h) of the objects that a level learns, in pixels of the network input, both ends inclusive.
+    cfg.MODEL.SOLOV2.SCALE_RANGES = [[1, 96], [48, 192], [96, 384], [192, 768], [384, 100000]]
+    # Half size of the centre region, as a fraction of half the box (sigma).
+    cfg.MODEL.SOLOV2.CENTER_SIGMA = 0.2
+    cfg.MODEL.SOLOV2.FOCAL_ALPHA = 0.25
+    cfg.MODEL.SOLOV2.FOCAL_GAMMA = 2.0
+    cfg.MODEL.SOLOV2.CATEGORY_LOSS_WEIGHT = 1.0
+    # lambda of L = L_cate + lambda L_mask.
+    cfg.MODEL.SOLOV2.MASK_LOSS_WEIGHT = 3.0
+    # Candidates are (cell, class) pairs above this probability.
+    cfg.MODEL.SOLOV2.SCORE_THRESH = 0.1
+    # Candidates that enter Matrix NMS at most.
+    cfg.MODEL.SOLOV2.NMS_PRE = 500
+    # "gaussian" exp(-sigma iou^2) or "linear" 1 - iou.
+    cfg.MODEL.SOLOV2.NMS_KERNEL = "gaussian"
+    cfg.MODEL.SOLOV2.NMS_SIGMA = 2.0
+    # Instances below this score after Matrix NMS are dropped.
+    cfg.MODEL.SOLOV2.UPDATE_THRESH = 0.05
+    # Masks of fewer stride-4 pixels are dropped.
+    cfg.MODEL.SOLOV2.MIN_MASK_AREA = 1
+
+
+def _add_fusion_keys(cfg: CN) -> None:
+    cfg.MODEL.PANOPTIC_FUSION = CN()
+    cfg.MODEL.PANOPTIC_FUSION.NAME = "AdaptiveFusion"
+    # c_t: instances below this score stay out of the panoptic map.
+    cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH = 0.5
+    # o_t: an instance is dropped when more than this fraction of it is already taken.
+    cfg.MODEL.PANOPTIC_FUSION.OVERLAP_THRESH = 0.5
+    # min_sa as a fraction of the image: smaller stuff regions become void (published: 2048 px of 1024x2048).
+    cfg.MODEL.PANOPTIC_FUSION.STUFF_AREA_FRACTION = 2048 / (1024 * 2048)
+    # Factor on the mask logits ML_A: 1 in the paper, 4 in the released code.
+    cfg.MODEL.PANOPTIC_FUSION.INSTANCE_LOGIT_SCALE = 1.0
+
+    # A pixel of a thing class that no instance claims is void (as released); False: the best stuff class.
+    cfg.MODEL.PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS = True
+
+    # What inference makes, of "panoptic_seg", "sem_seg" and "instances".
+    cfg.MODEL.OUTPUTS = ["panoptic_seg", "sem_seg", "instances"]
+
+
+def _add_solver_keys(cfg: CN) -> None:
+    # "SGD" or "AdamW".
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    # Factor on the learning rate of backbone.bottom_up.
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0

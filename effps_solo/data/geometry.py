@@ -1,0 +1,92 @@
+"""Geometry of all objects of an image from its id map, in passes over the map and not over objects.
+
+H x W pixels, M objects with ids 1 .. M.
+"""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+
+MASK_STRIDE = 4
+
+
+@dataclass
+class ObjectGeometry:
+    """Geometry of M objects; zeros where an object has no pixel.
+
+    Attributes:
+        boxes: (M, 4) float32 XYXY in pixels; x1 and y1 are exclusive (last pixel + 1).
+        centers: (M, 2) float32 x, y of the mass centre: mean pixel index.
+        areas: (M,) int64 pixels.
+        stride4_masks: (M, ceil(H/4), ceil(W/4)) bool: at least two of the centre 2 x 2 pixels of a
+            4 x 4 block, which equals a bilinear resize by 1/4 thresholded at >= 0.5.
+    """
+
+    boxes: np.ndarray
+    centers: np.ndarray
+    areas: np.ndarray
+    stride4_masks: np.ndarray
+
+
+def geometry_from_id_map(ids: np.ndarray, num_objects: int) -> ObjectGeometry:
+    """Boxes, mass centres, areas and stride-4 masks of the objects 1 .. ``num_objects``.
+
+    Args:
+        ids: (H, W) integers; 0 and ids above ``num_objects`` belong to no object.
+        num_objects: M.
+    """
+    flat = np.flatnonzero((ids > 0) & (ids <= num_objects))
+    obj = ids.reshape(-1)[flat].astype(np.int64) - 1
+    y, x = np.divmod(flat, ids.shape[1])
+
+    areas = np.bincount(obj, minlength=num_objects)
+    count = np.maximum(areas, 1)
+    center_x = np.bincount(obj, x, minlength=num_objects) / count
+    center_y = np.bincount(obj, y, minlength=num_objects) / count
+    x0, x1 = _extent(obj, x, num_objects)
+    y0, y1 = _extent(obj, y, num_objects)
+    boxes = np.stack([x0, y0, x1 + 1, y1 + 1], axis=1) * (areas > 0)[:, None]
+    return ObjectGeometry(
+        boxes=boxes.astype(np.float32),
+        centers=np.stack([center_x, center_y], axis=1).astype(np.float32),
+        areas=areas,
+        stride4_masks=_stride4_masks(ids, num_objects),
+    )
+
+
+def _extent(obj: np.ndarray, position: np.ndarray, num_objects: int) -> Tuple[np.ndarray, ...]:
+    """Smallest and largest position of each object."""
+    low = np.full(num_objects, np.iinfo(np.int64).max)
+    high = np.full(num_objects, -1)
+    np.minimum.at(low, obj, position)
+    np.maximum.at(high, obj, position)
+    return low, high
+
+
+def stride4_majority(ids: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The ids that hold at least two of the centre 2 x 2 pixels of every 4 x 4 block.
+
+    Args:
+        ids: (H, W) non-negative integers; the map is continued with 0 to a multiple of 4.
+
+    Returns:
+        two (ceil(H/4), ceil(W/4)) maps: there may be two such ids, 0 where there is none.
+    """
+    pad_y, pad_x = -ids.shape[0] % MASK_STRIDE, -ids.shape[1] % MASK_STRIDE
+    ids = np.pad(ids, ((0, pad_y), (0, pad_x)))
+    a, b = ids[1::4, 1::4], ids[1::4, 2::4]
+    c, d = ids[2::4, 1::4], ids[2::4, 2::4]
+    first = np.where((a == b) | (a == c) | (a == d), a, 0)
+    # Pairs without a: at most one of them differs from the id of ``first``.
+    other = np.where((b == c) | (b == d), b, np.where(c == d, c, 0))
+    return first, np.where(other == first, 0, other)
+
+
+def _stride4_masks(ids: np.ndarray, num_objects: int) -> np.ndarray:
+    height, width = -(-ids.shape[0] // MASK_STRIDE), -(-ids.shape[1] // MASK_STRIDE)
+    masks = np.zeros((num_objects, height, width), dtype=bool)
+    for owner in stride4_majority(ids):
+        y, x = np.nonzero((owner > 0) & (owner <= num_objects))
+        masks[owner[y, x].astype(np.int64) - 1, y, x] = True
+    return masks

@@ -1,0 +1,217 @@
+"""From a panoptic dataset dict to what the model trains on.
+
+Everything comes from the panoptic PNG and its ``segments_info``: the id map is transformed once, and
+semantic labels, masks, boxes and centres are read off the result.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetMapper, MetadataCatalog
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+
+from ..label_space import PanopticLabelSpace
+from .augmentation import PADDED_ID, build_augmentations
+from .geometry import geometry_from_id_map, stride4_majority
+
+VOID = 0
+
+
+class AnnotationError(ValueError):
+    """An image and its annotation do not fit together; the message names the file."""
+
+
+@dataclass
+class DenseSegments:
+    """A panoptic annotation with dense ids.
+
+    Attributes:
+        ids: (H, W) int32; 0 is void, segments have 1, 2, ... without 255, Detectron2's padding.
+        info: the segment of every id; ``None`` for 0 and 255.
+    """
+
+    ids: np.ndarray
+    info: List[Optional[Dict[str, Any]]]
+
+
+class PanopticDatasetMapper(DatasetMapper):
+    """Maps a dict with ``file_name``, ``pan_seg_file_name`` and ``segments_info`` for the model.
+
+    Returns the dict with "image" (3, H, W) uint8 and, in training, "sem_seg" (H, W) int64
+    contiguous ids, "instances" (things that are no crowd: gt_classes thing index, gt_boxes,
+    gt_centers, gt_areas, gt_stride4_masks (M, ceil(H/4), ceil(W/4)) bool) and "instance_ignore"
+    (ceil(H/4), ceil(W/4)) bool, crowds and void.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: List[T.Augmentation],
+        image_format: str,
+        label_space: PanopticLabelSpace,
+    ) -> None:
+        """
+        Args:
+            is_train: map the annotation too.
+            augmentations: Detectron2 augmentations or transforms.
+            image_format: "RGB" or "BGR".
+            label_space: of the data set.
+        """
+        super().__init__(is_train, augmentations=augmentations, image_format=image_format)
+        self.label_space = label_space
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
+        metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "label_space": PanopticLabelSpace.from_metadata(metadata),
+        }
+
+    def __call__(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
+        """
+        Raises:
+            AnnotationError: image and annotation differ in size, or a segment in the PNG is not in
+                ``segments_info``.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
+        utils.check_image_size(dataset_dict, image)
+        aug_input = T.AugInput(image)
+        transforms = self.augmentations(aug_input)
+        pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
+        dataset_dict["image"] = torch.from_numpy(pixels)
+        segments_info = dataset_dict.pop("segments_info", None)
+        if not self.is_train:
+            return dataset_dict
+
+        segments = read_dense_segments(dataset_dict["pan_seg_file_name"], segments_info)
+        if segments.ids.shape != image.shape[:2]:
+            raise AnnotationError(
+                f"{dataset_dict['pan_seg_file_name']} is {_size(segments.ids)} pixels, its image "
+                f"{dataset_dict['file_name']} is {_size(image)}"
+            )
+        segments.ids = transform_ids(segments.ids, transforms)
+        dataset_dict.update(self._targets(segments))
+        return dataset_dict
+
+    def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
+        """"sem_seg", "instances" and "instance_ignore" of the transformed segments."""
+        label_space = self.label_space
+        class_of_id = np.full(len(segments.info), label_space.ignore_label, dtype=np.int64)
+        ignored_id = np.ones(len(segments.info), dtype=np.uint8)
+        for dense_id, segment in enumerate(segments.info):
+            if segment is not None:
+                class_of_id[dense_id] = segment["category_id"]
+                ignored_id[dense_id] = self._is_crowd(segment)
+        classes = [
+            label_space.thing_index(s["category_id"]) for s in segments.info if self._is_object(s)
+        ]
+        ignored = stride4_majority(ignored_id[segments.ids])[0] > 0
+        return {
+            "sem_seg": torch.from_numpy(class_of_id[segments.ids]),
+            "instances": instances_from_objects(self.objects(segments), classes),
+            "instance_ignore": torch.from_numpy(ignored),
+        }
+
+    def objects(self, segments: DenseSegments) -> np.ndarray:
+        """(H, W) int32: the things that are no crowd as 1 .. M in the order of their ids, else 0."""
+        is_object = np.array([self._is_object(s) for s in segments.info])
+        return np.where(is_object, is_object.cumsum(), 0).astype(np.int32)[segments.ids]
+
+    def _is_crowd(self, segment: Dict[str, Any]) -> bool:
+        """A group of things: teaches its class, but no instance."""
+        is_thing = self.label_space.is_thing(segment["category_id"])
+        return is_thing and bool(segment.get("iscrowd", 0))
+
+    def _is_object(self, segment: Optional[Dict[str, Any]]) -> bool:
+        if segment is None:
+            return False
+        return self.label_space.is_thing(segment["category_id"]) and not self._is_crowd(segment)
+
+
+def instances_from_objects(objects: np.ndarray, classes: List[int]) -> Instances:
+    """Ground-truth ``Instances`` of an object map.
+
+    Args:
+        objects: (H, W), 0 for no object, 1 .. M for the objects.
+        classes: thing index of each of the M objects.
+
+    Returns:
+        the objects that have at least one pixel.
+    """
+    geometry = geometry_from_id_map(objects, len(classes))
+    instances = Instances(objects.shape[:2])
+    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    instances.gt_boxes = Boxes(torch.from_numpy(geometry.boxes))
+    instances.gt_centers = torch.from_numpy(geometry.centers)
+    instances.gt_areas = torch.from_numpy(geometry.areas)
+    instances.gt_stride4_masks = torch.from_numpy(geometry.stride4_masks)
+    return instances[instances.gt_areas > 0]
+
+
+def read_dense_segments(file_name: str, segments_info: List[Dict[str, Any]]) -> DenseSegments:
+    """Read a panoptic PNG (id = R + 256 G + 65536 B) and renumber its segments densely.
+
+    Raises:
+        AnnotationError: the PNG holds an id that ``segments_info`` does not list.
+    """
+    if segments_info is None:
+        raise AnnotationError(f"{file_name}: the dataset dict has no segments_info")
+    rgb = utils.read_image(file_name, "RGB").astype(np.int32)
+    png_ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+
+    info: List[Optional[Dict[str, Any]]] = [None]
+    dense_of_id = np.zeros(int(png_ids.max()) + 1, dtype=np.int32)
+    known = np.zeros(len(dense_of_id), dtype=bool)
+    known[VOID] = True
+    for segment in segments_info:
+        if len(info) == PADDED_ID:
+            info.append(None)
+        if segment["id"] < len(known):
+            known[segment["id"]] = True
+            dense_of_id[segment["id"]] = len(info)
+        info.append(segment)
+    if not known[png_ids].all():
+        unknown = np.unique(png_ids[~known[png_ids]])
+        raise AnnotationError(
+            f"{file_name} holds the segment ids {unknown[:5].tolist()} that its segments_info in "
+            "the panoptic JSON does not list"
+        )
+    # Padding may bring 255 into the map of an image with fewer segments.
+    info.extend([None] * (PADDED_ID + 1 - len(info)))
+    return DenseSegments(dense_of_id[png_ids], info)
+
+
+def transform_ids(ids: np.ndarray, transforms: T.Transform) -> np.ndarray:
+    """Apply geometric transforms to an id map by nearest neighbour.
+
+    Detectron2 resizes uint8 maps by PIL, whose sample points agree with those of the image;
+    larger ids go through as two uint8 planes. Padding becomes 255 in either.
+
+    Args:
+        ids: (H, W) in 0 .. 65535 without 255.
+
+    Returns:
+        (H', W') int32; padding is 255.
+    """
+    low = transforms.apply_segmentation((ids & 255).astype(np.uint8)).astype(np.int32)
+    if ids.max(initial=0) < PADDED_ID:
+        return low
+    high = transforms.apply_segmentation((ids >> 8).astype(np.uint8)).astype(np.int32)
+    padded = (low == PADDED_ID) & (high == PADDED_ID)
+    return np.where(padded, PADDED_ID, low + 256 * high)
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

@@ -1,0 +1,35 @@
+"""From a config file and command-line overrides to a ready config."""
+
+from typing import Sequence
+
+from detectron2.config import CfgNode, get_cfg
+
+from .. import add_effps_solo_config
+from ..checkpoint.safe_loading import load_config_file, merge_overrides
+from ..data.datasets import register_datasets
+
+
+def load_config(
+    config_file: str, overrides: Sequence[str] = (), allow_unsafe: bool = False
+) -> CfgNode:
+    """Detectron2's defaults, this project's keys, ``config_file``, ``overrides``; data sets registered.
+
+    Args:
+        config_file: a YAML file; "" for the defaults alone.
+        overrides: KEY VALUE KEY VALUE ..., as on Detectron2's command lines.
+        allow_unsafe: let YAML construct arbitrary Python objects.
+
+    Returns:
+        the config, not frozen.
+
+    Raises:
+        ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
+    """
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    if config_file:
+        load_config_file(cfg, config_file, allow_unsafe=allow_unsafe)
+    merge_overrides(cfg, list(overrides))
+    register_datasets(cfg)
+    return cfg
+

@@ -1,0 +1,95 @@
+"""Training on Detectron2's trainer."""
+
+import weakref
+from typing import Any, Dict, List
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.utils import comm
+from torch import nn
+
+from ..checkpoint.checkpointer import EffPSCheckpointer
+from ..data import PanopticDatasetMapper
+from ..evaluation import build_evaluator
+
+_BACKBONE_PREFIX = "backbone.bottom_up"
+
+
+class Trainer(DefaultTrainer):
+    """Detectron2's DefaultTrainer with this project's data, evaluators, optimiser and checkpoints."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        model = create_ddp_model(model, broadcast_buffers=False)
+        loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = loop(model, data_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = EffPSCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Any:
+        mapper = PanopticDatasetMapper(cfg, is_train=True)
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        mapper = PanopticDatasetMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str = ""
+    ) -> DatasetEvaluator:
+        return build_evaluator(cfg, dataset_name, output_folder or None)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """``SOLVER.OPTIMIZER`` over all parameters; ``SOLVER.WEIGHT_DECAY_NORM`` on the norms.
+
+        Raises:
+            ValueError: unknown optimiser.
+        """
+        solver = cfg.SOLVER
+        parameters = get_default_optimizer_params(
+            model,
+            base_lr=solver.BASE_LR,
+            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+            bias_lr_factor=solver.BIAS_LR_FACTOR,
+            weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+            lr_factor_func=lambda name: (
+                solver.BACKBONE_MULTIPLIER if name.startswith(_BACKBONE_PREFIX) else 1.0
+            ),
+        )
+        return _build_optimizer(cfg, parameters)
+
+
+def _build_optimizer(cfg: CfgNode, parameters: List[Dict[str, Any]]) -> torch.optim.Optimizer:
+    solver = cfg.SOLVER
+    if solver.OPTIMIZER == "SGD":
+        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
+        return optimizer(
+            parameters,
+            lr=solver.BASE_LR,
+            momentum=solver.MOMENTUM,
+            nesterov=solver.NESTEROV,
+            weight_decay=solver.WEIGHT_DECAY,
+        )
+    if solver.OPTIMIZER == "AdamW":
+        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+        return optimizer(parameters, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
+    raise ValueError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose SGD or AdamW")

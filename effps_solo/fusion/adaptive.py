@@ -1,0 +1,145 @@
+"""The adaptive fusion of EfficientPS (section 3.5).
+
+The agreement of instance head and semantic head decides: per instance
+FL = (sigmoid(ML_A) + sigmoid(ML_B)) * (ML_A + ML_B) of its mask logits and the semantic logits of its
+class competes with the logits of the stuff classes. Differs from the released code where that is at
+fault: outside an instance's support FL is no vote at all (there it is 0, which beats negative stuff
+logits far away); everything happens at stride 4 and only the argmax is made at output resolution;
+the smallest stuff area is a fraction of the image; the output has the size that was asked for.
+"""
+
+from typing import Any, Dict, Tuple
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Instances
+
+from ..label_space import PanopticLabelSpace
+from ..postprocessing import STRIDE, upsampled_argmax
+from .base import PanopticFusion, SegmentsInfo, Size
+from .build import PANOPTIC_FUSION_REGISTRY
+
+NO_VOTE = -1e4  # finite, so that interpolation beside it gives no NaN
+# A mask reaches up to one stride-4 point beyond its box; one more keeps NO_VOTE out of that ring.
+SUPPORT_MARGIN = 2
+
+
+def fuse_logits(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> torch.Tensor:
+    """(sigmoid(a) + sigmoid(b)) * (a + b), EfficientPS equation 7.
+
+    Args:
+        mask_logits, semantic_logits: (K, h, w) a and b.
+
+    Returns:
+        (K, h, w).
+    """
+    return (mask_logits.sigmoid() + semantic_logits.sigmoid()) * (mask_logits + semantic_logits)
+
+
+@PANOPTIC_FUSION_REGISTRY.register()
+class AdaptiveFusion(PanopticFusion):
+    """Adaptive fusion; see the module's docstring."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        instance_logit_scale: float = 1.0,
+        void_unclaimed_things: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            instance_logit_scale: factor on ML_A.
+            void_unclaimed_things: a pixel of a thing class that no instance claims is void;
+                otherwise it gets the best stuff class.
+            kwargs: of :class:`PanopticFusion`.
+        """
+        super().__init__(**kwargs)
+        self.instance_logit_scale = instance_logit_scale
+        self.void_unclaimed_things = void_unclaimed_things
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
+        node = cfg.MODEL.PANOPTIC_FUSION
+        return {
+            "label_space": label_space,
+            "score_thresh": node.SCORE_THRESH,
+            "overlap_thresh": node.OVERLAP_THRESH,
+            "stuff_area_fraction": node.STUFF_AREA_FRACTION,
+            "instance_logit_scale": node.INSTANCE_LOGIT_SCALE,
+            "void_unclaimed_things": node.VOID_UNCLAIMED_THINGS,
+        }
+
+    def forward(
+        self, semantic_logits: torch.Tensor, instances: Instances, output_size: Size
+    ) -> Tuple[torch.Tensor, SegmentsInfo]:
+        """See :meth:`PanopticFusion.forward`."""
+        semantic_logits = semantic_logits.float()
+        instances, fused = self._fused_logits(semantic_logits, self._confident(instances))
+        stuff_ids = self._ids(self.label_space.stuff_ids, fused)
+        # Without stuff classes an instance needs a positive vote to hold a pixel.
+        rivals = semantic_logits[stuff_ids]
+        if len(stuff_ids) == 0:
+            rivals = semantic_logits.new_zeros(1, *semantic_logits.shape[-2:])
+            stuff_ids = stuff_ids.new_tensor([self.label_space.ignore_label])
+        winner = upsampled_argmax(torch.cat([rivals, fused]), instances.image_size, output_size)
+        owner = (winner - len(rivals)).clamp(min=-1)
+        if self.void_unclaimed_things:
+            stuff = upsampled_argmax(semantic_logits, instances.image_size, output_size)
+            is_thing = self._is_thing(stuff.device)
+            stuff = stuff.masked_fill(is_thing[stuff], self.label_space.ignore_label)
+        else:
+            stuff = stuff_ids[winner.clamp(max=len(rivals) - 1)]
+        return self._assemble(owner, stuff, instances, semantic_logits)
+
+    def _fused_logits(
+        self, semantic_logits: torch.Tensor, instances: Instances
+    ) -> Tuple[Instances, torch.Tensor]:
+        """The instances that the overlap test leaves, and FL (K, h4, w4) of them."""
+        size = semantic_logits.shape[-2:]
+        mask_logits = instances.mask_source.stride4_logits(size).float()
+        kept = without_overlaps(mask_logits > 0, self.overlap_thresh)
+        instances, mask_logits = instances[kept], mask_logits[kept]
+        thing_ids = self._ids(self.label_space.thing_ids, mask_logits)
+        class_logits = semantic_logits[thing_ids[instances.thing_index]]
+        fused = fuse_logits(self.instance_logit_scale * mask_logits, class_logits)
+        outside = ~support_masks(instances.pred_boxes.tensor, size)
+        return instances, fused.masked_fill(outside, NO_VOTE)
+
+
+def without_overlaps(masks: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Visit masks in order; drop those that better ones already cover.
+
+    Args:
+        masks: (K, h, w) bool, best first.
+        threshold: a mask is dropped when more than this fraction of it is taken.
+
+    Returns:
+        indices of the kept masks, ascending; empty masks are dropped.
+    """
+    taken = torch.zeros(masks.shape[-2:], dtype=torch.bool, device=masks.device)
+    areas = masks.flatten(1).sum(1).tolist()
+    kept = []
+    for k, area in enumerate(areas):
+        if area == 0 or int((masks[k] & taken).sum()) > threshold * area:
+            continue
+        taken |= masks[k]
+        kept.append(k)
+    return torch.tensor(kept, dtype=torch.int64, device=masks.device)
+
+
+def support_masks(boxes: torch.Tensor, size: Size) -> torch.Tensor:
+    """(K, h, w) bool: the stride-4 points in or next to each box.
+
+    Args:
+        boxes: (K, 4) XYXY in pixels of the network's frame.
+        size: (h, w) of the stride-4 map.
+    """
+    low = (boxes[:, :2] / STRIDE).floor() - SUPPORT_MARGIN
+    high = (boxes[:, 2:] / STRIDE).ceil() + SUPPORT_MARGIN
+    y = torch.arange(size[0], device=boxes.device)
+    x = torch.arange(size[1], device=boxes.device)
+    rows = (y >= low[:, 1:]) & (y < high[:, 1:])
+    columns = (x >= low[:, :1]) & (x < high[:, :1])
+    return rows[:, :, None] & columns[:, None, :]

@@ -1,0 +1,62 @@
+"""The heuristic fusion of Panoptic-FPN (Kirillov et al., CVPR 2019, section 4.1).
+
+Instances are pasted in the order of their scores, each where nothing is yet; the rest gets the stuff
+classes of the semantic head.
+"""
+
+from typing import Any, Dict, List, Tuple
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Instances
+
+from ..label_space import PanopticLabelSpace
+from ..postprocessing import output_mask, upsampled_argmax
+from .base import PanopticFusion, SegmentsInfo, Size
+from .build import PANOPTIC_FUSION_REGISTRY
+
+
+@PANOPTIC_FUSION_REGISTRY.register()
+class HeuristicFusion(PanopticFusion):
+    """Paste fusion; see the module's docstring."""
+
+    @configurable
+    def __init__(self, **kwargs: Any) -> None:
+        """kwargs: of :class:`PanopticFusion`."""
+        super().__init__(**kwargs)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
+        node = cfg.MODEL.PANOPTIC_FUSION
+        return {
+            "label_space": label_space,
+            "score_thresh": node.SCORE_THRESH,
+            "overlap_thresh": node.OVERLAP_THRESH,
+            "stuff_area_fraction": node.STUFF_AREA_FRACTION,
+        }
+
+    def forward(
+        self, semantic_logits: torch.Tensor, instances: Instances, output_size: Size
+    ) -> Tuple[torch.Tensor, SegmentsInfo]:
+        """See :meth:`PanopticFusion.forward`."""
+        instances = self._confident(instances)
+        owner, pasted = self._paste(instances, output_size)
+        semantic_logits = semantic_logits.float()
+        stuff = upsampled_argmax(semantic_logits, instances.image_size, output_size)
+        stuff = stuff.masked_fill(self._is_thing(stuff.device)[stuff], self.label_space.ignore_label)
+        return self._assemble(owner, stuff, instances[pasted], semantic_logits)
+
+    def _paste(self, instances: Instances, output_size: Size) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Owner of each pixel (H, W) as an index into the pasted instances, and their indices."""
+        device = instances.scores.device
+        owner = torch.full(tuple(output_size), -1, dtype=torch.int64, device=device)
+        pasted: List[int] = []
+        for k in range(len(instances)):
+            rows, columns, mask = output_mask(instances, k, output_size)
+            area = int(mask.sum())
+            free = mask & (owner[rows, columns] < 0)
+            if area == 0 or area - int(free.sum()) > self.overlap_thresh * area:
+                continue
+            owner[rows, columns][free] = len(pasted)
+            pasted.append(k)
+        return owner, torch.tensor(pasted, dtype=torch.int64, device=device)

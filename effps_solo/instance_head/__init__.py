@@ -1,0 +1,14 @@
+"""Instance heads: the contract, the registry and the heads."""
+
+from .base import InstanceHead, MaskSource, Stride4Masks
+from .build import INSTANCE_HEAD_REGISTRY, build_instance_head
+from .solov2 import SOLOv2InstanceHead
+
+__all__ = [
+    "INSTANCE_HEAD_REGISTRY",
+    "InstanceHead",
+    "MaskSource",
+    "SOLOv2InstanceHead",
+    "Stride4Masks",
+    "build_instance_head",
+]

@@ -1,0 +1,131 @@
+"""The contract of an instance head, and of the masks that it hands to the panoptic fusion."""
+
+from abc import ABC, abstractmethod
+from typing import Dict, List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Instances
+from torch import nn
+
+Window = Tuple[float, float, float, float]
+
+
+class MaskSource(ABC):
+    """The mask logits of K instances of one image, sampled where and as finely as asked for.
+
+    A field of ``Instances``: has a length and can be indexed by an int64 or bool tensor.
+    Coordinates are those of the network input without padding, (0, 0) the corner of its first
+    pixel.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: torch.Tensor) -> "MaskSource": ...
+
+    @abstractmethod
+    def logits(self, k: int, window: Window, size: Tuple[int, int]) -> torch.Tensor:
+        """Logits of instance ``k`` at the centres of ``size`` (h, w) equal cells of a window.
+
+        Args:
+            window: (x0, y0, x1, y1) in pixels of the network input.
+
+        Returns:
+            (h, w) float; above 0 is inside.
+        """
+
+    @abstractmethod
+    def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
+        """(K, h, w) logits at the stride-4 points (4 i + 2, 4 j + 2); ``size`` is (h, w)."""
+
+
+class Stride4Masks(MaskSource):
+    """Mask logits that exist as stride-4 maps, as those of SOLOv2."""
+
+    def __init__(self, maps: torch.Tensor) -> None:
+        """
+        Args:
+            maps: (K, h, w) logits; (i, j) lies at (4 i + 2, 4 j + 2) of the network input.
+        """
+        self.maps = maps
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __getitem__(self, index: torch.Tensor) -> "Stride4Masks":
+        if isinstance(index, int):
+            index = slice(index, index + 1)
+        return Stride4Masks(self.maps[index])
+
+    def to(self, *args: object, **kwargs: object) -> "Stride4Masks":
+        """The maps on another device, as ``Instances.to`` wants."""
+        return Stride4Masks(self.maps.to(*args, **kwargs))
+
+    def logits(self, k: int, window: Window, size: Tuple[int, int]) -> torch.Tensor:
+        height, width = self.maps.shape[-2:]
+        x0, y0, x1, y1 = window
+        x = _cell_centers(x0, x1, size[1], self.maps) / (2 * width) - 1  # 4 px, 2 units a map
+        y = _cell_centers(y0, y1, size[0], self.maps) / (2 * height) - 1
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        grid = torch.stack([x, y], dim=-1)[None]
+        sampled = F.grid_sample(
+            self.maps[k][None, None].float(),
+            grid,
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+        return sampled[0, 0]
+
+    def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
+        return self.maps[:, : size[0], : size[1]]
+
+
+def _cell_centers(start: float, stop: float, count: int, like: torch.Tensor) -> torch.Tensor:
+    step = (stop - start) / count
+    index = torch.arange(count, device=like.device, dtype=torch.float32)
+    return start + (index + 0.5) * step
+
+
+class InstanceHead(nn.Module, ABC):
+    """Base of the instance heads: neck features -> losses in training, ``Instances`` after it."""
+
+    @abstractmethod
+    def losses(
+        self,
+        features: Dict[str, torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+        instances: List[Instances],
+        ignore_masks: Optional[torch.Tensor],
+    ) -> Dict[str, torch.Tensor]:
+        """
+        Args:
+            features: the neck's outputs of N images padded to (Hp, Wp).
+            image_sizes: N pairs (h, w) without padding.
+            instances: the ground truth of each image, fields as PanopticDatasetMapper makes them;
+                any may be empty.
+            ignore_masks: (N, Hp/4, Wp/4) bool, crowds and void; None: nothing is ignored.
+
+        Returns:
+            named scalar losses, finite and with a gradient for every parameter of the head even
+            if no image holds an object.
+        """
+
+    @abstractmethod
+    def inference(
+        self,
+        features: Dict[str, torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+        min_score: float = 0.0,
+    ) -> List[Instances]:
+        """
+        Args:
+            min_score: the caller has no use for instances below it.
+
+        Returns:
+            N ``Instances`` with ``image_size`` (h, w), in descending order of score: scores (K,)
+            in [0, 1], thing_index (K,) int64, pred_boxes (from the masks, network input pixels)
+            and mask_source (a :class:`MaskSource`); K may be 0.
+        """

@@ -1,0 +1,5 @@
+"""The SOLOv2 instance head."""
+
+from .head import SOLOv2InstanceHead
+
+__all__ = ["SOLOv2InstanceHead"]

@@ -1,0 +1,362 @@
+"""The SOLOv2 instance head (Wang et al., NeurIPS 2020): wiring of branches, targets and decoding.
+
+N images padded to (Hp, Wp), T thing classes, L levels, P positive cells, K instances.
+"""
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
+
+from ..base import InstanceHead, Stride4Masks
+from ..build import INSTANCE_HEAD_REGISTRY
+from . import branches, inference
+from .losses import category_focal_loss, dice_loss
+from .position_prior import NUM_PARAMETERS, base_extents, position_prior_logits
+from .targets import MASK_STRIDE, GridTargets, assign_to_grid
+
+VARIANTS = ("efficient", "full")
+
+
+@dataclass
+class SOLOv2Output:
+    """Raw output: category (N, cells, T) logits, kernels (N, cells, D), mask_features (N, E, h, w).
+
+    Cells run over all levels, level-major, then row-major; h x w is the stride-4 map.
+    """
+
+    category: torch.Tensor
+    kernels: torch.Tensor
+    mask_features: torch.Tensor
+
+
+@INSTANCE_HEAD_REGISTRY.register()
+class SOLOv2InstanceHead(InstanceHead):
+    """Dynamic instance segmentation by grid cells: focal loss for classes, dice loss for masks."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        input_shape: Dict[str, ShapeSpec],
+        in_features: List[str],
+        mask_in_features: List[str],
+        num_classes: int,
+        num_grids: Sequence[Tuple[int, int]],
+        scale_ranges: Sequence[Tuple[float, float]],
+        variant: str = "efficient",
+        channels: int = 192,
+        num_convs: int = 3,
+        kernel_dim: int = 96,
+        mask_channels: int = 96,
+        norm: str = "GN",
+        center_sigma: float = 0.2,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        category_loss_weight: float = 1.0,
+        mask_loss_weight: float = 3.0,
+        score_thresh: float = 0.1,
+        nms_pre: int = 500,
+        nms_kernel: str = "gaussian",
+        nms_sigma: float = 2.0,
+        update_thresh: float = 0.05,
+        min_mask_area: int = 1,
+        max_detections: int = 100,
+    ) -> None:
+        """
+        Args:
+            input_shape: shapes of the neck's outputs.
+            in_features: one per grid, fine to coarse.
+            mask_in_features: what the mask branch fuses, from stride 4 on.
+            num_classes: T.
+            num_grids: (S_h, S_w) per level.
+            scale_ranges: (low, high) of sqrt(w * h) in pixels per level, inclusive.
+            variant: "efficient" or "full" (the published head).
+            channels, num_convs: width and depth of the category and kernel towers.
+            kernel_dim: E, channels of the mask features.
+            mask_channels: channels inside the mask branch.
+            norm: a name of :mod:`effps_solo.layers`.
+            center_sigma: sigma of the centre region.
+            focal_alpha, focal_gamma: of the focal loss.
+            category_loss_weight, mask_loss_weight: factors on the two losses.
+            score_thresh: candidates need a higher class probability.
+            nms_pre: candidates at most.
+            nms_kernel, nms_sigma: of Matrix NMS.
+            update_thresh: lowest score after Matrix NMS.
+            min_mask_area: smallest mask in stride-4 pixels.
+            max_detections: instances per image at most.
+
+        Raises:
+            ValueError: unknown variant, lists of different lengths, or no class.
+        """
+        super().__init__()
+        _check_levels(variant, in_features, num_grids, scale_ranges)
+        if num_classes < 1:
+            raise ValueError(f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}")
+        self.in_features, self.mask_in_features = list(in_features), list(mask_in_features)
+        self.num_classes = num_classes
+        self.num_grids = [(int(h), int(w)) for h, w in num_grids]
+        self.scale_ranges = [(float(low), float(high)) for low, high in scale_ranges]
+        self.kernel_dim = kernel_dim
+        self.has_position_prior = variant == "efficient"
+        self.center_sigma = center_sigma
+        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
+        self.score_thresh, self.update_thresh = score_thresh, update_thresh
+        self.nms_pre, self.nms_kernel, self.nms_sigma = nms_pre, nms_kernel, nms_sigma
+        self.min_mask_area, self.max_detections = min_mask_area, max_detections
+
+        efficient = variant == "efficient"
+        grid_type = branches.EfficientGridBranches if efficient else branches.FullGridBranches
+        mask_type = branches.EfficientMaskBranch if efficient else branches.FullMaskBranch
+        self.grid_branches = grid_type(
+            input_shape[in_features[0]].channels,
+            num_classes=num_classes,
+            kernel_size=kernel_dim + (NUM_PARAMETERS if self.has_position_prior else 0),
+            num_grids=self.num_grids,
+            channels=channels,
+            num_convs=num_convs,
+            norm=norm,
+        )
+        self.mask_branch = mask_type(
+            [input_shape[f].channels for f in mask_in_features],
+            channels=mask_channels,
+            out_channels=kernel_dim,
+            norm=norm,
+        )
+        relative_centers, extents = _cell_geometry(self.num_grids, self.scale_ranges)
+        self.register_buffer("cell_centers", relative_centers, persistent=False)
+        self.register_buffer("cell_extents", extents, persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, object]:
+        node = cfg.MODEL.SOLOV2
+        return {
+            "input_shape": input_shape,
+            "in_features": cfg.MODEL.INSTANCE_HEAD.IN_FEATURES,
+            "mask_in_features": node.MASK_IN_FEATURES,
+            "num_classes": cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES,
+            "num_grids": node.NUM_GRIDS,
+            "scale_ranges": node.SCALE_RANGES,
+            "variant": node.VARIANT,
+            "channels": node.CHANNELS,
+            "num_convs": node.NUM_CONVS,
+            "kernel_dim": node.KERNEL_DIM,
+            "mask_channels": node.MASK_CHANNELS,
+            "norm": node.NORM,
+            "center_sigma": node.CENTER_SIGMA,
+            "focal_alpha": node.FOCAL_ALPHA,
+            "focal_gamma": node.FOCAL_GAMMA,
+            "category_loss_weight": node.CATEGORY_LOSS_WEIGHT,
+            "mask_loss_weight": node.MASK_LOSS_WEIGHT,
+            "score_thresh": node.SCORE_THRESH,
+            "nms_pre": node.NMS_PRE,
+            "nms_kernel": node.NMS_KERNEL,
+            "nms_sigma": node.NMS_SIGMA,
+            "update_thresh": node.UPDATE_THRESH,
+            "min_mask_area": node.MIN_MASK_AREA,
+            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    def forward(self, features: Dict[str, torch.Tensor]) -> SOLOv2Output:
+        """Neck features -> the dense outputs of the three branches."""
+        category, kernels = self.grid_branches([features[f] for f in self.in_features])
+        mask_features = self.mask_branch([features[f] for f in self.mask_in_features])
+        return SOLOv2Output(_flatten_cells(category), _flatten_cells(kernels), mask_features)
+
+    def losses(
+        self,
+        features: Dict[str, torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+        instances: List[Instances],
+        ignore_masks: Optional[torch.Tensor],
+    ) -> Dict[str, torch.Tensor]:
+        """{"loss_category", "loss_mask"}; see :meth:`InstanceHead.losses`."""
+        output = self(features)
+        targets = [
+            self._targets(x, output, None if ignore_masks is None else ignore_masks[i])
+            for i, x in enumerate(instances)
+        ]
+        category = torch.cat([t.category for t in targets])
+        loss_category = category_focal_loss(
+            output.category.flatten(0, 1),
+            category,
+            alpha=self.focal_alpha,
+            gamma=self.focal_gamma,
+        )
+        num_positive = sum(len(t.cell_index) for t in targets)
+        dice = [
+            self._dice(output, i, target, x, None if ignore_masks is None else ignore_masks[i])
+            for i, (target, x) in enumerate(zip(targets, instances))
+        ]
+        num_masks = sum(len(d) for d in dice)
+        positive_mean, masks_mean = _mean_over_ranks([num_positive, num_masks], loss_category)
+        # The last term reaches every parameter of the mask path in a batch without objects too.
+        loss_mask = torch.cat(dice).sum() / masks_mean.clamp(min=1)
+        loss_mask = loss_mask + 0.0 * (output.kernels.sum() + output.mask_features.sum())
+        return {
+            "loss_category": self.category_loss_weight * loss_category / (positive_mean + 1),
+            "loss_mask": self.mask_loss_weight * loss_mask,
+        }
+
+    def inference(
+        self,
+        features: Dict[str, torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+        min_score: float = 0.0,
+    ) -> List[Instances]:
+        """See :meth:`InstanceHead.inference`.
+
+        Matrix NMS of a candidate never looks at lower scores and only lowers scores, so cutting
+        the candidates at ``min_score`` gives the same instances above it.
+        """
+        output = self(features)
+        maps = []
+        for logits, (height, width) in zip(output.category.split(self._cells_per_level(), 1), self.num_grids):
+            scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, (height, width))
+            maps.append(inference.points_nms(scores))
+        scores = _flatten_cells(maps)
+        return [
+            self._decode_image(scores[i], output, i, size, min_score)
+            for i, size in enumerate(image_sizes)
+        ]
+
+    def _decode_image(
+        self,
+        scores: torch.Tensor,
+        output: SOLOv2Output,
+        index: int,
+        image_size: Tuple[int, int],
+        min_score: float,
+    ) -> Instances:
+        scores, cells, classes = inference.select_candidates(
+            scores, threshold=max(self.score_thresh, min_score), max_candidates=self.nms_pre
+        )
+        # A cell may be a candidate for several classes; its mask is made once.
+        cells, cell_of_candidate = cells.unique(return_inverse=True)
+        logits = self._mask_logits(output, index, cells)
+        height, width = (-(-s // MASK_STRIDE) for s in image_size)
+        logits = logits[:, :height, :width]
+        areas, maskness = inference.mask_areas_and_maskness(logits)
+        scores = scores * maskness[cell_of_candidate]
+        keep = areas[cell_of_candidate] >= self.min_mask_area
+        keep &= scores >= max(self.update_thresh, min_score)
+        scores, classes, cell_of_candidate = scores[keep], classes[keep], cell_of_candidate[keep]
+
+        masks = logits[cell_of_candidate] > 0
+        scores = inference.matrix_nms(
+            masks, classes, scores, kernel=self.nms_kernel, sigma=self.nms_sigma
+        )
+        scores, order = scores.sort(descending=True, stable=True)
+        order = order[scores >= max(self.update_thresh, min_score)][: self.max_detections]
+        result = Instances(image_size)
+        result.scores = scores[: len(order)]
+        result.thing_index = classes[order]
+        boxes = Boxes(inference.boxes_from_masks(masks[order]) * MASK_STRIDE)
+        boxes.clip(image_size)
+        result.pred_boxes = boxes
+        result.mask_source = Stride4Masks(logits[cell_of_candidate[order]])
+        return result
+
+    def _mask_logits(self, output: SOLOv2Output, index: int, cells: torch.Tensor) -> torch.Tensor:
+        """(len(cells), h, w) mask logits of the given cells of one image."""
+        kernels = output.kernels[index, cells]
+        features = output.mask_features[index]
+        dynamic = kernels[:, : self.kernel_dim] @ features.flatten(1)
+        logits = dynamic.unflatten(1, features.shape[-2:])
+        if not self.has_position_prior:
+            return logits
+        height, width = features.shape[-2:]
+        frame = self.cell_centers.new_tensor([width * MASK_STRIDE, height * MASK_STRIDE])
+        return logits + position_prior_logits(
+            kernels[:, self.kernel_dim :],
+            self.cell_centers[cells] * frame,
+            self.cell_extents[cells],
+            (height, width),
+        )
+
+    @torch.no_grad()
+    def _targets(
+        self, instances: Instances, output: SOLOv2Output, ignore: Optional[torch.Tensor]
+    ) -> GridTargets:
+        height, width = output.mask_features.shape[-2:]
+        return assign_to_grid(
+            instances.gt_centers,
+            instances.gt_boxes.tensor,
+            instances.gt_areas,
+            instances.gt_classes,
+            padded_size=(height * MASK_STRIDE, width * MASK_STRIDE),
+            num_grids=self.num_grids,
+            scale_ranges=self.scale_ranges,
+            center_sigma=self.center_sigma,
+            num_classes=self.num_classes,
+            ignore=ignore,
+        )
+
+    def _dice(
+        self,
+        output: SOLOv2Output,
+        index: int,
+        targets: GridTargets,
+        instances: Instances,
+        ignore: Optional[torch.Tensor],
+    ) -> torch.Tensor:
+        """Dice losses of one image's positive cells whose object has a stride-4 mask.
+
+        A smaller object has an all-zero target, dice 1 and no gradient: it would only dilute.
+        """
+        masks = instances.gt_stride4_masks
+        visible = masks.flatten(1).any(dim=1)[targets.instance_index]
+        cells = targets.cell_index[visible]
+        logits = self._mask_logits(output, index, cells)
+        height, width = logits.shape[-2:]
+        masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
+        return dice_loss(logits, masks[targets.instance_index[visible]], ignore)
+
+    def _cells_per_level(self) -> List[int]:
+        return [rows * columns for rows, columns in self.num_grids]
+
+
+def _check_levels(
+    variant: str, in_features: Sequence, num_grids: Sequence, scale_ranges: Sequence
+) -> None:
+    if variant not in VARIANTS:
+        raise ValueError(f"MODEL.SOLOV2.VARIANT is '{variant}'; choose one of {VARIANTS}")
+    if not len(in_features) == len(num_grids) == len(scale_ranges):
+        raise ValueError(
+            "one grid and one scale range per level: MODEL.INSTANCE_HEAD.IN_FEATURES has "
+            f"{len(in_features)} entries, MODEL.SOLOV2.NUM_GRIDS {len(num_grids)}, "
+            f"MODEL.SOLOV2.SCALE_RANGES {len(scale_ranges)}"
+        )
+
+
+def _flatten_cells(levels: List[torch.Tensor]) -> torch.Tensor:
+    """List of (N, C, S_h, S_w) -> (N, cells, C)."""
+    return torch.cat([x.flatten(2) for x in levels], dim=2).transpose(1, 2)
+
+
+def _cell_geometry(
+    num_grids: Sequence[Tuple[int, int]], scale_ranges: Sequence[Tuple[float, float]]
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Centres (cells, 2) x, y as fractions of the frame, and the prior's extents (cells,) in px."""
+    centers, extents = [], []
+    for (rows, columns), extent in zip(num_grids, base_extents(scale_ranges)):
+        y, x = torch.meshgrid(
+            (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+        )
+        centers.append(torch.stack([x, y], dim=-1).flatten(0, 1))
+        extents.append(torch.full((rows * columns,), extent))
+    return torch.cat(centers), torch.cat(extents)
+
+
+def _mean_over_ranks(counts: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """Mean of each count over the processes, so that the loss does not depend on the split."""
+    total = torch.tensor(counts, device=like.device, dtype=like.dtype)
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(total)
+    return total / comm.get_world_size()

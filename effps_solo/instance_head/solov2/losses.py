@@ -1,0 +1,60 @@
+"""The losses of SOLOv2 (section 3.3), pure functions computed in at least fp32."""
+
+from typing import Optional
+
+import torch
+from fvcore.nn import sigmoid_focal_loss
+
+from .targets import IGNORED
+
+DICE_EPS = 1e-3
+
+
+def _at_least_fp32(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def category_focal_loss(
+    logits: torch.Tensor, category: torch.Tensor, *, alpha: float = 0.25, gamma: float = 2.0
+) -> torch.Tensor:
+    """Sigmoid focal loss over grid cells, summed; the caller divides by (positives + 1).
+
+    Args:
+        logits: (cells, T).
+        category: (cells,) int64: 0 .. T-1, T for background, -1 for ignored.
+
+    Returns:
+        scalar.
+    """
+    logits = _at_least_fp32(logits)
+    num_classes = logits.shape[1]
+    target = torch.zeros_like(logits)
+    positive = (category >= 0) & (category < num_classes)
+    column = category.clamp(0, num_classes - 1)[:, None]
+    target.scatter_(1, column, positive[:, None].to(target.dtype))
+    loss = sigmoid_focal_loss(logits, target, alpha=alpha, gamma=gamma, reduction="none")
+    return (loss * (category != IGNORED)[:, None]).sum()
+
+
+def dice_loss(
+    mask_logits: torch.Tensor, targets: torch.Tensor, ignore: Optional[torch.Tensor] = None
+) -> torch.Tensor:
+    """1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) per mask, with 1e-3 added to either sum below.
+
+    Args:
+        mask_logits: (P, h, w).
+        targets: (P, h, w) in {0, 1}, any type.
+        ignore: (h, w) or (P, h, w) bool; these pixels count in no sum.
+
+    Returns:
+        (P,) in [0, 1].
+    """
+    probability = _at_least_fp32(mask_logits).sigmoid()
+    targets = targets.to(probability.dtype)
+    if ignore is not None:
+        keep = (~ignore).to(probability.dtype)
+        probability, targets = probability * keep, targets * keep
+    probability, targets = probability.flatten(1), targets.flatten(1)
+    intersection = (probability * targets).sum(1)
+    denominator = probability.square().sum(1) + targets.square().sum(1) + 2 * DICE_EPS
+    return 1 - 2 * intersection / denominator

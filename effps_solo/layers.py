@@ -1,0 +1,93 @@
+"""Building blocks that the backbone and the heads share: norms and activations by name, SepConv.
+
+Shapes: N images, C channels, H x W of the level.
+"""
+
+import functools
+from typing import Callable, Dict, Tuple, Union
+
+import torch
+from detectron2.layers import DepthwiseSeparableConv2d, get_norm
+from detectron2.layers.batch_norm import NaiveSyncBatchNorm
+from torch import nn
+
+LEAKY_SLOPE = 0.01  # EfficientPS section 3.1
+GN_GROUPS = 32  # Detectron2's
+
+_ACTIVATIONS: Dict[str, Callable[[], nn.Module]] = {
+    "leaky_relu": functools.partial(nn.LeakyReLU, LEAKY_SLOPE, inplace=True),
+    "relu": functools.partial(nn.ReLU, inplace=True),
+    "relu6": functools.partial(nn.ReLU6, inplace=True),
+    "swish": functools.partial(nn.SiLU, inplace=True),
+}
+_NORMS = ("BN", "SyncBN", "GN", "FrozenBN", "naiveSyncBN", "nnSyncBN", "LN", "")
+NormFactory = Callable[[int], nn.Module]
+
+
+def get_activation(name: str) -> Callable[[], nn.Module]:
+    """Factory of the activation ``name``: leaky_relu (slope 0.01), relu, relu6 or swish.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"unknown activation '{name}'; choose one of {sorted(_ACTIVATIONS)}")
+    return _ACTIVATIONS[name]
+
+
+def check_norm(norm: str) -> str:
+    """Return ``norm``; raise ValueError when Detectron2 has no norm of that name."""
+    if norm not in _NORMS:
+        raise ValueError(f"unknown norm '{norm}'; choose one of {[n for n in _NORMS if n]}")
+    return norm
+
+
+def norm_factory(norm: str) -> Union[str, NormFactory]:
+    """What Detectron2's ``get_norm`` takes for ``norm``.
+
+    ``SyncBN`` becomes Detectron2's own implementation where there is no GPU, because torch's
+    refuses CPU tensors. Statistics are weighted by batch size, so that empty ranks do no harm.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    check_norm(norm)
+    if norm == "SyncBN" and not torch.cuda.is_available():
+        return functools.partial(NaiveSyncBatchNorm, stats_mode="N")
+    return norm
+
+
+def make_norm(norm: str, channels: int) -> nn.Module:
+    """The norm layer ``norm`` over ``channels``, eps 1e-5.
+
+    Raises:
+        ValueError: unknown name, or GN over channels that its 32 groups do not divide.
+    """
+    if norm == "GN" and channels % GN_GROUPS:
+        raise ValueError(f"norm GN has {GN_GROUPS} groups, which do not divide {channels} channels")
+    return get_norm(norm_factory(norm), channels)
+
+
+def separable_conv(
+    in_channels: int,
+    out_channels: int,
+    *,
+    norm: str,
+    activation: str,
+    dilation: Union[int, Tuple[int, int]] = 1,
+) -> DepthwiseSeparableConv2d:
+    """SepConv of EfficientPS: depthwise 3x3, norm, activation, pointwise 1x1, norm, activation.
+
+    Both convolutions are without bias; the padding keeps (H, W).
+    """
+    return DepthwiseSeparableConv2d(
+        in_channels,
+        out_channels,
+        kernel_size=3,
+        padding=dilation,
+        dilation=dilation,
+        norm1=functools.partial(make_norm, norm),
+        activation1=get_activation(activation)(),
+        norm2=functools.partial(make_norm, norm),
+        activation2=get_activation(activation)(),
+    )

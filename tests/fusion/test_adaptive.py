@@ -1,0 +1,459 @@
+"""Adaptive fusion: small maps worked out by hand, a slow reference, and the faults it must not have.
+
+Label space of most tests: stuff 0 (road) and 1 (house), things 2 (car) and 3 (person).
+"""
+
+import math
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.config import get_cfg
+from detectron2.structures import Instances
+
+from effps_solo import add_effps_solo_config
+from effps_solo.fusion import AdaptiveFusion, build_panoptic_fusion
+from effps_solo.fusion.adaptive import fuse_logits, support_masks, without_overlaps
+from effps_solo.label_space import PanopticLabelSpace
+
+ROAD, HOUSE, CAR, PERSON = 0, 1, 2, 3
+STREET = PanopticLabelSpace({26: CAR, 24: PERSON}, {7: ROAD, 11: HOUSE})
+MakeInstances = Callable[..., Instances]
+
+
+def _fusion(label_space: PanopticLabelSpace = STREET, **kwargs: Any) -> AdaptiveFusion:
+    return AdaptiveFusion(label_space=label_space, **{"stuff_area_fraction": 0.0, **kwargs})
+
+
+def _semantic(height: int, width: int, winner: int = ROAD, num_classes: int = 4) -> torch.Tensor:
+    """Logit 2 for one class, -2 for the others."""
+    logits = torch.full((num_classes, height, width), -2.0)
+    logits[winner] = 2.0
+    return logits
+
+
+def _blob(height: int, width: int, rows: slice, columns: slice) -> torch.Tensor:
+    mask = torch.full((height, width), -6.0)
+    mask[rows, columns] = 6.0
+    return mask
+
+
+def _category_map(panoptic: torch.Tensor, segments: List[Dict[str, Any]]) -> torch.Tensor:
+    """(H, W) category of every pixel, -1 for void."""
+    categories = torch.full(panoptic.shape, -1)
+    for segment in segments:
+        categories[panoptic == segment["id"]] = segment["category_id"]
+    return categories
+
+
+def _check_consistency(panoptic: torch.Tensor, segments: List[Dict[str, Any]]) -> None:
+    assert panoptic.dtype == torch.int32
+    ids = [s["id"] for s in segments]
+    assert sorted(set(panoptic.unique().tolist()) - {0}) == sorted(ids)
+    for segment in segments:
+        assert set(segment) == {"id", "category_id", "isthing", "score", "area"}
+        assert segment["area"] == int((panoptic == segment["id"]).sum()) > 0
+        assert type(segment["isthing"]) is bool
+        assert 0 <= segment["score"] <= 1
+
+
+def test_fuse_logits() -> None:
+    a, b = torch.tensor([[[0.0, 2.0, -3.0]]]), torch.tensor([[[0.0, -1.0, 1.0]]])
+    expected = []
+    for x, y in ((0.0, 0.0), (2.0, -1.0), (-3.0, 1.0)):
+        expected.append((1 / (1 + math.exp(-x)) + 1 / (1 + math.exp(-y))) * (x + y))
+    assert fuse_logits(a, b).flatten().tolist() == pytest.approx(expected)
+    assert fuse_logits(a[:0], b[:0]).shape == (0, 1, 3)
+
+
+def test_worked_by_hand(make_instances: MakeInstances) -> None:
+    """A car on the road in a 4 x 4 map: its four points, and the pixels that follow from them."""
+    semantic = _semantic(4, 4)
+    semantic[CAR, 1:3, 1:3], semantic[ROAD, 1:3, 1:3] = 2.0, -2.0
+    car = _blob(4, 4, slice(1, 3), slice(1, 3))
+    panoptic, segments = _fusion()(semantic, make_instances(car[None], [0.9], [0]), (16, 16))
+    _check_consistency(panoptic, segments)
+    assert [(s["category_id"], s["isthing"]) for s in segments] == [(CAR, True), (ROAD, False)]
+    assert segments[0]["score"] == pytest.approx(0.9)
+    # FL inside: (s(6) + s(2)) * 8 = 15.03; outside (s(-6) + s(-2)) * -8 = -0.97. Road: -2, 2.
+    inside = (1 / (1 + math.exp(-6)) + 1 / (1 + math.exp(-2))) * 8
+    outside = (1 / (1 + math.exp(6)) + 1 / (1 + math.exp(2))) * -8
+    # Along a row the car wins where 4 px between the points are crossed at the fraction t with
+    # outside + t (inside - outside) > 2 - 4 t.
+    t = (2 - outside) / (inside - outside + 4)
+    first = math.ceil(2 + 4 * t - 0.5)  # the first pixel whose centre lies beyond it
+    row = panoptic[7]
+    assert row.tolist() == [2] * first + [1] * (16 - 2 * first) + [2] * first
+    assert panoptic[:, 7].tolist() == row.tolist()
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_semantic_and_mask_logits_both_count(make_instances: MakeInstances, scale: float) -> None:
+    """A mask logit of 1 where the car's semantic logit is -3: FL < 0 unless ML_A counts 4 times."""
+    semantic = torch.zeros(4, 4, 4)
+    semantic[HOUSE], semantic[CAR], semantic[PERSON] = -1.0, -3.0, -9.0
+    maps = torch.ones(1, 4, 4)
+    fusion = _fusion(instance_logit_scale=scale)
+    panoptic, segments = fusion(semantic, make_instances(maps, [0.8], [0]), (16, 16))
+    expected = [CAR] if scale == 4.0 else [ROAD]
+    assert [s["category_id"] for s in segments] == expected
+    assert (panoptic == 1).all()
+
+
+def test_a_car_does_not_leak_into_a_far_person(make_instances: MakeInstances) -> None:
+    """All stuff logits are -5 in a region of an undetected person: the car must stay out of it."""
+    semantic = _semantic(20, 40)
+    semantic[CAR, 4:8, 4:8], semantic[ROAD, 4:8, 4:8] = 2.0, -2.0
+    semantic[:, 5:15, 25:35] = -5.0
+    semantic[PERSON, 5:15, 25:35] = 3.0
+    car = make_instances(_blob(20, 40, slice(4, 8), slice(4, 8))[None], [0.9], [0])
+    panoptic, segments = _fusion()(semantic, car, (80, 160))
+    _check_consistency(panoptic, segments)
+    assert segments[0]["category_id"] == CAR
+    assert not (panoptic[:, 100:140] == segments[0]["id"]).any()
+    # Undetected, hence void; or the best stuff class.
+    assert (panoptic[24:56, 104:136] == 0).all()
+    panoptic, segments = _fusion(void_unclaimed_things=False)(semantic, car, (80, 160))
+    person = _category_map(panoptic, segments)[24:56, 104:136]
+    assert (person == ROAD).all() or (person == HOUSE).all()
+
+
+def test_result_outside_the_supports_does_not_depend_on_the_offset_of_the_logits(
+    make_instances: MakeInstances,
+) -> None:
+    semantic = _semantic(8, 16)
+    semantic[PERSON, :, 10:] = 4.0
+    car = make_instances(_blob(8, 16, slice(2, 5), slice(1, 4))[None], [0.9], [0])
+    for offset in (-20.0, 0.0, 10.0):
+        panoptic, segments = _fusion()(semantic + offset, car, (32, 64))
+        categories = _category_map(panoptic, segments)
+        assert (categories[:, 44:] == -1).all()
+        assert (categories[:, 28:38] == ROAD).all()
+
+
+def test_the_first_instance_keeps_its_pixels(make_instances: MakeInstances) -> None:
+    """No pixel is left for stuff: the first of two cars is not mistaken for background."""
+    semantic = _semantic(4, 8, CAR)
+    maps = torch.stack(
+        [_blob(4, 8, slice(0, 4), slice(0, 4)), _blob(4, 8, slice(0, 4), slice(4, 8))]
+    )
+    panoptic, segments = _fusion()(semantic, make_instances(maps, [0.9, 0.8], [0, 0]), (16, 32))
+    _check_consistency(panoptic, segments)
+    assert [s["category_id"] for s in segments] == [CAR, CAR]
+    assert (panoptic[:, :16] == 1).all() and (panoptic[:, 16:] == 2).all()
+
+
+def test_two_instances_share_by_their_logits(make_instances: MakeInstances) -> None:
+    """Where two masks overlap, the larger FL wins, not the better score."""
+    semantic = _semantic(2, 6, CAR)
+    maps = torch.full((2, 2, 6), -6.0)
+    maps[0, :, :4], maps[1, :, 2:] = 3.0, 5.0
+    panoptic, segments = _fusion()(semantic, make_instances(maps, [0.9, 0.8], [0, 0]), (8, 24))
+    assert [s["score"] for s in segments] == pytest.approx([0.9, 0.8])
+    assert (panoptic[:, :8] == 1).all() and (panoptic[:, 10:] == 2).all()
+
+
+@pytest.mark.parametrize("taken, kept", [(4, True), (5, False)])
+def test_overlap(make_instances: MakeInstances, taken: int, kept: bool) -> None:
+    """An instance of 8 points of which 4 are taken stays (not more than half), with 5 it goes."""
+    semantic = _semantic(1, 16, CAR)
+    maps = torch.full((2, 1, 16), -6.0)
+    maps[0, 0, :8] = 6.0
+    maps[1, 0, 8 - taken : 16 - taken] = 6.0
+    instances = make_instances(maps, [0.9, 0.8], [0, 0])
+    _, segments = _fusion()(semantic, instances, (4, 64))
+    assert len([s for s in segments if s["isthing"]]) == (2 if kept else 1)
+    # The order of the input does not matter, the scores do.
+    swapped = make_instances(maps.flip(0), [0.8, 0.9], [0, 0])
+    _, other = _fusion()(semantic, swapped, (4, 64))
+    assert [s["score"] for s in other] == [s["score"] for s in segments]
+
+
+def test_without_overlaps() -> None:
+    masks = torch.zeros(5, 2, 4, dtype=torch.bool)
+    masks[0, 0] = True
+    masks[1, :, :2] = True  # half of it is taken: stays
+    masks[2, 0, :3] = True  # all of it is taken
+    masks[4] = True  # 6 of 8 points are taken; 3 is empty
+    assert without_overlaps(masks, 0.5).tolist() == [0, 1]
+    assert without_overlaps(masks, 0.75).tolist() == [0, 1, 4]
+    assert without_overlaps(masks, 1.0).tolist() == [0, 1, 2, 4]
+    assert without_overlaps(masks, 0.0).tolist() == [0]
+    empty = without_overlaps(masks[:0], 0.5)
+    assert empty.shape == (0,) and empty.dtype == torch.int64
+
+
+def test_a_dropped_instance_takes_nothing() -> None:
+    """The overlap of a dropped mask does not count against a later one."""
+    masks = torch.zeros(3, 1, 8, dtype=torch.bool)
+    masks[0, 0, :4] = True
+    masks[1, 0, 1:6] = True  # 3 of 5 taken: dropped
+    masks[2, 0, 4:6] = True
+    assert without_overlaps(masks, 0.5).tolist() == [0, 2]
+
+
+def test_support_masks() -> None:
+    boxes = torch.tensor([[16.0, 20.0, 24.0, 24.0], [0.0, 0.0, 40.0, 40.0]])
+    support = support_masks(boxes, (10, 10))
+    assert support[1].all()
+    rows, columns = support[0].nonzero(as_tuple=True)
+    # The box covers the points 4, 5 x 5; every neighbour has a vote, far points have none.
+    assert rows.min() <= 4 and rows.max() >= 6 and columns.min() <= 3 and columns.max() >= 6
+    assert not support[0, :, 0].any() and not support[0, :, 9].any() and not support[0, 0].any()
+    assert support_masks(boxes[:0], (10, 10)).shape == (0, 10, 10)
+
+
+def test_scores_below_the_threshold_stay_out(make_instances: MakeInstances) -> None:
+    semantic = _semantic(4, 12, CAR)
+    maps = torch.stack([_blob(4, 12, slice(0, 4), slice(4 * k, 4 * k + 4)) for k in range(3)])
+    instances = make_instances(maps, [0.49, 0.5, 0.9], [0, 0, 0])
+    panoptic, segments = _fusion()(semantic, instances, (16, 48))
+    assert [s["score"] for s in segments] == pytest.approx([0.9, 0.5])
+    assert panoptic[8, [24, 40]].tolist() == [2, 1]
+    assert panoptic[8, 6] == 0  # a car nobody found: void
+
+
+@pytest.mark.parametrize("void", [True, False])
+def test_unclaimed_things(make_instances: MakeInstances, void: bool) -> None:
+    semantic = _semantic(4, 8)
+    semantic[CAR, :, 4:] = 5.0  # road 2 is the best stuff class there
+    nobody = make_instances(torch.zeros(0, 4, 8), [], [])
+    panoptic, segments = _fusion(void_unclaimed_things=void)(semantic, nobody, (16, 32))
+    categories = _category_map(panoptic, segments)
+    assert (categories[:, :16] == ROAD).all()
+    assert (categories[:, 20:] == (-1 if void else ROAD)).all()
+
+
+@pytest.mark.parametrize("fraction, kept", [(0.25, True), (0.26, False), (0.0, True)])
+def test_small_stuff_is_void(make_instances: MakeInstances, fraction: float, kept: bool) -> None:
+    """A quarter of house: the fraction counts the output's pixels, at any size."""
+    semantic = torch.full((4, 4, 8), -9.0)
+    semantic[ROAD, :, :6], semantic[HOUSE, :, 6:] = 9.0, 9.0
+    nobody = make_instances(torch.zeros(0, 4, 8), [], [])
+    for size in ((16, 32), (32, 64)):
+        panoptic, segments = _fusion(stuff_area_fraction=fraction)(semantic, nobody, size)
+        _check_consistency(panoptic, segments)
+        house = _category_map(panoptic, segments)[:, 3 * size[1] // 4 :]
+        assert (house == (HOUSE if kept else -1)).all()
+        assert [s["category_id"] for s in segments] == ([ROAD, HOUSE] if kept else [ROAD])
+
+
+def test_small_things_stay(make_instances: MakeInstances) -> None:
+    semantic = _semantic(8, 8)
+    semantic[CAR, 3, 3] = 6.0
+    maps = _blob(8, 8, slice(3, 4), slice(3, 4))[None]
+    fusion = _fusion(stuff_area_fraction=0.5)
+    _, segments = fusion(semantic, make_instances(maps, [0.9], [0]), (32, 32))
+    assert segments[0]["isthing"] and segments[0]["area"] < 64
+
+
+def test_score_of_stuff_is_its_mean_probability(make_instances: MakeInstances) -> None:
+    semantic = torch.zeros(4, 2, 4)
+    semantic[ROAD, :, :2], semantic[ROAD, :, 2:] = 1.0, 3.0
+    nobody = make_instances(torch.zeros(0, 2, 4), [], [])
+    _, segments = _fusion()(semantic, nobody, (8, 16))
+    expected = (math.e / (math.e + 3) + math.e**3 / (math.e**3 + 3)) / 2
+    assert segments[0]["score"] == pytest.approx(expected)
+
+
+def test_no_instances_is_the_semantic_argmax(make_instances: MakeInstances) -> None:
+    torch.manual_seed(0)
+    semantic = 4 * torch.randn(4, 5, 7)
+    nobody = make_instances(torch.zeros(0, 5, 7), [], [])
+    panoptic, segments = _fusion()(semantic, nobody, (20, 28))
+    _check_consistency(panoptic, segments)
+    full = F.interpolate(semantic[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
+    expected = full.argmax(0)
+    expected[expected >= CAR] = -1
+    agreement = (_category_map(panoptic, segments) == expected).float().mean()
+    assert agreement > 0.95  # where a third class wins between the points they may differ
+
+
+def _corner_argmax(channels: torch.Tensor) -> torch.Tensor:
+    """x4 upsampling, then argmax among the winners at the four points around each pixel."""
+    count, height, width = channels.shape
+    full = F.interpolate(channels[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
+    winner = channels.argmax(0)
+    result = torch.zeros(4 * height, 4 * width, dtype=torch.int64)
+    for y in range(4 * height):
+        for x in range(4 * width):
+            rows = {min(max((y - 2) // 4 + d, 0), height - 1) for d in (0, 1)}
+            columns = {min(max((x - 2) // 4 + d, 0), width - 1) for d in (0, 1)}
+            rivals = sorted({int(winner[i, j]) for i in rows for j in columns})
+            result[y, x] = max(rivals, key=lambda c: float(full[c, y, x]))
+    return result
+
+
+def _reference(
+    semantic: torch.Tensor,
+    instances: Instances,
+    label_space: PanopticLabelSpace,
+    scale: float,
+    stuff_fraction: float,
+) -> torch.Tensor:
+    """The paper's steps, pixel by pixel: category * 1000 + instance, -1 void."""
+    order = sorted(range(len(instances)), key=lambda k: -float(instances.scores[k]))
+    order = [k for k in order if float(instances.scores[k]) >= 0.5]
+    maps = instances.mask_source.maps
+    taken, kept = torch.zeros(maps.shape[1:], dtype=torch.bool), []
+    for k in order:
+        mask = maps[k] > 0
+        if mask.any() and int((mask & taken).sum()) / int(mask.sum()) <= 0.5:
+            taken, kept = taken | mask, [*kept, k]
+
+    channels = [semantic[c] for c in label_space.stuff_ids]
+    labels = [c * 1000 for c in label_space.stuff_ids]
+    for number, k in enumerate(kept):
+        category = label_space.thing_ids[int(instances.thing_index[k])]
+        a, b = scale * maps[k], semantic[category]
+        vote = (a.sigmoid() + b.sigmoid()) * (a + b)
+        box = (instances.pred_boxes.tensor[k] / 4).tolist()
+        for i in range(vote.shape[0]):
+            for j in range(vote.shape[1]):
+                near_rows = box[1] - 2 <= i <= box[3] + 1
+                near_columns = box[0] - 2 <= j <= box[2] + 1
+                if not (near_rows and near_columns):
+                    vote[i, j] = -1e4
+        channels.append(vote)
+        labels.append(category * 1000 + number + 1)
+    result = torch.tensor(labels)[_corner_argmax(torch.stack(channels))]
+    sem = _corner_argmax(semantic)
+    for y in range(result.shape[0]):
+        for x in range(result.shape[1]):
+            if int(result[y, x]) % 1000 == 0:
+                category = int(sem[y, x])
+                result[y, x] = -1 if label_space.is_thing(category) else category * 1000
+    for category in label_space.stuff_ids:
+        area = int((result == category * 1000).sum())
+        if area < stuff_fraction * result.numel():
+            result[result == category * 1000] = -1
+    return result
+
+
+def _as_reference(panoptic: torch.Tensor, segments: List[Dict[str, Any]]) -> torch.Tensor:
+    """Every thing becomes category * 1000 + its rank among the things of the output."""
+    result = torch.full(panoptic.shape, -1)
+    number = 0
+    for segment in segments:
+        number += segment["isthing"]
+        code = segment["category_id"] * 1000 + (number if segment["isthing"] else 0)
+        result[panoptic == segment["id"]] = code
+    return result
+
+
+def _smooth(count: int, height: int, width: int, strength: float) -> torch.Tensor:
+    coarse = torch.randn(1, count, height // 3 + 2, width // 3 + 2)
+    size = (height, width)
+    return strength * F.interpolate(coarse, size=size, mode="bicubic", align_corners=True)[0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_against_the_slow_reference(make_instances: MakeInstances, seed: int, scale: float) -> None:
+    """Things between the stuff ids; objects of random place, score and class."""
+    torch.manual_seed(seed)
+    space = PanopticLabelSpace({1: 1, 2: 2}, {0: 0, 3: 3})
+    semantic = _smooth(4, 16, 20, 5.0)
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(20.0), indexing="ij")
+    maps = []
+    for _ in range(5):
+        center, radius = torch.rand(2) * torch.tensor([15.0, 19.0]), 2 + 3 * torch.rand(1)
+        distance = ((y - center[0]) ** 2 + (x - center[1]) ** 2).sqrt()
+        maps.append(3 * (radius - distance))
+    scores = (0.3 + 0.7 * torch.rand(5)).sort(descending=True).values.tolist()
+    instances = make_instances(torch.stack(maps), scores, torch.randint(0, 2, (5,)).tolist())
+    fusion = _fusion(space, instance_logit_scale=scale, stuff_area_fraction=0.02)
+    panoptic, segments = fusion(semantic, instances, (64, 80))
+    _check_consistency(panoptic, segments)
+    expected = _reference(semantic, instances, space, scale, 0.02)
+    actual = _as_reference(panoptic, segments)
+    # An instance that holds no pixel has no segment, so ranks may have gaps in the reference.
+    ranks = sorted({int(v) % 1000 for v in expected.unique() if v >= 0 and int(v) % 1000})
+    for new, old in enumerate(ranks, start=1):
+        of_this = (expected >= 0) & (expected % 1000 == old)
+        expected[of_this] += new - old
+    # Rounding may tip a pixel on a border.
+    assert int((actual != expected).sum()) <= 2
+
+
+@pytest.mark.parametrize("output_size", [(16, 24), (37, 50), (64, 96)])
+def test_any_output_size(make_instances: MakeInstances, output_size: Tuple[int, int]) -> None:
+    """A 30 x 45 px image: the map covers 32 x 48, the rest of it is padding."""
+    semantic = _semantic(8, 12)
+    semantic[CAR, 2:6, 3:9], semantic[ROAD, 2:6, 3:9] = 2.0, -2.0
+    car = make_instances(_blob(8, 12, slice(2, 6), slice(3, 9))[None], [0.9], [0], (30, 45))
+    panoptic, segments = _fusion()(semantic, car, output_size)
+    _check_consistency(panoptic, segments)
+    assert panoptic.shape == output_size
+    # The object covers pixels 8 .. 24 of 30 rows and 12 .. 36 of 45 columns, and a little more.
+    rows, columns = (panoptic == 1).nonzero(as_tuple=True)
+    tolerance = 1 + 2 * max(output_size[0] / 30, output_size[1] / 45)
+    assert int(rows.min()) == pytest.approx(8 / 30 * output_size[0], abs=tolerance)
+    assert int(rows.max()) + 1 == pytest.approx(24 / 30 * output_size[0], abs=tolerance)
+    assert int(columns.min()) == pytest.approx(12 / 45 * output_size[1], abs=tolerance)
+    assert int(columns.max()) + 1 == pytest.approx(36 / 45 * output_size[1], abs=tolerance)
+
+
+@pytest.mark.parametrize("void", [True, False])
+def test_things_only_one_instance_does_not_fill_the_image(
+    make_instances: MakeInstances, void: bool
+) -> None:
+    """Without a stuff class an instance still needs a vote of its own; the rest is void."""
+    space = PanopticLabelSpace({1: 0, 2: 1}, {})
+    semantic = _semantic(16, 16, 0, num_classes=2)
+    cell = _blob(16, 16, slice(4, 8), slice(4, 8))[None]
+    fusion = _fusion(space, void_unclaimed_things=void)
+    panoptic, segments = fusion(semantic, make_instances(cell, [0.9], [0]), (64, 64))
+    _check_consistency(panoptic, segments)
+    assert [s["category_id"] for s in segments] == [0]
+    assert (panoptic[20:28, 20:28] == 1).all()
+    assert segments[0]["area"] < 24 * 24
+    assert not panoptic[:8].any() and not panoptic[:, 40:].any()
+
+
+@pytest.mark.parametrize("void", [True, False])
+def test_things_only_without_instances(make_instances: MakeInstances, void: bool) -> None:
+    space = PanopticLabelSpace({1: 0, 2: 1}, {})
+    nobody = make_instances(torch.zeros(0, 4, 4), [], [])
+    fusion = _fusion(space, void_unclaimed_things=void)
+    panoptic, segments = fusion(_semantic(4, 4, 0, num_classes=2), nobody, (16, 16))
+    assert segments == [] and panoptic.dtype == torch.int32
+    assert torch.equal(panoptic, torch.zeros(16, 16, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("void", [True, False])
+def test_stuff_only(make_instances: MakeInstances, void: bool) -> None:
+    space = PanopticLabelSpace({}, {7: 0, 11: 1})
+    semantic = _semantic(4, 8, 0, num_classes=2)
+    semantic[1, :, 4:], semantic[0, :, 4:] = 2.0, -2.0
+    nobody = make_instances(torch.zeros(0, 4, 8), [], [])
+    fusion = _fusion(space, void_unclaimed_things=void)
+    panoptic, segments = fusion(semantic, nobody, (16, 32))
+    _check_consistency(panoptic, segments)
+    assert [(s["category_id"], s["isthing"]) for s in segments] == [(0, False), (1, False)]
+    assert (panoptic[:, :16] == 1).all() and (panoptic[:, 16:] == 2).all()
+
+
+def test_half_precision(make_instances: MakeInstances) -> None:
+    semantic = _semantic(8, 8)
+    maps = _blob(8, 8, slice(2, 6), slice(2, 6))[None]
+    semantic[CAR, 2:6, 2:6] = 4.0
+    expected, _ = _fusion()(semantic, make_instances(maps, [0.9], [0]), (32, 32))
+    half = make_instances(maps.bfloat16(), [0.9], [0])
+    panoptic, _ = _fusion()(semantic.bfloat16(), half, (32, 32))
+    assert torch.equal(panoptic, expected)
+
+
+def test_from_config() -> None:
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    node = cfg.MODEL.PANOPTIC_FUSION
+    node.SCORE_THRESH, node.OVERLAP_THRESH, node.STUFF_AREA_FRACTION = 0.3, 0.4, 0.01
+    node.INSTANCE_LOGIT_SCALE, node.VOID_UNCLAIMED_THINGS = 4.0, False
+    fusion = build_panoptic_fusion(cfg, STREET)
+    assert isinstance(fusion, AdaptiveFusion)
+    assert (fusion.score_thresh, fusion.overlap_thresh) == (0.3, 0.4)
+    assert fusion.stuff_area_fraction == 0.01
+    assert fusion.instance_logit_scale == 4.0 and not fusion.void_unclaimed_things
+    assert not list(fusion.parameters())

@@ -1,0 +1,91 @@
+"""Norms and activations by name, and the separable convolution."""
+
+import pytest
+import torch
+from detectron2.layers.batch_norm import NaiveSyncBatchNorm
+from torch import nn
+
+from effps_solo import layers
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("leaky_relu", [-0.02, 0.0, 3.0, 8.0]),
+        ("relu", [0.0, 0.0, 3.0, 8.0]),
+        ("relu6", [0.0, 0.0, 3.0, 6.0]),
+        ("swish", [-0.2384058, 0.0, 2.8577224, 7.9973172]),
+    ],
+)
+def test_activations(name: str, expected: list) -> None:
+    x = torch.tensor([-2.0, 0.0, 3.0, 8.0])
+    torch.testing.assert_close(layers.get_activation(name)()(x), torch.tensor(expected))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ValueError, match="'gelu'.*leaky_relu"):
+        layers.get_activation("gelu")
+    with pytest.raises(ValueError, match="'BatchNorm'.*'SyncBN'"):
+        layers.make_norm("BatchNorm", 8)
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "naiveSyncBN", "GN", "FrozenBN"])
+def test_norms(norm: str) -> None:
+    layer = layers.make_norm(norm, 32)
+    assert layer.eps == 1e-5
+    x = torch.randn(2, 32, 4, 6)
+    assert layer.eval()(x).shape == x.shape
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch's SyncBN is used on a GPU")
+def test_sync_bn_trains_on_a_cpu() -> None:
+    layer = layers.make_norm("SyncBN", 8)
+    assert isinstance(layer, NaiveSyncBatchNorm)
+    out = layer.train()(3 + 5 * torch.randn(4, 8, 6, 6))
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
+
+
+def _depthwise_loop(x: torch.Tensor, weight: torch.Tensor, dilation: tuple) -> torch.Tensor:
+    """Depthwise 3x3 with zero padding, tap by tap."""
+    n, c, h, w = x.shape
+    padded = torch.zeros(n, c, h + 2 * dilation[0], w + 2 * dilation[1])
+    padded[:, :, dilation[0] : dilation[0] + h, dilation[1] : dilation[1] + w] = x
+    out = torch.zeros_like(x)
+    for i in range(3):
+        for j in range(3):
+            top, left = i * dilation[0], j * dilation[1]
+            patch = padded[:, :, top : top + h, left : left + w]
+            out += weight[:, 0, i, j][None, :, None, None] * patch
+    return out
+
+
+def _batch_norm(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+    def column(v: torch.Tensor) -> torch.Tensor:
+        return v[None, :, None, None]
+
+    x_hat = (x - column(norm.running_mean)) / (column(norm.running_var) + norm.eps).sqrt()
+    return x_hat * column(norm.weight) + column(norm.bias)
+
+
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1), (3, 5)])
+def test_separable_conv(dilation: tuple) -> None:
+    torch.manual_seed(0)
+    conv = layers.separable_conv(4, 6, norm="BN", activation="leaky_relu", dilation=dilation)
+    for module in conv.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    conv.eval()
+    assert conv.depthwise.bias is None and conv.pointwise.bias is None
+    x = torch.randn(2, 4, 7, 9)
+
+    def leaky(v: torch.Tensor) -> torch.Tensor:
+        return torch.where(v > 0, v, 0.01 * v)
+
+    expected = _depthwise_loop(x, conv.depthwise.weight, dilation)
+    expected = leaky(_batch_norm(expected, conv.depthwise.norm))
+    expected = torch.einsum("nchw,oc->nohw", expected, conv.pointwise.weight[:, :, 0, 0])
+    expected = leaky(_batch_norm(expected, conv.pointwise.norm))
+    torch.testing.assert_close(conv(x), expected)

@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Train or evaluate a model of effps_solo.
+
+    python train_net.py --config-file configs/quickstart/effps_lite0_solov2.yaml
+    python train_net.py --config-file CONFIG --resume
+    python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_final.pth
+"""
+
+import argparse
+from typing import Any, Dict
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
+from effps_solo.engine import Trainer, load_config
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of a command line; also starts the log."""
+    cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg
+
+
+def main(args: argparse.Namespace) -> Dict[str, Any]:
+    """Train, then evaluate; or only evaluate. Returns the results by task."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        EffPSCheckpointer(model, save_dir=cfg.OUTPUT_DIR, allow_unsafe=args.allow_unsafe).resume_or_load(
+            cfg.MODEL.WEIGHTS, resume=args.resume
+        )
+        results = Trainer.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's options and ``--allow-unsafe``."""
+    parser = default_argument_parser(epilog=__doc__)
+    parser.add_argument(
+        "--allow-unsafe",
+        action="store_true",
+        help="load configs and checkpoints that can run code; only for files you trust",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    arguments = argument_parser().parse_args()
+    launch(
+        main,
+        arguments.num_gpus,
+        num_machines=arguments.num_machines,
+        machine_rank=arguments.machine_rank,
+        dist_url=arguments.dist_url,
+        args=(arguments,),
+    )
