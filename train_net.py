@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Train or evaluate a model of effps_solo.
 
-    python train_net.py --config-file configs/quickstart/effps_lite0_solov2.yaml
-    python train_net.py --config-file CONFIG --resume
-    python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_final.pth
+python train_net.py --config-file configs/quickstart/effps_lite0_solov2.yaml
+python train_net.py --config-file CONFIG --resume
+python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_final.pth
 """
 
 import argparse
+import sys
 from typing import Any, Dict
 
 from detectron2.config import CfgNode
@@ -16,6 +17,7 @@ from detectron2.utils import comm
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import Trainer, load_config
+from effps_solo.errors import UserError
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -31,9 +33,9 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
-        EffPSCheckpointer(model, save_dir=cfg.OUTPUT_DIR, allow_unsafe=args.allow_unsafe).resume_or_load(
-            cfg.MODEL.WEIGHTS, resume=args.resume
-        )
+        EffPSCheckpointer(
+            model, save_dir=cfg.OUTPUT_DIR, allow_unsafe=args.allow_unsafe
+        ).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)
@@ -56,11 +58,14 @@ def argument_parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     arguments = argument_parser().parse_args()
-    launch(
-        main,
-        arguments.num_gpus,
-        num_machines=arguments.num_machines,
-        machine_rank=arguments.machine_rank,
-        dist_url=arguments.dist_url,
-        args=(arguments,),
-    )
+    try:
+        launch(
+            main,
+            arguments.num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+            args=(arguments,),
+        )
+    except (UserError, FileNotFoundError) as error:
+        sys.exit(f"train_net.py: {error}")

@@ -134,7 +134,8 @@ def _add_fusion_keys(cfg: CN) -> None:
     # Factor on the mask logits ML_A: 1 in the paper, 4 in the released code.
     cfg.MODEL.PANOPTIC_FUSION.INSTANCE_LOGIT_SCALE = 1.0
 
-    # A pixel of a thing class that no instance claims is void (as released); False: the best stuff class.
+    # A pixel of a thing class that no instance claims is void (as released).
+    # False: it gets the best stuff class.
     cfg.MODEL.PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS = True
 
     # What inference makes, of "panoptic_seg", "sem_seg" and "instances".
@@ -144,5 +145,6 @@ def _add_fusion_keys(cfg: CN) -> None:
 def _add_solver_keys(cfg: CN) -> None:
     # "SGD" or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # SOLVER.CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm of all gradients together.
     # Factor on the learning rate of backbone.bottom_up.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0

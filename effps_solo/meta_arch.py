@@ -15,6 +15,7 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList, Instances
 from torch import nn
 
+from .errors import ConfigError
 from .fusion import PanopticFusion, build_panoptic_fusion
 from .instance_head import InstanceHead, build_instance_head
 from .label_space import PanopticLabelSpace
@@ -53,13 +54,13 @@ class EfficientPS(nn.Module):
             outputs: what inference makes, of "panoptic_seg", "sem_seg", "instances".
 
         Raises:
-            ValueError: a head's class count disagrees with the data set, or an unknown output.
+            ConfigError: a head's class count disagrees with the data set, or an unknown output.
         """
         super().__init__()
         _check_class_counts(sem_seg_head, instance_head, label_space)
         unknown = sorted(set(outputs) - set(OUTPUTS))
         if unknown:
-            raise ValueError(f"MODEL.OUTPUTS names {unknown}; choose from {OUTPUTS}")
+            raise ConfigError(f"MODEL.OUTPUTS names {unknown}; choose from {OUTPUTS}")
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.instance_head = instance_head
@@ -193,7 +194,7 @@ def _check_class_counts(
     )
     for node, configured, what, actual in counts:
         if configured != actual:
-            raise ValueError(
+            raise ConfigError(
                 f"{node}.NUM_CLASSES is {configured}, but the data set has {actual} {what}; "
                 f"set it to {actual}"
             )

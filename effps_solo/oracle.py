@@ -127,12 +127,11 @@ def _class_coverage(sem_seg: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 def _block_means(maps: torch.Tensor) -> torch.Tensor:
     """(K, H, W) -> (K, ceil(H/4), ceil(W/4)); the rim is continued."""
-    pad = (0, -maps.shape[-1] % STRIDE, 0, -maps.shape[-2] % STRIDE)
-    if len(maps):
-        maps = F.pad(maps, pad, mode="replicate")
-    else:
-        maps = F.pad(maps, pad)
-    return F.avg_pool2d(maps, STRIDE)
+    height, width = (-(-s // STRIDE) for s in maps.shape[-2:])
+    rows = torch.arange(height * STRIDE).clamp(max=maps.shape[-2] - 1)
+    columns = torch.arange(width * STRIDE).clamp(max=maps.shape[-1] - 1)
+    blocks = maps[:, rows][:, :, columns].unflatten(2, (width, STRIDE))
+    return blocks.unflatten(1, (height, STRIDE)).mean(dim=(2, 4))
 
 
 def _to_logits(coverage: torch.Tensor) -> torch.Tensor:

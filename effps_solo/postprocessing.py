@@ -5,7 +5,8 @@ at pixel (4 i + 2, 4 j + 2). The output has (H, W) pixels. Either frame has its 
 the first pixel, and pixel centres at halves.
 """
 
-from typing import Tuple
+from dataclasses import dataclass
+from typing import Callable, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,43 @@ def stride4_size(image_size: Size) -> Size:
     return -(-image_size[0] // STRIDE), -(-image_size[1] // STRIDE)
 
 
-def upsampled_argmax(logits: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
+@dataclass
+class PointSampler:
+    """Bilinear samples of stride-4 maps at P points of the output.
+
+    Attributes:
+        y0, y1, x0, x1: (P,) int64, the surrounding rows and columns of the maps.
+        wy, wx: (P,) weights of ``y1`` and ``x1``.
+    """
+
+    y0: torch.Tensor
+    y1: torch.Tensor
+    wy: torch.Tensor
+    x0: torch.Tensor
+    x1: torch.Tensor
+    wx: torch.Tensor
+
+    def __call__(self, maps: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+        """(C, h4, w4) maps and (n, P) channel indices -> (n, P) samples."""
+        top = torch.lerp(
+            maps[channels, self.y0, self.x0], maps[channels, self.y0, self.x1], self.wx
+        )
+        low = torch.lerp(
+            maps[channels, self.y1, self.x0], maps[channels, self.y1, self.x1], self.wx
+        )
+        return torch.lerp(top, low, self.wy)
+
+
+# (channels (4, P), sampler) -> scores (4, P)
+ScoreAt = Callable[[torch.Tensor, PointSampler], torch.Tensor]
+
+
+def upsampled_argmax(
+    scores: torch.Tensor,
+    image_size: Size,
+    output_size: Size,
+    score_at: Optional[ScoreAt] = None,
+) -> torch.Tensor:
     """Argmax over the channels of bilinearly upsampled maps, without upsampling them.
 
     Only the channels that win at one of the four surrounding points compete at an output pixel.
@@ -30,26 +67,26 @@ def upsampled_argmax(logits: torch.Tensor, image_size: Size, output_size: Size) 
     channel could win between the points in theory.
 
     Args:
-        logits: (C, h4, w4) stride-4 maps, C >= 1.
+        scores: (C, h4, w4) stride-4 maps, C >= 1.
         image_size: (h, w) of the network's frame, without padding.
         output_size: (H, W).
+        score_at: the scores of given channels at given points; default: samples of ``scores``.
 
     Returns:
         (H, W) int64 channel indices.
     """
-    y0, y1, wy = _neighbours(image_size[0], output_size[0], logits.shape[1], logits.device)
-    x0, x1, wx = _neighbours(image_size[1], output_size[1], logits.shape[2], logits.device)
-    winner = logits.argmax(dim=0)
+    y0, y1, wy = _neighbours(image_size[0], output_size[0], scores.shape[1], scores.device)
+    x0, x1, wx = _neighbours(image_size[1], output_size[1], scores.shape[2], scores.device)
+    winner = scores.argmax(dim=0)
     upper, lower = winner[y0], winner[y1]
     corners = torch.stack([upper[:, x0], upper[:, x1], lower[:, x0], lower[:, x1]])
     result = corners[0].clone()
     y, x = (corners[1:] != corners[0]).any(dim=0).nonzero(as_tuple=True)
 
     candidates = corners[:, y, x].sort(dim=0).values  # (4, P); sorted: ties go to the lower channel
-    ya, yb, xa, xb = y0[y], y1[y], x0[x], x1[x]
-    top = torch.lerp(logits[candidates, ya, xa], logits[candidates, ya, xb], wx[x])
-    bottom = torch.lerp(logits[candidates, yb, xa], logits[candidates, yb, xb], wx[x])
-    best = torch.lerp(top, bottom, wy[y]).argmax(dim=0, keepdim=True)
+    sampler = PointSampler(y0[y], y1[y], wy[y], x0[x], x1[x], wx[x])
+    values = score_at(candidates, sampler) if score_at else sampler(scores, candidates)
+    best = values.argmax(dim=0, keepdim=True)
     result[y, x] = candidates.gather(0, best).squeeze(0)
     return result
 

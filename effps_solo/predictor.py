@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 
 from .checkpoint.checkpointer import EffPSCheckpointer
 from .data.augmentation import build_augmentations
+from .errors import ConfigError
 
 
 class Predictor:
@@ -22,10 +23,12 @@ class Predictor:
             allow_unsafe: load a checkpoint that can run code.
 
         Raises:
-            ValueError: ``MODEL.WEIGHTS`` is empty: an untrained model has nothing to show.
+            ConfigError: ``MODEL.WEIGHTS`` is empty: an untrained model has nothing to show.
         """
         if not cfg.MODEL.WEIGHTS:
-            raise ValueError("MODEL.WEIGHTS is empty: name a checkpoint, e.g. output/model_final.pth")
+            raise ConfigError(
+                "MODEL.WEIGHTS is empty: name a checkpoint, e.g. output/model_final.pth"
+            )
         self.model = build_model(cfg).eval()
         checkpointer = EffPSCheckpointer(self.model, allow_unsafe=allow_unsafe)
         checkpointer.load(cfg.MODEL.WEIGHTS)

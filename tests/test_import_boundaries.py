@@ -80,7 +80,7 @@ def _below(*folders: str) -> List[Path]:
 
 
 def _own_part(target: str) -> str:
-    """First component of an import from this package: backbone, layers, ...; '' if it is another's."""
+    """First component of an import from this package (backbone, layers, ...), else ''."""
     pieces = target.split(".")
     return pieces[1] if pieces[0] == PACKAGE and len(pieces) > 1 else ""
 
@@ -137,8 +137,9 @@ def test_the_walk_sees_every_form_of_import() -> None:
     assert [_own_part(i.target) for i in found] == ["", "", *["instance_head"] * 2, "fusion", ""]
 
 
-def test_label_space_imports_the_standard_library_only() -> None:
-    path = ROOT / "label_space.py"
+@pytest.mark.parametrize("name", ["label_space.py", "errors.py"])
+def test_standard_library_only(name: str) -> None:
+    path = ROOT / name
     assert not list(_foreign(path))
     _check_own(path, set())
 
@@ -177,18 +178,18 @@ def test_backbone_and_heads(path: Path) -> None:
     if _name(path) == "backbone/efficientnet.py":
         allowed += ("timm",)
     _check_foreign(path, allowed)
-    _check_own(path, {_name(path).split("/")[0], "layers"})
+    _check_own(path, {_name(path).split("/")[0], "layers", "errors"})
 
 
 @pytest.mark.parametrize("path", _below("fusion"), ids=_name)
 def test_fusion(path: Path) -> None:
     _check_foreign(path, ("torch",) + _detectron2("config", "structures", "utils"))
-    _check_own(path, {"fusion", "label_space", "postprocessing"})
+    _check_own(path, {"fusion", "label_space", "postprocessing", "errors"})
 
 
 def test_layers_and_postprocessing_stand_below_the_parts() -> None:
     _check_foreign(ROOT / "layers.py", ("torch", "detectron2.layers"))
-    _check_own(ROOT / "layers.py", set())
+    _check_own(ROOT / "layers.py", {"errors"})
     _check_foreign(ROOT / "postprocessing.py", ("torch", "detectron2.structures"))
     _check_own(ROOT / "postprocessing.py", {"label_space"})
 
@@ -199,6 +200,7 @@ def test_meta_arch_builds_by_name() -> None:
         "fusion": {"PanopticFusion", "build_panoptic_fusion"},
         "instance_head": {"InstanceHead", "build_instance_head"},
         "label_space": {"PanopticLabelSpace"},
+        "errors": {"ConfigError"},
     }
     for item in _imports(path):
         part = _own_part(item.target)

@@ -1,14 +1,12 @@
-"""The whole model from keywords alone: heads x fusions x label spaces, training, frames, mistakes."""
+"""The whole model from keywords alone: heads x fusions x label spaces, training, frames."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
-from detectron2.config import CfgNode, get_cfg
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
-from effps_solo import EfficientPS, add_effps_solo_config
+from effps_solo import EfficientPS
 from effps_solo.backbone import EfficientNet, TwoWayFPN
 from effps_solo.fusion import AdaptiveFusion, HeuristicFusion
 from effps_solo.instance_head import SOLOv2InstanceHead
@@ -343,31 +341,3 @@ def test_wrong_class_counts_name_the_key(changes: Dict[str, int], message: str) 
 def test_unknown_output_names_the_key() -> None:
     with pytest.raises(ValueError, match=r"MODEL.OUTPUTS names \['depth'\]"):
         _model("offset", outputs=["panoptic_seg", "depth"])
-
-
-def _cfg(num_classes: int = 19, num_things: Optional[int] = 8) -> CfgNode:
-    cfg = get_cfg()
-    add_effps_solo_config(cfg)
-    cfg.MODEL.META_ARCHITECTURE = "EfficientPS"
-    cfg.MODEL.BACKBONE.NAME = "build_efficientnet_two_way_fpn_backbone"
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.EFFICIENTNET.NAME = "tf_efficientnet_lite0"
-    cfg.MODEL.TWO_WAY_FPN.OUT_CHANNELS = 64
-    cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 32
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = num_classes
-    cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = num_things
-    cfg.MODEL.OUTPUTS = ["panoptic_seg"]
-    cfg.DATASETS.TRAIN = ("cityscapes_fine_panoptic_train",)
-    return cfg
-
-
-def test_from_config() -> None:
-    model = build_model(_cfg())
-    assert isinstance(model, EfficientPS)
-    assert model.label_space.thing_ids == tuple(range(11, 19))
-    assert model.outputs == ("panoptic_seg",)
-    assert isinstance(model.fusion, AdaptiveFusion)
-    with pytest.raises(ValueError, match="MODEL.SEM_SEG_HEAD.NUM_CLASSES is 18"):
-        build_model(_cfg(num_classes=18))
-    with pytest.raises(ValueError, match="MODEL.INSTANCE_HEAD.NUM_CLASSES is 9"):
-        build_model(_cfg(num_things=9))

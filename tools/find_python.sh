@@ -25,7 +25,8 @@ for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 p
         printf '%s\n' "$answer"
         exit 0
     fi
-    reasons="$reasons  $candidate: ${answer:-does not run}
+    reason=$(printf '%s' "$answer" | head -n 1)
+    reasons="$reasons  $candidate: ${reason:-does not run}
 "
 done
 

@@ -6,8 +6,8 @@
 
 Environment variables:
     PYTHON             the interpreter to make .venv with (3.10 to 3.13)
-    DETECTRON2         "source" builds upstream Detectron2 where none is importable (needs git and a C++ compiler)
-    TORCH_INDEX_URL    another package index for torch and torchvision, e.g. one with CPU-only builds
+    DETECTRON2         "source" builds upstream Detectron2 where none is importable (git, C++ compiler)
+    TORCH_INDEX_URL    another package index for torch and torchvision, e.g. one of CPU-only builds
 """
 
 import argparse

@@ -23,6 +23,7 @@ from timm.layers import (
 )
 from torch import nn
 
+from ..errors import ConfigError
 from ..layers import get_activation
 
 BN_EPS = 1e-3  # TensorFlow's default, with which the ImageNet weights were made
@@ -55,7 +56,7 @@ def _convert_norm(norm: str, layer: BatchNormAct2d) -> nn.Module:
         converted = SyncBatchNormAct(channels, eps=layer.eps)
         converted.drop = nn.Identity()
     else:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.EFFICIENTNET.NORM is '{norm}'; choose one of BN, SyncBN, naiveSyncBN, "
             "nnSyncBN, GN and FrozenBN"
         )
@@ -110,7 +111,7 @@ class EfficientNet(Backbone):
             in_channels: channels of the image.
 
         Raises:
-            ValueError: an unknown network, feature, norm or activation.
+            ConfigError: an unknown network, feature, norm or activation.
         """
         super().__init__()
         _check_names(name, out_features)
@@ -192,14 +193,12 @@ def _check_names(name: str, out_features: Sequence[str]) -> None:
     known = sorted(n for n in timm.list_models("tf_efficientnet_*") if n.split("_")[-1][0] in "bl")
     known = [n for n in known if n.count("_") == 2]
     if name not in known:
-        raise ValueError(f"MODEL.EFFICIENTNET.NAME is '{name}'; choose one of {known}")
+        raise ConfigError(f"MODEL.EFFICIENTNET.NAME is '{name}'; choose one of {known}")
     unknown = [f for f in out_features if f not in STAGE_OF_FEATURE]
     if unknown:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.EFFICIENTNET.OUT_FEATURES names {unknown}; known: {list(STAGE_OF_FEATURE)}"
         )
-
-
 
 
 def timm_pretrained_state_dict(name: str) -> Dict[str, torch.Tensor]:

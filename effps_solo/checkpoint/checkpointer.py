@@ -110,7 +110,8 @@ class EffPSCheckpointer(DetectionCheckpointer):
         if "model" not in loaded:
             loaded = {"model": loaded}
         _check_state_dict(loaded["model"], filename)
-        query = parse_qs(self._parsed_url_during_load.query) if self._parsed_url_during_load else {}
+        url = self._parsed_url_during_load
+        query: Dict[str, List[str]] = parse_qs(url.query) if url else {}
         if query.pop("matching_heuristics", ["False"]) == ["True"]:
             loaded["matching_heuristics"] = True
         if query:

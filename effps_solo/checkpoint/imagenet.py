@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..backbone.efficientnet import EfficientNet, timm_pretrained_state_dict
+from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,12 @@ def load_imagenet_weights(model: nn.Module, name: str) -> None:
         name: ``tf_efficientnet_*``; must be the backbone's network.
 
     Raises:
-        ValueError: no EfficientNet in the model, or weights of another network.
+        ConfigError: no EfficientNet in the model, or weights of another network.
         FileNotFoundError: the weights are not on this machine and could not be downloaded.
     """
     backbones = [m for m in model.modules() if isinstance(m, EfficientNet)]
     if len(backbones) != 1:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.WEIGHTS imagenet://{name} needs one EfficientNet backbone, found {len(backbones)}"
         )
     backbone = backbones[0]
@@ -61,7 +62,7 @@ def load_imagenet_weights(model: nn.Module, name: str) -> None:
     wrong = [k for k, v in weights.items() if v.shape != own[k].shape]
     missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
     if wrong or missing:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.WEIGHTS imagenet://{name} does not fit MODEL.EFFICIENTNET.NAME: "
             f"{len(wrong)} tensors have other shapes, {len(missing)} are missing "
             f"(first: {(wrong + missing)[0]})"

@@ -27,6 +27,11 @@ __all__ = [
 ]
 
 BASE_KEY = "_BASE_"
+_TYPE_MISMATCH = re.compile(
+    r"Type mismatch \(<class '(\w+)'> vs\. <class '(\w+)'>\) "
+    r"with values \((.*) vs\. (.*)\) for config key: (\S+)",
+    re.DOTALL,
+)
 _UNSAFE_HINT = "pass --allow-unsafe (allow_unsafe=True) only if you trust whoever made it"
 
 
@@ -218,7 +223,13 @@ def _nearest(key: str, known: Dict[str, bool]) -> str:
 
 
 def _text(error: Exception) -> str:
-    return str(error.args[0]) if error.args else type(error).__name__
+    """yacs' message, made readable where it is about a wrong type."""
+    message = str(error.args[0]) if error.args else type(error).__name__
+    mismatch = _TYPE_MISMATCH.search(message)
+    if not mismatch:
+        return message
+    wanted, found, default, value, key = mismatch.groups()
+    return f"key '{key}' must be a {wanted} like {default}, got the {found} {value}"
 
 
 def safe_load_checkpoint(path: str, allow_unsafe: bool = False) -> Dict[str, Any]:

@@ -1,1 +1,4 @@
-"""Commands of ``python -m effps_solo``: each module has ``add_arguments(parser)`` and ``run(args) -> int``."""
+"""Commands of ``python -m effps_solo``.
+
+Each is a module with ``add_arguments(parser)`` and ``run(args) -> int``, which returns the exit status.
+"""

@@ -166,7 +166,9 @@ class PanopticWriter:
         categories = [
             {
                 "id": self.label_space.dataset_id(c),
-                "name": names[c] if self.label_space.is_thing(c) else self.metadata.stuff_classes[c],
+                "name": (
+                    names[c] if self.label_space.is_thing(c) else self.metadata.stuff_classes[c]
+                ),
                 "isthing": int(self.label_space.is_thing(c)),
             }
             for c in range(self.label_space.num_classes)

@@ -7,6 +7,8 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
+from ..errors import ConfigError
+
 VOID_PIXEL = 128.0  # grey, near the mean of every data set
 PADDED_ID = 255  # Detectron2's value for segmentation maps outside the image
 
@@ -30,7 +32,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
     """The augmentations that ``INPUT.AUGMENTATION`` names.
 
     Raises:
-        ValueError: unknown name.
+        ConfigError: unknown name.
     """
     if cfg.INPUT.AUGMENTATION == "shortest_edge":
         augmentations = detection_utils.build_augmentation(cfg, is_train)
@@ -39,7 +41,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
     elif cfg.INPUT.AUGMENTATION == "scale_crop":
         augmentations = _scale_crop(cfg) if is_train else _test_scale(cfg)
     else:
-        raise ValueError(
+        raise ConfigError(
             f"INPUT.AUGMENTATION is '{cfg.INPUT.AUGMENTATION}'; choose scale_crop or shortest_edge"
         )
     return augmentations + (_color_jitter(cfg.INPUT.COLOR_JITTER) if is_train else [])

@@ -16,6 +16,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
+from ..errors import UserError
 from ..label_space import PanopticLabelSpace
 from .augmentation import PADDED_ID, build_augmentations
 from .geometry import geometry_from_id_map, stride4_majority
@@ -23,7 +24,7 @@ from .geometry import geometry_from_id_map, stride4_majority
 VOID = 0
 
 
-class AnnotationError(ValueError):
+class AnnotationError(UserError):
     """An image and its annotation do not fit together; the message names the file."""
 
 
@@ -106,7 +107,7 @@ class PanopticDatasetMapper(DatasetMapper):
         return dataset_dict
 
     def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
-        """"sem_seg", "instances" and "instance_ignore" of the transformed segments."""
+        """ "sem_seg", "instances" and "instance_ignore" of the transformed segments."""
         label_space = self.label_space
         class_of_id = np.full(len(segments.info), label_space.ignore_label, dtype=np.int64)
         ignored_id = np.ones(len(segments.info), dtype=np.uint8)

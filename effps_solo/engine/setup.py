@@ -32,4 +32,3 @@ def load_config(
     merge_overrides(cfg, list(overrides))
     register_datasets(cfg)
     return cfg
-

@@ -1,7 +1,7 @@
 """Training on Detectron2's trainer."""
 
 import weakref
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Type
 
 import torch
 from detectron2.config import CfgNode
@@ -15,6 +15,7 @@ from torch import nn
 
 from ..checkpoint.checkpointer import EffPSCheckpointer
 from ..data import PanopticDatasetMapper
+from ..errors import ConfigError
 from ..evaluation import build_evaluator
 
 _BACKBONE_PREFIX = "backbone.bottom_up"
@@ -33,9 +34,7 @@ class Trainer(DefaultTrainer):
         loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = loop(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = EffPSCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
+        self.checkpointer = EffPSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -62,7 +61,7 @@ class Trainer(DefaultTrainer):
         """``SOLVER.OPTIMIZER`` over all parameters; ``SOLVER.WEIGHT_DECAY_NORM`` on the norms.
 
         Raises:
-            ValueError: unknown optimiser.
+            ConfigError: unknown optimiser.
         """
         solver = cfg.SOLVER
         parameters = get_default_optimizer_params(
@@ -80,16 +79,31 @@ class Trainer(DefaultTrainer):
 
 def _build_optimizer(cfg: CfgNode, parameters: List[Dict[str, Any]]) -> torch.optim.Optimizer:
     solver = cfg.SOLVER
+    arguments = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
     if solver.OPTIMIZER == "SGD":
-        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
-        return optimizer(
-            parameters,
-            lr=solver.BASE_LR,
-            momentum=solver.MOMENTUM,
-            nesterov=solver.NESTEROV,
-            weight_decay=solver.WEIGHT_DECAY,
-        )
+        sgd = _with_clipping(cfg, torch.optim.SGD)
+        return sgd(parameters, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, **arguments)
     if solver.OPTIMIZER == "AdamW":
-        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
-        return optimizer(parameters, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
-    raise ValueError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose SGD or AdamW")
+        return _with_clipping(cfg, torch.optim.AdamW)(parameters, **arguments)
+    raise ConfigError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose SGD or AdamW")
+
+
+def _with_clipping(
+    cfg: CfgNode, optimizer_type: Type[torch.optim.Optimizer]
+) -> Callable[..., torch.optim.Optimizer]:
+    """``optimizer_type`` that clips gradients as ``SOLVER.CLIP_GRADIENTS`` says.
+
+    Detectron2's types clip every parameter alone; "full_model" clips the L2 norm of all together,
+    as both papers do.
+    """
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if not clip.ENABLED or clip.CLIP_TYPE != "full_model":
+        return maybe_add_gradient_clipping(cfg, optimizer_type)
+
+    class FullModelClipping(optimizer_type):  # type: ignore[misc,valid-type]
+        def step(self, closure: Any = None) -> Any:
+            every = [p for group in self.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(every, clip.CLIP_VALUE)
+            return super().step(closure)
+
+    return FullModelClipping

@@ -4,8 +4,9 @@ The agreement of instance head and semantic head decides: per instance
 FL = (sigmoid(ML_A) + sigmoid(ML_B)) * (ML_A + ML_B) of its mask logits and the semantic logits of its
 class competes with the logits of the stuff classes. Differs from the released code where that is at
 fault: outside an instance's support FL is no vote at all (there it is 0, which beats negative stuff
-logits far away); everything happens at stride 4 and only the argmax is made at output resolution;
-the smallest stuff area is a fraction of the image; the output has the size that was asked for.
+logits far away); the channels that compete at an output pixel are those that win at the stride-4 points
+around it, and only they are evaluated there; the smallest stuff area is a fraction of the image; the
+output has the size that was asked for.
 """
 
 from typing import Any, Dict, Tuple
@@ -15,13 +16,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
 from ..label_space import PanopticLabelSpace
-from ..postprocessing import STRIDE, upsampled_argmax
+from ..postprocessing import STRIDE, PointSampler, upsampled_argmax
 from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
 
-NO_VOTE = -1e4  # finite, so that interpolation beside it gives no NaN
-# A mask reaches up to one stride-4 point beyond its box; one more keeps NO_VOTE out of that ring.
-SUPPORT_MARGIN = 2
+NO_VOTE = float("-inf")
+SUPPORT_MARGIN = 1  # a mask's border lies up to one stride-4 point beyond its box
 
 
 def fuse_logits(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> torch.Tensor:
@@ -76,36 +76,57 @@ class AdaptiveFusion(PanopticFusion):
     ) -> Tuple[torch.Tensor, SegmentsInfo]:
         """See :meth:`PanopticFusion.forward`."""
         semantic_logits = semantic_logits.float()
-        instances, fused = self._fused_logits(semantic_logits, self._confident(instances))
-        stuff_ids = self._ids(self.label_space.stuff_ids, fused)
-        # Without stuff classes an instance needs a positive vote to hold a pixel.
-        rivals = semantic_logits[stuff_ids]
-        if len(stuff_ids) == 0:
+        instances, mask_logits = self._without_overlaps(
+            self._confident(instances), semantic_logits.shape[-2:]
+        )
+        stuff_ids = self._ids(self.label_space.stuff_ids, semantic_logits)
+        thing_ids = self._ids(self.label_space.thing_ids, semantic_logits)
+        if len(stuff_ids):
+            rivals = semantic_logits[stuff_ids]
+        else:  # an instance needs a positive vote to hold a pixel
             rivals = semantic_logits.new_zeros(1, *semantic_logits.shape[-2:])
-            stuff_ids = stuff_ids.new_tensor([self.label_space.ignore_label])
-        winner = upsampled_argmax(torch.cat([rivals, fused]), instances.image_size, output_size)
+        instance_class = thing_ids[instances.thing_index]
+        fused = fuse_logits(mask_logits, semantic_logits[instance_class])
+        outside = ~support_masks(instances.pred_boxes.tensor, semantic_logits.shape[-2:])
+        scores = torch.cat([rivals, fused.masked_fill(outside, NO_VOTE)])
+
+        # Fused logits are not linear in the two that they are made of: between the stride-4 points
+        # those are interpolated, so that a border lies where both say so.
+        maps = torch.cat([rivals, mask_logits])
+        class_maps = torch.cat([torch.zeros_like(rivals), semantic_logits[instance_class]])
+
+        def score_at(channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
+            own = sample(maps, channels)
+            return torch.where(
+                channels < len(rivals), own, fuse_logits(own, sample(class_maps, channels))
+            )
+
+        winner = upsampled_argmax(scores, instances.image_size, output_size, score_at)
         owner = (winner - len(rivals)).clamp(min=-1)
-        if self.void_unclaimed_things:
-            stuff = upsampled_argmax(semantic_logits, instances.image_size, output_size)
-            is_thing = self._is_thing(stuff.device)
-            stuff = stuff.masked_fill(is_thing[stuff], self.label_space.ignore_label)
-        else:
-            stuff = stuff_ids[winner.clamp(max=len(rivals) - 1)]
+        stuff = self._stuff(winner, stuff_ids, semantic_logits, instances.image_size)
         return self._assemble(owner, stuff, instances, semantic_logits)
 
-    def _fused_logits(
-        self, semantic_logits: torch.Tensor, instances: Instances
-    ) -> Tuple[Instances, torch.Tensor]:
-        """The instances that the overlap test leaves, and FL (K, h4, w4) of them."""
-        size = semantic_logits.shape[-2:]
+    def _stuff(
+        self,
+        winner: torch.Tensor,
+        stuff_ids: torch.Tensor,
+        semantic_logits: torch.Tensor,
+        image_size: Size,
+    ) -> torch.Tensor:
+        """(H, W) class of the pixels that no instance holds; ``ignore_label`` for void."""
+        void = self.label_space.ignore_label
+        if len(stuff_ids) == 0:
+            return torch.full_like(winner, void)
+        if not self.void_unclaimed_things:
+            return stuff_ids[winner.clamp(max=len(stuff_ids) - 1)]
+        semantic = upsampled_argmax(semantic_logits, image_size, tuple(winner.shape))
+        return semantic.masked_fill(self._is_thing(semantic.device)[semantic], void)
+
+    def _without_overlaps(self, instances: Instances, size: Size) -> Tuple[Instances, torch.Tensor]:
+        """The instances that the overlap test leaves, and their scaled mask logits (K, h4, w4)."""
         mask_logits = instances.mask_source.stride4_logits(size).float()
         kept = without_overlaps(mask_logits > 0, self.overlap_thresh)
-        instances, mask_logits = instances[kept], mask_logits[kept]
-        thing_ids = self._ids(self.label_space.thing_ids, mask_logits)
-        class_logits = semantic_logits[thing_ids[instances.thing_index]]
-        fused = fuse_logits(self.instance_logit_scale * mask_logits, class_logits)
-        outside = ~support_masks(instances.pred_boxes.tensor, size)
-        return instances, fused.masked_fill(outside, NO_VOTE)
+        return instances[kept], self.instance_logit_scale * mask_logits[kept]
 
 
 def without_overlaps(masks: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from detectron2.config import CfgNode
 from detectron2.utils.registry import Registry
 
+from ..errors import ConfigError
 from ..label_space import PanopticLabelSpace
 from .base import PanopticFusion
 
@@ -13,9 +14,9 @@ Panoptic fusions by name: subclasses of :class:`PanopticFusion`, called with ``c
 
 
 def build_panoptic_fusion(cfg: CfgNode, label_space: PanopticLabelSpace) -> PanopticFusion:
-    """Build ``MODEL.PANOPTIC_FUSION.NAME``. Raises ValueError when no fusion has that name."""
+    """Build ``MODEL.PANOPTIC_FUSION.NAME``. Raises ConfigError when no fusion has that name."""
     name = cfg.MODEL.PANOPTIC_FUSION.NAME
     if name not in PANOPTIC_FUSION_REGISTRY:
         known = sorted(key for key, _ in PANOPTIC_FUSION_REGISTRY)
-        raise ValueError(f"MODEL.PANOPTIC_FUSION.NAME is '{name}'; choose one of {known}")
+        raise ConfigError(f"MODEL.PANOPTIC_FUSION.NAME is '{name}'; choose one of {known}")
     return PANOPTIC_FUSION_REGISTRY.get(name)(cfg, label_space)

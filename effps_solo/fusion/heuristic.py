@@ -43,7 +43,9 @@ class HeuristicFusion(PanopticFusion):
         owner, pasted = self._paste(instances, output_size)
         semantic_logits = semantic_logits.float()
         stuff = upsampled_argmax(semantic_logits, instances.image_size, output_size)
-        stuff = stuff.masked_fill(self._is_thing(stuff.device)[stuff], self.label_space.ignore_label)
+        stuff = stuff.masked_fill(
+            self._is_thing(stuff.device)[stuff], self.label_space.ignore_label
+        )
         return self._assemble(owner, stuff, instances[pasted], semantic_logits)
 
     def _paste(self, instances: Instances, output_size: Size) -> Tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 
+from ..errors import ConfigError
 from .base import InstanceHead
 
 INSTANCE_HEAD_REGISTRY = Registry("INSTANCE_HEAD")
@@ -16,9 +17,9 @@ Instance heads by name. A head is a subclass of :class:`InstanceHead`, called wi
 
 
 def build_instance_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> InstanceHead:
-    """Build ``MODEL.INSTANCE_HEAD.NAME``. Raises ValueError when no head has that name."""
+    """Build ``MODEL.INSTANCE_HEAD.NAME``. Raises ConfigError when no head has that name."""
     name = cfg.MODEL.INSTANCE_HEAD.NAME
     if name not in INSTANCE_HEAD_REGISTRY:
         known = sorted(key for key, _ in INSTANCE_HEAD_REGISTRY)
-        raise ValueError(f"MODEL.INSTANCE_HEAD.NAME is '{name}'; choose one of {known}")
+        raise ConfigError(f"MODEL.INSTANCE_HEAD.NAME is '{name}'; choose one of {known}")
     return INSTANCE_HEAD_REGISTRY.get(name)(cfg, input_shape)

@@ -64,7 +64,9 @@ class MismatchCorrection(nn.Module):
 
     def __init__(self, channels: int, *, norm: str, activation: str) -> None:
         super().__init__()
-        self.convs = LargeScaleFeatureExtractor(channels, channels, norm=norm, activation=activation)
+        self.convs = LargeScaleFeatureExtractor(
+            channels, channels, norm=norm, activation=activation
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.interpolate(self.convs(x), scale_factor=2, mode="bilinear", align_corners=False)

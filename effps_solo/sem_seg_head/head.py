@@ -9,6 +9,7 @@ from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
+from ..errors import ConfigError
 from .blocks import DensePredictionCell, LargeScaleFeatureExtractor, MismatchCorrection
 from .loss import hard_pixel_cross_entropy
 
@@ -51,19 +52,21 @@ class EfficientPSSemanticHead(nn.Module):
             top_fraction: fraction of the pixels that the loss keeps.
 
         Raises:
-            ValueError: wrong strides, no class, or a fraction out of range.
+            ConfigError: wrong strides, no class, or a fraction out of range.
         """
         super().__init__()
         strides = [input_shape[f].stride for f in in_features]
         if strides != [4, 8, 16, 32]:
-            raise ValueError(
+            raise ConfigError(
                 f"MODEL.SEM_SEG_HEAD.IN_FEATURES {in_features} have strides {strides}; "
                 "this head needs 4, 8, 16, 32"
             )
         if num_classes < 1:
-            raise ValueError(f"MODEL.SEM_SEG_HEAD.NUM_CLASSES must be positive, got {num_classes}")
+            raise ConfigError(f"MODEL.SEM_SEG_HEAD.NUM_CLASSES must be positive, got {num_classes}")
         if not 0 < top_fraction <= 1:
-            raise ValueError(f"MODEL.SEM_SEG_HEAD.TOP_FRACTION must be in (0, 1], got {top_fraction}")
+            raise ConfigError(
+                f"MODEL.SEM_SEG_HEAD.TOP_FRACTION must be in (0, 1], got {top_fraction}"
+            )
         self.in_features = list(in_features)
         self.num_classes = num_classes
         self.ignore_value = ignore_value

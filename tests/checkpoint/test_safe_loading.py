@@ -142,7 +142,14 @@ def test_allow_unsafe_loads_a_benign_tag(tmp_path: Path, cfg: CfgNode) -> None:
         ("SOLVER: {MAX_ITERS: 5}", "unknown key 'SOLVER.MAX_ITERS'.*'SOLVER.MAX_ITER'"),
         ("MAX_ITER: 5", "unknown key 'MAX_ITER'.*'SOLVER.MAX_ITER'"),
         ("ZZZQQQ: {A: 5}", "unknown key 'ZZZQQQ'$"),
-        ("SOLVER: {MAX_ITER: many}", "SOLVER.MAX_ITER"),
+        (
+            "SOLVER: {MAX_ITER: many}",
+            "key 'SOLVER.MAX_ITER' must be a int like 40000, got the str many",
+        ),
+        (
+            "DATASETS:\n  TRAIN: (x,)",
+            r"'DATASETS.TRAIN' must be a tuple like \(\), got the str \(x,\)",
+        ),
         ("SOLVER: 5", "'SOLVER' must be a section"),
         ("OUTPUT_DIR: {A: 1}", "'OUTPUT_DIR' must be a value"),
         ("OUTPUT_DIR: 2026-11-22", "OUTPUT_DIR"),

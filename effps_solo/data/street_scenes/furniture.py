@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .easel import CORNERS, DISC, Easel
+from .easel import CORNERS, DISC, Easel, Point
 from .people import any_color
 
 FOLIAGE = np.array(
@@ -21,7 +21,14 @@ def _foliage(rng: np.random.Generator) -> np.ndarray:
     return FOLIAGE[rng.choice(len(FOLIAGE), p=weights)] * rng.uniform(0.75, 1.25)
 
 
-def _blobs(easel: Easel, rng: np.random.Generator, middle, size, count: int, color) -> None:
+def _blobs(
+    easel: Easel,
+    rng: np.random.Generator,
+    middle: Point,
+    size: tuple[float, float, float],
+    count: int,
+    color: np.ndarray,
+) -> None:
     """Draws a clump of leaves: dark blobs outside and below, lit ones towards the sun.
 
     `count` blobs where the clump is large in the picture, fewer where nobody could tell.

@@ -99,9 +99,9 @@ def _run(root: Path, parameters: SetParameters, jobs: list, num_workers: int) ->
         for end in ends:
             write_panoptic(*end)
         return
-    # Forked workers share all imports; the pool starts before the progress bar's thread does.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    with multiprocessing.get_context(method).Pool(num_workers, cv2.setNumThreads, (1,)) as pool:
+    # Forked workers would hang: OpenCV's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(num_workers, len(work)), cv2.setNumThreads, (1,)) as pool:
         _show(pool.imap_unordered(_draw, work, CHUNK), len(work))
         pool.starmap(write_panoptic, ends)
 

@@ -16,6 +16,8 @@ FARTHEST = 115.0
 """Depth (m) at which the street ends at the backdrop."""
 
 Depth = TypeVar("Depth", float, np.ndarray)
+Place = tuple[np.ndarray, ...]
+"""z and u in metres, and the metres that a pixel spans, of some ground pixels."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,14 @@ def paint_ground(
     return picture
 
 
-def _paint_surfaces(view, street: Street, paints: Paints, kinds, rows, columns) -> np.ndarray:
+def _paint_surfaces(
+    view: View,
+    street: Street,
+    paints: Paints,
+    kinds: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> np.ndarray:
     """Returns the unlit ground (h,w,3) float32 of the rows."""
     x, z = view.camera.ground_points(rows, columns)
     u = x - street.shift(z)
@@ -174,7 +183,9 @@ def _light_ground(view: View, ground: np.ndarray, rows: np.ndarray, shade: np.nd
     ground += np.asarray(light.haze, np.float32) * share[..., None]
 
 
-def _paint_terrain(street, paints: Paints, place, grain, patch) -> np.ndarray:
+def _paint_terrain(
+    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
+) -> np.ndarray:
     mix = np.clip(0.5 + 0.5 * patch, 0.0, 1.0)[..., None]
     color = paints.grass * mix + paints.soil * (1 - mix)
     return color * (1 + 0.13 * grain)[..., None]
@@ -191,7 +202,9 @@ def _lines(distance: np.ndarray, half_width: float, step: np.ndarray) -> np.ndar
     )
 
 
-def _paint_road(street, paints: Paints, place, grain, patch) -> np.ndarray:
+def _paint_road(
+    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
+) -> np.ndarray:
     z, u, step = place
     tone = 1.0 + 0.05 * grain + 0.06 * patch
     lane = 2.0 * street.half / street.lanes
@@ -220,7 +233,9 @@ def _paint_road(street, paints: Paints, place, grain, patch) -> np.ndarray:
     return color * (1 - marks) + paints.marking * marks
 
 
-def _paint_walk(street, paints: Paints, place, grain, patch) -> np.ndarray:
+def _paint_walk(
+    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
+) -> np.ndarray:
     z, u, step = place
     color = paints.walk * (1.0 + 0.05 * grain + 0.04 * patch)[..., None]
     side = paints.slab
@@ -233,7 +248,7 @@ def _paint_walk(street, paints: Paints, place, grain, patch) -> np.ndarray:
     return np.where(curb, paints.curb, color)
 
 
-def _paint_sky(view: View, rows, columns, offset) -> np.ndarray:
+def _paint_sky(view: View, rows: np.ndarray, columns: np.ndarray, offset: np.ndarray) -> np.ndarray:
     camera, light = view.camera, view.light
     above = np.clip((camera.horizon - rows) / max(camera.horizon, 1.0), 0.0, 1.0)
     mix = np.power(above, 0.7)[..., None]

@@ -87,7 +87,9 @@ def _draw_group(view: View, scene: Scene, item: Item, index: int) -> list[Layer]
     return easel.finish(item.kind, index, rng, solid=item.kind == "cargroup", in_order=True)
 
 
-def _draw_on_post(view: View, item: Item, position, rng, index: int) -> list[Layer]:
+def _draw_on_post(
+    view: View, item: Item, position: tuple[float, float], rng: np.random.Generator, index: int
+) -> list[Layer]:
     """Returns a post and the light or sign on it."""
     post = Easel(view, position, 0.0, (0.3, 4.2, 0.1))
     head = Easel(view, position, 0.0, (1.2, 4.6, 0.1))

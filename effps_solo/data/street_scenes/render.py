@@ -124,7 +124,7 @@ def _seen(layers: list[Layer], scene: Scene) -> list[Layer]:
 
 
 def _paint_background(
-    view: View, scene: Scene, ground: list[Layer], kept: set[int], rng
+    view: View, scene: Scene, ground: list[Layer], kept: set[int], rng: np.random.Generator
 ) -> np.ndarray:
     camera = scene.camera
     shown = draw_index_map(ground, camera.width, camera.height)

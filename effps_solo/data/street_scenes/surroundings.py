@@ -77,7 +77,9 @@ def backdrop(view: View, rng: np.random.Generator) -> list[Layer]:
     )
 
 
-def _flat_layer(view: View, label: str, polygon: np.ndarray, color, rng) -> list[Layer]:
+def _flat_layer(
+    view: View, label: str, polygon: np.ndarray, color: np.ndarray, rng: np.random.Generator
+) -> list[Layer]:
     height, width = view.camera.height, view.camera.width
     layers = mask_layers(label, polygon, height, width)
     share = float(view.light.fade(FARTHEST))

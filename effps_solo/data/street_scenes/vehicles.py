@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 
@@ -71,6 +72,9 @@ CAR_SIZES = {
     "suv": (4.5, 1.9, 1.7),
     "van": (5.0, 1.95, 2.0),
 }
+
+Corner = Callable[..., tuple[float, float, float]]
+"""Maps a corner of the profile, a side (-1, 1) and an inset to the object frame."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,19 @@ def draw_car(easel: Easel, rng: np.random.Generator, style: str) -> None:
     if flank:
         _car_flank(easel, points, glass, color, at, flank, (length, half, height))
     if eye[2] < points[0, 0]:
-        _car_end(easel, half, height, points[0, 0] * 1.005, rear=True, rng=rng, color=color)
+        _car_end(easel, half, height, points[0, 0] * 1.005, rear=True)
     elif eye[2] > points[-1, 0]:
-        _car_end(easel, half, height, points[-1, 0] * 1.005, rear=False, rng=rng, color=color)
+        _car_end(easel, half, height, points[-1, 0] * 1.005, rear=False)
 
 
-def _car_shell(easel, points, glass, color, at, eye) -> None:
+def _car_shell(
+    easel: Easel,
+    points: np.ndarray,
+    glass: tuple[int, int],
+    color: Color,
+    at: Corner,
+    eye: tuple[float, ...],
+) -> None:
     edges = list(range(len(points) - 1))
     edges.sort(key=lambda i: -np.hypot(*(points[i : i + 2].mean(axis=0) - (eye[2], eye[1]))))
     for i in edges:
@@ -165,7 +176,15 @@ def _car_shell(easel, points, glass, color, at, eye) -> None:
             easel.face(pane, easel.shade(GLASS * 1.1, (0.0, 0.8, normal[0] * 0.6)))
 
 
-def _car_flank(easel, points, glass, color, at, flank, size) -> None:
+def _car_flank(
+    easel: Easel,
+    points: np.ndarray,
+    glass: tuple[int, int],
+    color: Color,
+    at: Corner,
+    flank: int,
+    size: tuple[float, ...],
+) -> None:
     length, half, height = size
     outline = [at(i, flank) for i in range(len(points))]
     easel.face(outline, easel.shade(color, (flank, 0.0, 0.0)))
@@ -215,7 +234,7 @@ def draw_patch(
     easel.face([(a0, b0, c), (a1, b0, c), (a1, b1, c), (a0, b1, c)], color)
 
 
-def _car_end(easel, half, height, c, *, rear, rng, color) -> None:
+def _car_end(easel: Easel, half: float, height: float, c: float, *, rear: bool) -> None:
     dark = easel.shade((48, 48, 50), (0.0, 0.0, np.sign(c)))
     draw_patch(easel, (-half, half, 0.2 * height, 0.32 * height), c, dark)
     lamp = (205, 32, 28) if rear else (240, 238, 220)

@@ -46,13 +46,16 @@ class Spots:
     top: float
 
 
-SurfacePaint = Callable[[Spots, np.random.Generator], tuple[np.ndarray, "np.ndarray | None"]]
-"""Returns RGB (h,w,3) float32 and alpha (h,w) or None."""
+Line = tuple[tuple[float, float], tuple[float, float]]
+"""World (x, z) of both ends of a line on the ground."""
+Painted = tuple[np.ndarray, np.ndarray | None]
+"""RGB (h,w,3) float32 and alpha (h,w), None = opaque."""
+SurfacePaint = Callable[[Spots, np.random.Generator], Painted]
 
 
 def upright_layers(
     view: View,
-    ends: tuple[tuple[float, float], tuple[float, float]],
+    ends: Line,
     heights: tuple[float, float],
     label: str,
     paint: SurfacePaint,
@@ -92,14 +95,14 @@ def upright_layers(
     return [Layer(label, shapes[0], window, paint_surface, opaque, item)]
 
 
-def _clip_near(ends: tuple[tuple[float, float], tuple[float, float]]):
+def _clip_near(ends: Line) -> Line:
     (x0, z0), (x1, z1) = sorted(ends, key=lambda end: end[1])
     if z0 < 1.0 < z1:
         x0, z0 = x0 + (x1 - x0) * (1.0 - z0) / (z1 - z0), 1.0
     return (x0, z0), (x1, z1)
 
 
-def _facing(ends) -> tuple[float, float, float]:
+def _facing(ends: Line) -> tuple[float, float, float]:
     """Returns the unit normal that points to the camera's side of the line."""
     (x0, z0), (x1, z1) = ends
     normal = np.array((z1 - z0, 0.0, -(x1 - x0)))
@@ -108,7 +111,7 @@ def _facing(ends) -> tuple[float, float, float]:
     return tuple(normal if normal @ towards > 0 else -normal)
 
 
-def _trace(view: View, window: tuple[int, int, int, int], ends, top: float) -> Spots:
+def _trace(view: View, window: tuple[int, int, int, int], ends: Line, top: float) -> Spots:
     left, upper, width, height = window
     (x0, z0), (x1, z1) = ends
     camera = view.camera
@@ -166,7 +169,7 @@ def _bricks(rgb: np.ndarray, spots: Spots, size: tuple[float, float], joint: np.
 def paint_facade(night: float) -> SurfacePaint:
     """Returns a house front painter; `night` (0..1) is the share of windows with a light on."""
 
-    def paint(spots: Spots, rng: np.random.Generator):
+    def paint(spots: Spots, rng: np.random.Generator) -> Painted:
         color = MASONRY[rng.integers(len(MASONRY))] * rng.uniform(0.75, 1.15)
         if rng.random() < 0.35:
             color = 0.6 * any_color(rng, 60, 225) + 55.0
@@ -183,7 +186,9 @@ def paint_facade(night: float) -> SurfacePaint:
     return paint
 
 
-def _windows(rgb, spots: Spots, rng: np.random.Generator, color: np.ndarray, night: float) -> None:
+def _windows(
+    rgb: np.ndarray, spots: Spots, rng: np.random.Generator, color: np.ndarray, night: float
+) -> None:
     storey, pitch = rng.uniform(2.9, 3.7), rng.uniform(1.5, 3.4)
     width = pitch * rng.uniform(0.4, 0.72)
     sill, tall = rng.uniform(0.7, 1.1), rng.uniform(1.2, 1.9)
@@ -224,7 +229,7 @@ def _windows(rgb, spots: Spots, rng: np.random.Generator, color: np.ndarray, nig
         _mix(rgb, door, any_color(rng, 30, 120), _visible(spots.step_s, 0.4))
 
 
-def paint_wall(spots: Spots, rng: np.random.Generator):
+def paint_wall(spots: Spots, rng: np.random.Generator) -> Painted:
     """Paints a free-standing wall: concrete panels, bricks or stone blocks, with a cap."""
     color = np.asarray(MASONRY[rng.integers(len(MASONRY))], float) * rng.uniform(0.7, 1.15)
     rgb = _surface(spots, rng, color)
@@ -243,7 +248,7 @@ def paint_wall(spots: Spots, rng: np.random.Generator):
     return rgb, None
 
 
-def paint_fence(spots: Spots, rng: np.random.Generator):
+def paint_fence(spots: Spots, rng: np.random.Generator) -> Painted:
     """Paints a fence: bars, planks or mesh between posts; the background shows through."""
     style = rng.integers(3)
     pitch, bar = ((0.16, 0.035), (0.17, 0.12), (0.1, 0.02))[style]

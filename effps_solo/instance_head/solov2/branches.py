@@ -213,9 +213,7 @@ class FullMaskBranch(nn.Module):
         for level, first in enumerate(in_channels):
             first = first + 2 if level == last else first
             inputs = [first] + [channels] * (max(level, 1) - 1)
-            self.levels.append(
-                nn.ModuleList(_conv_norm_relu(c, channels, 3, norm) for c in inputs)
-            )
+            self.levels.append(nn.ModuleList(_conv_norm_relu(c, channels, 3, norm) for c in inputs))
         self.predictor = _conv_norm_relu(channels, out_channels, 1, norm)
 
     def forward(self, features: List[torch.Tensor]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 
+from ...errors import ConfigError
 from ..base import InstanceHead, Stride4Masks
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
@@ -92,12 +93,14 @@ class SOLOv2InstanceHead(InstanceHead):
             max_detections: instances per image at most.
 
         Raises:
-            ValueError: unknown variant, lists of different lengths, or no class.
+            ConfigError: unknown variant, lists of different lengths, or no class.
         """
         super().__init__()
         _check_levels(variant, in_features, num_grids, scale_ranges)
         if num_classes < 1:
-            raise ValueError(f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}")
+            raise ConfigError(
+                f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}"
+            )
         self.in_features, self.mask_in_features = list(in_features), list(mask_in_features)
         self.num_classes = num_classes
         self.num_grids = [(int(h), int(w)) for h, w in num_grids]
@@ -217,7 +220,9 @@ class SOLOv2InstanceHead(InstanceHead):
         """
         output = self(features)
         maps = []
-        for logits, (height, width) in zip(output.category.split(self._cells_per_level(), 1), self.num_grids):
+        for logits, (height, width) in zip(
+            output.category.split(self._cells_per_level(), 1), self.num_grids
+        ):
             scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, (height, width))
             maps.append(inference.points_nms(scores))
         scores = _flatten_cells(maps)
@@ -326,9 +331,9 @@ def _check_levels(
     variant: str, in_features: Sequence, num_grids: Sequence, scale_ranges: Sequence
 ) -> None:
     if variant not in VARIANTS:
-        raise ValueError(f"MODEL.SOLOV2.VARIANT is '{variant}'; choose one of {VARIANTS}")
+        raise ConfigError(f"MODEL.SOLOV2.VARIANT is '{variant}'; choose one of {VARIANTS}")
     if not len(in_features) == len(num_grids) == len(scale_ranges):
-        raise ValueError(
+        raise ConfigError(
             "one grid and one scale range per level: MODEL.INSTANCE_HEAD.IN_FEATURES has "
             f"{len(in_features)} entries, MODEL.SOLOV2.NUM_GRIDS {len(num_grids)}, "
             f"MODEL.SOLOV2.SCALE_RANGES {len(scale_ranges)}"
@@ -347,7 +352,9 @@ def _cell_geometry(
     centers, extents = [], []
     for (rows, columns), extent in zip(num_grids, base_extents(scale_ranges)):
         y, x = torch.meshgrid(
-            (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+            (torch.arange(rows) + 0.5) / rows,
+            (torch.arange(columns) + 0.5) / columns,
+            indexing="ij",
         )
         centers.append(torch.stack([x, y], dim=-1).flatten(0, 1))
         extents.append(torch.full((rows * columns,), extent))

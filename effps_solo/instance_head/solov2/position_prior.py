@@ -28,7 +28,10 @@ def base_extents(scale_ranges: Sequence[Tuple[float, float]]) -> Tuple[float, ..
     Twice the lower end of the range stands for the size of a level's objects; the first level,
     whose range starts at 1 px, takes a quarter of its upper end.
     """
-    sizes = [max(2.0 * low, high / 4) if i == 0 else 2.0 * low for i, (low, high) in enumerate(scale_ranges)]
+    sizes = [
+        max(2.0 * low, high / 4) if i == 0 else 2.0 * low
+        for i, (low, high) in enumerate(scale_ranges)
+    ]
     return tuple(size / DEVIATIONS_PER_SIZE for size in sizes)
 
 

@@ -65,7 +65,7 @@ def test_every_parameter_has_a_gradient() -> None:
 
 
 def test_base_extents() -> None:
-    """A quarter of the typical size: a quarter of the first level's upper end, twice a lower end."""
+    """A quarter of the typical size: the first level's upper end, or twice a lower end."""
     published = [(1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)]
     assert base_extents(published) == (6.0, 24.0, 48.0, 96.0, 192.0)
     assert base_extents([(1, 4)]) == (0.5,)

@@ -1,4 +1,4 @@
-"""Grid assignment against a slow reference that walks objects and cells, and exact boundary cases."""
+"""Grid assignment against a slow reference that walks objects and cells; exact boundary cases."""
 
 import random
 from fractions import Fraction

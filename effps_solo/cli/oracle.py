@@ -1,0 +1,38 @@
+"""``effps-solo oracle``: the PQ that a perfect network could reach with a config."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Config, kind of masks, overrides."""
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="grids and data set")
+    parser.add_argument(
+        "--masks",
+        choices=("soft", "binary"),
+        default="soft",
+        help="stride-4 masks that hold the covered fraction (soft) or one bit (binary)",
+    )
+    parser.add_argument("--allow-unsafe", action="store_true", help="accept YAML that runs code")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate the ground truth itself; prints the table of PQ. Returns 0."""
+    from detectron2.data import build_detection_test_loader
+    from detectron2.evaluation import inference_on_dataset
+    from detectron2.utils.logger import setup_logger
+
+    from ..engine import load_config
+    from ..evaluation import build_evaluator
+    from ..oracle import OracleMapper, OracleModel
+
+    setup_logger()
+    setup_logger(name="effps_solo")
+    overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']"]
+    cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
+    for name in cfg.DATASETS.TEST:
+        loader = build_detection_test_loader(cfg, name, mapper=OracleMapper(cfg))
+        inference_on_dataset(OracleModel(cfg, args.masks), loader, build_evaluator(cfg, name))
+    return 0

@@ -1,0 +1,241 @@
+"""Data sets in COCO panoptic layout: a JSON, a folder of panoptic PNGs, a folder of images.
+
+Detectron2's loader of this layout takes every image for a .jpg and trusts the JSON; this one reads
+the names of the images from the JSON and checks that files and entries belong together.
+"""
+
+import colorsys
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Set
+
+from ...label_space import PanopticLabelSpace
+from .files import DatasetError, examples, read_json_object, require_file, require_folder
+
+_KEYS = ("images", "annotations", "categories")
+_MAX_SEGMENT_ID = 256**3 - 1
+_GOLDEN_RATIO = 0.618034
+IGNORE_LABEL = 255
+
+
+@dataclass(frozen=True)
+class CocoPanopticFiles:
+    """The three paths of one split, and the key that moves them."""
+
+    images: str
+    panoptic_png: str
+    panoptic_json: str
+    remedy: str
+
+    def check(self) -> None:
+        """Raises DatasetError when one of them is missing."""
+        require_file(self.panoptic_json, "panoptic JSON", self.remedy)
+        require_folder(self.images, "image folder", self.remedy)
+        require_folder(self.panoptic_png, "folder of panoptic PNGs", self.remedy)
+
+
+def coco_panoptic_metadata(files: CocoPanopticFiles) -> Dict[str, Any]:
+    """Metadata of a split in Detectron2's words.
+
+    Contiguous ids count the things in the order of the JSON's categories, then the stuff.
+
+    Returns:
+        a dict for ``Metadata.set``. ``thing_classes`` and ``stuff_classes`` both list all C
+        classes by contiguous id, because the visualizer indexes either by it.
+
+    Raises:
+        DatasetError: the JSON is missing or its categories cannot be used.
+    """
+    require_file(files.panoptic_json, "panoptic JSON", files.remedy)
+    content = read_json_object(files.panoptic_json, _KEYS)
+    categories = _checked_categories(content["categories"], files.panoptic_json)
+    ordered = sorted(categories, key=lambda category: not category["isthing"])
+    names = [category["name"] for category in ordered]
+    palette = distinct_colors(len(ordered))
+    colors = [list(c.get("color") or color) for c, color in zip(ordered, palette)]
+    ids: Dict[bool, Dict[int, int]] = {True: {}, False: {}}
+    for contiguous, category in enumerate(ordered):
+        ids[bool(category["isthing"])][category["id"]] = contiguous
+    return {
+        "thing_classes": names,
+        "stuff_classes": names,
+        "thing_colors": colors,
+        "stuff_colors": colors,
+        "thing_dataset_id_to_contiguous_id": ids[True],
+        "stuff_dataset_id_to_contiguous_id": ids[False],
+        "image_root": files.images,
+        "panoptic_root": files.panoptic_png,
+        "panoptic_json": files.panoptic_json,
+        "ignore_label": IGNORE_LABEL,
+        "label_divisor": 1000,
+        "evaluator_type": "coco_panoptic_seg",
+    }
+
+
+def distinct_colors(count: int) -> List[List[int]]:
+    """``count`` different [r, g, b] colours, 0 .. 255, always the same; neighbours differ in hue."""
+    colors = []
+    for i in range(count):
+        # Hues repeat nearly after some Fibonacci number of steps: vary the rest with other periods.
+        saturation, value = (0.85, 0.6, 0.4)[i % 3], (1.0, 0.75, 0.5, 0.9)[i % 4]
+        color = colorsys.hsv_to_rgb((i * _GOLDEN_RATIO) % 1.0, saturation, value)
+        colors.append([round(255 * channel) for channel in color])
+    return colors
+
+
+def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dict[str, Any]]:
+    if not categories:
+        raise DatasetError(f"{file} lists no categories")
+    for category in categories:
+        missing = {"id", "name", "isthing"} - set(category)
+        if missing:
+            raise DatasetError(f"{file}: category {category} has no {examples(missing)}")
+    if len(categories) > IGNORE_LABEL:
+        raise DatasetError(f"{file} has {len(categories)} categories; at most {IGNORE_LABEL} fit")
+    for key in ("id", "name"):
+        twice = _repeated(category[key] for category in categories)
+        if twice:
+            raise DatasetError(f"{file}: several categories have the {key} {examples(twice)}")
+    return categories
+
+
+def load_coco_panoptic(
+    files: CocoPanopticFiles, label_space: PanopticLabelSpace
+) -> List[Dict[str, Any]]:
+    """The dataset dicts of a split.
+
+    Returns:
+        a dict for every image in the order of the annotations: file_name, image_id, height,
+        width, pan_seg_file_name, segments_info [{id, category_id (contiguous), isthing (bool),
+        iscrowd, area, bbox (if the JSON has it)}].
+
+    Raises:
+        DatasetError: a file is missing, or JSON, PNGs and images do not belong together.
+    """
+    files.check()
+    content = read_json_object(files.panoptic_json, _KEYS)
+    images = _images_by_id(content["images"], files.panoptic_json)
+    annotations = content["annotations"]
+    _check_pairs(images, annotations, files.panoptic_json)
+    _check_png_files(annotations, files)
+    _check_image_files(images, files)
+    return [_record(a, images[a["image_id"]], files, label_space) for a in annotations]
+
+
+def _record(
+    annotation: Dict[str, Any],
+    image: Dict[str, Any],
+    files: CocoPanopticFiles,
+    label_space: PanopticLabelSpace,
+) -> Dict[str, Any]:
+    where = f"{files.panoptic_json}, annotation of {annotation['file_name']}"
+    segments = annotation["segments_info"]
+    info = [_segment(segment, label_space, where) for segment in segments]
+    twice = _repeated(segment["id"] for segment in segments)
+    if twice:
+        raise DatasetError(f"{where}: several segments have the id {examples(twice)}")
+    return {
+        "file_name": os.path.join(files.images, image["file_name"]),
+        "image_id": image["id"],
+        "height": image["height"],
+        "width": image["width"],
+        "pan_seg_file_name": os.path.join(files.panoptic_png, annotation["file_name"]),
+        "segments_info": info,
+    }
+
+
+def _segment(
+    segment: Dict[str, Any], label_space: PanopticLabelSpace, where: str
+) -> Dict[str, Any]:
+    missing = {"id", "category_id", "iscrowd", "area"} - set(segment)
+    if missing:
+        raise DatasetError(f"{where}: segment {segment} has no {examples(missing)}")
+    if not (isinstance(segment["id"], int) and 0 < segment["id"] <= _MAX_SEGMENT_ID):
+        raise DatasetError(f"{where}: segment id {segment['id']} is not in 1 .. {_MAX_SEGMENT_ID}")
+    try:
+        contiguous = label_space.contiguous_id(segment["category_id"])
+    except KeyError as error:
+        raise DatasetError(
+            f"{where}: segment {segment['id']} has category_id {segment['category_id']}, which "
+            "the list of categories does not hold"
+        ) from error
+    result = {"id": segment["id"], "category_id": contiguous}
+    result["isthing"] = label_space.is_thing(contiguous)
+    result.update({key: segment[key] for key in ("iscrowd", "area", "bbox") if key in segment})
+    return result
+
+
+def _images_by_id(images: List[Dict[str, Any]], file: str) -> Dict[Any, Dict[str, Any]]:
+    for image in images:
+        missing = {"id", "file_name", "height", "width"} - set(image)
+        if missing:
+            raise DatasetError(f"{file}: image {image} has no {examples(missing)}")
+    twice = _repeated(image["id"] for image in images)
+    if twice:
+        raise DatasetError(f"{file}: several images have the id {examples(twice)}")
+    return {image["id"]: image for image in images}
+
+
+def _check_pairs(
+    images: Mapping[Any, Dict[str, Any]], annotations: List[Dict[str, Any]], file: str
+) -> None:
+    for annotation in annotations:
+        missing = {"image_id", "file_name", "segments_info"} - set(annotation)
+        if missing:
+            name = annotation.get("file_name", annotation.get("image_id", "?"))
+            raise DatasetError(f"{file}: the annotation of {name} has no {examples(missing)}")
+    twice = _repeated(annotation["image_id"] for annotation in annotations)
+    if twice:
+        raise DatasetError(f"{file}: image ids {examples(twice)} have several annotations")
+    annotated = {annotation["image_id"] for annotation in annotations}
+    lost = [a["file_name"] for a in annotations if a["image_id"] not in images]
+    if lost:
+        raise DatasetError(
+            f"{file}: the annotations of {examples(lost)} have an image_id that 'images' does not "
+            "list; add the images or remove the annotations"
+        )
+    bare = [image["file_name"] for key, image in images.items() if key not in annotated]
+    if bare:
+        raise DatasetError(
+            f"{file}: the images {examples(bare)} have no annotation; add them or remove the images"
+        )
+
+
+def _check_png_files(annotations: List[Dict[str, Any]], files: CocoPanopticFiles) -> None:
+    named = {os.path.normpath(annotation["file_name"]) for annotation in annotations}
+    present = {name for name in _files_below(files.panoptic_png) if name.lower().endswith(".png")}
+    if named - present:
+        raise DatasetError(
+            f"{files.panoptic_png} lacks {examples(named - present)}, which "
+            f"{files.panoptic_json} lists; restore the files or remove the annotations"
+        )
+    if present - named:
+        raise DatasetError(
+            f"{files.panoptic_png} holds {examples(present - named)}, which "
+            f"{files.panoptic_json} does not list; add annotations or move the files away"
+        )
+
+
+def _check_image_files(images: Mapping[Any, Dict[str, Any]], files: CocoPanopticFiles) -> None:
+    present = _files_below(files.images)
+    missing = {image["file_name"] for image in images.values()}
+    missing = {name for name in missing if os.path.normpath(name) not in present}
+    if missing:
+        raise DatasetError(
+            f"{files.images} lacks the images {examples(missing)}, which {files.panoptic_json} "
+            "lists; restore them or remove their entries"
+        )
+
+
+def _files_below(folder: str) -> Set[str]:
+    """Paths below ``folder``, relative to it."""
+    found = set()
+    for parent, _, names in os.walk(folder, followlinks=True):
+        relative = os.path.relpath(parent, folder)
+        found |= {os.path.normpath(os.path.join(relative, name)) for name in names}
+    return found
+
+
+def _repeated(values: Any) -> List[Any]:
+    return [value for value, count in Counter(values).items() if count > 1]

@@ -1,0 +1,75 @@
+"""Where data sets lie, and reading their JSON files."""
+
+import json
+import os
+from typing import Any, Dict, Iterable, Sequence
+
+from ...errors import UserError
+
+_NUM_EXAMPLES = 5
+
+
+class DatasetError(UserError):
+    """Files of a data set are missing or contradict each other; the message names the file."""
+
+
+def data_root() -> str:
+    """The folder of all data sets: $DETECTRON2_DATASETS, or "datasets" as in Detectron2."""
+    return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+
+
+def expand(path: str) -> str:
+    """``path`` with environment variables and ~ replaced.
+
+    Raises:
+        DatasetError: a variable is not set.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if "$" in expanded:
+        raise DatasetError(f"'{path}' names an environment variable that is not set; set it")
+    return expanded
+
+
+def require_folder(path: str, what: str, remedy: str) -> None:
+    """Raises DatasetError unless ``path`` is a folder."""
+    if not os.path.isdir(path):
+        raise DatasetError(f"{what} '{path}' is not a folder; {remedy}")
+
+
+def require_file(path: str, what: str, remedy: str) -> None:
+    """Raises DatasetError unless ``path`` is a file."""
+    if not os.path.isfile(path):
+        raise DatasetError(f"{what} '{path}' is missing; {remedy}")
+
+
+def read_json_object(path: str, keys: Sequence[str]) -> Dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        keys: lists that it must have.
+
+    Raises:
+        DatasetError: no JSON, no object, or a list is missing.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise DatasetError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path} holds a {type(content).__name__}, not an object")
+    missing = [key for key in keys if not isinstance(content.get(key), list)]
+    if missing:
+        raise DatasetError(f"{path} has no list {missing}; it must be a COCO panoptic JSON")
+    for key in keys:
+        if not all(isinstance(entry, dict) for entry in content[key]):
+            raise DatasetError(f"{path}: the list '{key}' must hold objects only")
+    return content
+
+
+def examples(names: Iterable[Any]) -> str:
+    """The first names of a collection and how many there are more, for messages."""
+    ordered = sorted(names, key=str)
+    shown = ", ".join(str(name) for name in ordered[:_NUM_EXAMPLES])
+    more = len(ordered) - _NUM_EXAMPLES
+    return f"{shown} and {more} more" if more > 0 else shown

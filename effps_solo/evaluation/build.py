@@ -1,0 +1,77 @@
+"""Which evaluators a data set and a config ask for."""
+
+import importlib
+import logging
+import os
+from typing import List, Optional
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+
+from ..errors import ConfigError
+from .panoptic import PanopticEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_folder: Optional[str] = None
+) -> DatasetEvaluators:
+    """The evaluators of what ``cfg.MODEL.OUTPUTS`` lists.
+
+    Args:
+        dataset_name: a registered panoptic data set, in Cityscapes or in COCO panoptic layout.
+        output_folder: all files go there; None: ``OUTPUT_DIR``/inference/``dataset_name``.
+
+    Returns:
+        evaluators whose results are "panoptic_seg" (PQ, SQ, RQ, also _th and _st, PQ-<class>),
+        "sem_seg" (mIoU and more) and "segm" (AP and more), all in percent.
+
+    Raises:
+        ConfigError: the data set has no panoptic ground truth.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("panoptic_json") is None or metadata.get("panoptic_root") is None:
+        raise ConfigError(
+            f"DATASETS.TEST: data set '{dataset_name}' has no panoptic_json and panoptic_root in "
+            "its metadata; only panoptic data sets can be evaluated"
+        )
+    folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+    os.makedirs(folder, exist_ok=True)
+    evaluators: List[DatasetEvaluator] = []
+    if "panoptic_seg" in cfg.MODEL.OUTPUTS:
+        evaluators.append(PanopticEvaluator(dataset_name, folder))
+    if metadata.get("evaluator_type") == "cityscapes_panoptic_seg":
+        evaluators += _cityscapes_evaluators(cfg, dataset_name, folder)
+    else:
+        evaluators += _coco_evaluators(cfg, dataset_name, folder)
+    return DatasetEvaluators(evaluators)
+
+
+def _cityscapes_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> List[DatasetEvaluator]:
+    try:
+        cityscapes = importlib.import_module(f"{__package__}.cityscapes")
+    except ImportError as error:
+        logger.warning("No mIoU and AP: Detectron2's Cityscapes evaluators do not load (%s)", error)
+        return []
+    evaluators: List[DatasetEvaluator] = []
+    if "sem_seg" in cfg.MODEL.OUTPUTS:
+        evaluators.append(cityscapes.CityscapesSemanticEvaluator(dataset_name, folder))
+    if "instances" in cfg.MODEL.OUTPUTS:
+        evaluators.append(cityscapes.CityscapesMaskEvaluator(dataset_name, folder))
+    return evaluators
+
+
+def _coco_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> List[DatasetEvaluator]:
+    from .coco import build_instance_evaluator, build_semantic_evaluator
+
+    evaluators: List[DatasetEvaluator] = []
+    if "sem_seg" in cfg.MODEL.OUTPUTS:
+        evaluators.append(build_semantic_evaluator(dataset_name))
+    has_things = bool(MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id)
+    if "instances" in cfg.MODEL.OUTPUTS and has_things:
+        evaluators.append(
+            build_instance_evaluator(dataset_name, folder, cfg.TEST.DETECTIONS_PER_IMAGE)
+        )
+    return evaluators

@@ -1,0 +1,151 @@
+"""mIoU and AP of data sets in the layout of Cityscapes, by cityscapesscripts.
+
+Detectron2's evaluators drive the scripts. Here they run on current numpy and write into the output
+folder alone.
+"""
+
+import contextlib
+import importlib
+import io
+import logging
+import os
+import tempfile
+from types import ModuleType
+from typing import Any, Dict, Iterator, List, Optional
+
+import numpy as np
+from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
+from detectron2.evaluation.cityscapes_evaluation import CityscapesEvaluator
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+_SCRIPTS = "cityscapesscripts.evaluation"
+Results = Dict[str, Dict[str, float]]
+
+
+class _QuietCityscapesEvaluator(CityscapesEvaluator):
+    """What both evaluators have in common; goes before Detectron2's class in the bases."""
+
+    script: str
+    task: str
+
+    def __init__(self, dataset_name: str, output_dir: str) -> None:
+        """
+        Args:
+            dataset_name: has ``gt_dir`` in its metadata: <root>/gtFine/<split>.
+            output_dir: temporary files go there.
+        """
+        super().__init__(dataset_name)
+        self._output_dir = output_dir
+        self._import_error: Optional[ImportError] = None
+
+    def reset(self) -> None:
+        """Start anew in a temporary folder inside the output folder, the same one on all ranks."""
+        os.makedirs(self._output_dir, exist_ok=True)
+        self._import_error = None
+        self._working_dir = tempfile.TemporaryDirectory(
+            prefix=f"cityscapes_{self.task}_", dir=self._output_dir
+        )
+        self._temp_dir = comm.all_gather(self._working_dir.name)[0]
+        if self._temp_dir != self._working_dir.name:
+            self._working_dir.cleanup()
+
+    def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
+        """Write the predictions as the scripts want them."""
+        if self._import_error is not None:
+            return
+        try:
+            super().process(inputs, outputs)
+        except ImportError as error:
+            self._import_error = error
+
+    def evaluate(self) -> Optional[Results]:
+        """
+        Returns:
+            on the main process a dict with the key ``task``, in percent; None elsewhere, and
+            everywhere, with a warning, where Detectron2's evaluator cannot import the scripts.
+
+        Raises:
+            RuntimeError: the scripts gave up; holds what they said.
+        """
+        said = io.StringIO()
+        try:
+            if any(comm.all_gather(self._import_error is not None)):
+                raise self._import_error or ImportError("on another process")
+            root = os.path.dirname(os.path.dirname(os.path.normpath(self._metadata.gt_dir)))
+            script = _import_script(self.script, root)
+            with contextlib.redirect_stdout(said), _tamed(script):
+                result: Optional[Results] = super().evaluate()
+        except ImportError as error:
+            logger.warning(
+                "No '%s': Detectron2 cannot use cityscapesscripts (%s)", self.task, error
+            )
+            return None
+        except SystemExit as error:
+            raise RuntimeError(
+                f"cityscapesscripts gave up on {self._metadata.gt_dir}: {said.getvalue().strip()}"
+            ) from error
+        if result is None:
+            return None
+        return {task: {k: float(v) for k, v in scores.items()} for task, scores in result.items()}
+
+
+class CityscapesSemanticEvaluator(_QuietCityscapesEvaluator, CityscapesSemSegEvaluator):
+    """mIoU: {"sem_seg": {"mIoU", "IoU" (the same), "iIoU", "IoU_sup", "iIoU_sup"}}."""
+
+    script = "evalPixelLevelSemanticLabeling"
+    task = "sem_seg"
+
+    def evaluate(self) -> Optional[Results]:
+        result = super().evaluate()
+        if result is not None:
+            scores = result[self.task]
+            result[self.task] = {"mIoU": scores["IoU"], **scores}
+        return result
+
+
+class CityscapesMaskEvaluator(_QuietCityscapesEvaluator, CityscapesInstanceEvaluator):
+    """Mask AP: {"segm": {"AP", "AP50"}}; objects below 100 pixels do not count."""
+
+    script = "evalInstanceLevelSemanticLabeling"
+    task = "segm"
+
+
+class _NumpyWithIn1d:
+    """numpy with the function that the AP script needs and numpy 2.4 has no more."""
+
+    def __getattr__(self, name: str) -> Any:
+        return np.isin if name == "in1d" else getattr(np, name)
+
+
+def _import_script(name: str, dataset_root: str) -> ModuleType:
+    """Import a script, which reads CITYSCAPES_DATASET while it is imported."""
+    before = os.environ.get("CITYSCAPES_DATASET")
+    os.environ["CITYSCAPES_DATASET"] = dataset_root
+    try:
+        return importlib.import_module(f"{_SCRIPTS}.{name}")
+    finally:
+        if before is None:
+            del os.environ["CITYSCAPES_DATASET"]
+        else:
+            os.environ["CITYSCAPES_DATASET"] = before
+
+
+@contextlib.contextmanager
+def _tamed(script: ModuleType) -> Iterator[None]:
+    """Within the context a script is quiet, finds ``in1d``, and writes no JSON.
+
+    Its JSON files are a copy of its results in the current folder and a cache that would not
+    notice changed ground truth; either fails on numpy's integers.
+    """
+    changes = {"np": _NumpyWithIn1d(), "writeDict2JSON": lambda content, file_name: None}
+    before = {name: getattr(script, name) for name in changes}
+    quiet = script.args.quiet
+    try:
+        vars(script).update(changes)
+        script.args.quiet = True
+        yield
+    finally:
+        vars(script).update(before)
+        script.args.quiet = quiet

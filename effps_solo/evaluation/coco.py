@@ -1,0 +1,224 @@
+"""mIoU and AP of data sets in COCO panoptic layout, by Detectron2's SemSegEvaluator and COCOEvaluator.
+
+Neither knows panoptic annotations. Both get a view of the data set, registered while they are built:
+semantic labels are read from the panoptic PNGs, and an instances JSON is derived from them once.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+from typing import Any, Dict, Iterator, List, Optional
+
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
+from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
+from detectron2.utils import comm
+from PIL import Image
+
+from ..label_space import PanopticLabelSpace
+
+logger = logging.getLogger(__name__)
+
+VOID = 0
+Records = List[Dict[str, Any]]
+
+
+def build_semantic_evaluator(dataset_name: str) -> "SemanticEvaluator":
+    """Detectron2's mIoU; the labels come from the panoptic PNGs, void does not count."""
+    metadata = MetadataCatalog.get(dataset_name)
+    label_space = PanopticLabelSpace.from_metadata(metadata)
+    records = DatasetCatalog.get(dataset_name)
+    segments = {record["pan_seg_file_name"]: record["segments_info"] for record in records}
+
+    def load(file_name: str, dtype: Any = int) -> np.ndarray:
+        return semantic_labels(file_name, segments[file_name], label_space.ignore_label, dtype)
+
+    view = [
+        {"file_name": r["file_name"], "sem_seg_file_name": r["pan_seg_file_name"]} for r in records
+    ]
+    classes = range(label_space.num_classes)
+    with _registered(
+        f"{dataset_name}/sem_seg",
+        view,
+        stuff_classes=list(metadata.stuff_classes),
+        stuff_dataset_id_to_contiguous_id={label_space.dataset_id(i): i for i in classes},
+        ignore_label=label_space.ignore_label,
+    ) as name:
+        return SemanticEvaluator(name, sem_seg_loading_fn=load)
+
+
+def build_instance_evaluator(
+    dataset_name: str, output_folder: str, max_detections: int
+) -> "ThingEvaluator":
+    """Detectron2's mask AP of the things.
+
+    Args:
+        output_folder: the instances JSON is kept there until the panoptic JSON changes.
+        max_detections: per image; those with the lowest scores beyond it do not count.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    label_space = PanopticLabelSpace.from_metadata(metadata)
+    with _registered(
+        f"{dataset_name}/instances",
+        [],
+        json_file=_instances_json(metadata, output_folder),
+        thing_classes=[metadata.thing_classes[i] for i in label_space.thing_ids],
+        thing_dataset_id_to_contiguous_id={
+            label_space.dataset_id(c): i for i, c in enumerate(label_space.thing_ids)
+        },
+    ) as name:
+        return ThingEvaluator(name, label_space, output_folder, max_detections)
+
+
+class SemanticEvaluator(SemSegEvaluator):
+    """Detectron2's SemSegEvaluator without its boundary IoU and without the predictions as RLEs.
+
+    The former compares outlines in which void counts, so a perfect prediction does not reach 100; the
+    latter nobody reads, and they fill the memory.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self._compute_boundary_iou = False
+
+    def encode_json_sem_seg(self, sem_seg: np.ndarray, input_file_name: str) -> Records:
+        """Nothing to keep."""
+        return []
+
+
+class ThingEvaluator(COCOEvaluator):
+    """Detectron2's COCOEvaluator for ``pred_classes`` that are contiguous ids of all classes."""
+
+    def __init__(
+        self, name: str, label_space: PanopticLabelSpace, output_dir: str, max_detections: int
+    ) -> None:
+        super().__init__(
+            name,
+            tasks=("segm",),
+            output_dir=output_dir,
+            max_dets_per_image=max_detections,
+            use_fast_impl=False,
+        )
+        self._label_space = label_space
+
+    def process(self, inputs: Records, outputs: Records) -> None:
+        """Take the "instances" of every output."""
+        super().process(inputs, [self._with_thing_classes(output) for output in outputs])
+
+    def _with_thing_classes(self, output: Dict[str, Any]) -> Dict[str, Any]:
+        instances = output["instances"]
+        classes = [self._label_space.thing_index(c) for c in instances.pred_classes.tolist()]
+        fields = dict(instances.get_fields())
+        fields["pred_classes"] = torch.tensor(classes, dtype=torch.int64)
+        return {"instances": type(instances)(instances.image_size, **fields)}
+
+    def evaluate(self, img_ids: Any = None) -> Dict[str, Dict[str, float]]:
+        """
+        Returns:
+            on the main process {"segm": {AP, AP50, AP75, APs, APm, APl, AP-<class>}} in percent.
+        """
+        with contextlib.redirect_stdout(io.StringIO()):
+            result: Dict[str, Dict[str, float]] = super().evaluate(img_ids)
+        return result
+
+    def _derive_coco_results(
+        self, coco_eval: Any, iou_type: str, class_names: Optional[List[str]] = None
+    ) -> Dict[str, float]:
+        """Nothing found is an AP of 0, not unknown, if there was something to find."""
+        if coco_eval is not None:
+            scores: Dict[str, float] = super()._derive_coco_results(
+                coco_eval, iou_type, class_names
+            )
+            return scores
+        truth = self._coco_api.dataset["annotations"]
+        score = 0.0 if any(not annotation["iscrowd"] for annotation in truth) else math.nan
+        return {"AP": score, "AP50": score, "AP75": score}
+
+
+@contextlib.contextmanager
+def _registered(name: str, records: Records, **metadata: Any) -> Iterator[str]:
+    """A data set that exists within the context; evaluators keep its metadata beyond."""
+    DatasetCatalog.register(name, lambda: records)
+    try:
+        MetadataCatalog.get(name).set(**metadata)
+        yield name
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def read_segment_ids(file_name: str) -> np.ndarray:
+    """(H, W) int64 segment ids R + 256 G + 65536 B of a panoptic PNG."""
+    with Image.open(file_name) as image:
+        rgb = np.asarray(image.convert("RGB"), dtype=np.int64)
+    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+
+
+def semantic_labels(
+    file_name: str, segments: Records, ignore_label: int, dtype: Any = int
+) -> np.ndarray:
+    """(H, W) contiguous ids of a panoptic PNG; void and unlisted segments are ``ignore_label``."""
+    ids, inverse = np.unique(read_segment_ids(file_name), return_inverse=True)
+    category = {segment["id"]: segment["category_id"] for segment in segments}
+    labels = np.array([category.get(int(i), ignore_label) for i in ids], dtype=dtype)
+    with Image.open(file_name) as image:
+        return labels[inverse].reshape(image.height, image.width)
+
+
+def _instances_json(metadata: Metadata, folder: str) -> str:
+    """The path of the instances JSON, made by one process a machine if it is not there."""
+    source = os.path.abspath(metadata.panoptic_json)
+    state = f"{source}:{os.stat(source).st_mtime_ns}:{os.path.abspath(metadata.panoptic_root)}"
+    digest = hashlib.sha256(state.encode()).hexdigest()[:12]
+    path = os.path.join(folder, f"instances_{digest}.json")
+    if comm.get_local_rank() == 0 and not os.path.isfile(path):
+        logger.info("Deriving the instances of %s from its panoptic PNGs ...", metadata.name)
+        os.makedirs(folder, exist_ok=True)
+        content = derive_instances(metadata, DatasetCatalog.get(metadata.name))
+        temporary = f"{path}.{os.getpid()}"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.replace(temporary, path)
+    comm.synchronize()
+    return path
+
+
+def derive_instances(metadata: Metadata, records: Records) -> Dict[str, Any]:
+    """COCO instance annotations (dataset ids, RLE masks) of the things in panoptic PNGs."""
+    label_space = PanopticLabelSpace.from_metadata(metadata)
+    annotations: List[Dict[str, Any]] = []
+    images = []
+    for record in records:
+        ids = read_segment_ids(record["pan_seg_file_name"])
+        images.append({"id": record["image_id"], "height": ids.shape[0], "width": ids.shape[1]})
+        for segment in record["segments_info"]:
+            if label_space.is_thing(segment["category_id"]):
+                annotation = _instance(ids == segment["id"], segment, label_space)
+                # Ids start at 1: COCO takes 0 for "not matched".
+                annotation.update(id=len(annotations) + 1, image_id=record["image_id"])
+                annotations.append(annotation)
+    categories = [
+        {"id": label_space.dataset_id(c), "name": metadata.thing_classes[c]}
+        for c in label_space.thing_ids
+    ]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _instance(
+    mask: np.ndarray, segment: Dict[str, Any], label_space: PanopticLabelSpace
+) -> Dict[str, Any]:
+    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {
+        "category_id": label_space.dataset_id(segment["category_id"]),
+        "iscrowd": int(segment.get("iscrowd", 0)),
+        "area": int(mask_util.area(rle)),
+        "bbox": mask_util.toBbox(rle).tolist(),
+        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+    }

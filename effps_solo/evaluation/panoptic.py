@@ -1,0 +1,177 @@
+"""Panoptic quality (Kirillov et al., CVPR 2019) by panopticapi, also of every class."""
+
+import contextlib
+import io
+import itertools
+import json
+import logging
+import math
+import os
+import tempfile
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from urllib.parse import quote
+
+from detectron2.evaluation import COCOPanopticEvaluator
+from detectron2.utils import comm
+from tabulate import tabulate
+
+logger = logging.getLogger(__name__)
+
+_MEASURES = ("pq", "sq", "rq")
+_GROUPS = (("All", "", None), ("Things", "_th", True), ("Stuff", "_st", False))
+_SEGMENT_KEYS: Dict[str, type] = {"id": int, "category_id": int, "isthing": bool}
+Scores = Dict[str, float]
+
+
+class PanopticEvaluator(COCOPanopticEvaluator):
+    """Detectron2's evaluator of PQ, with the PQ of every class.
+
+    Also unlike Detectron2's: the model's ``segments_info`` stay as they are, images of equal names
+    in different folders are told apart, a data set without things or without stuff is no error
+    (its PQ_th or PQ_st is nan), and threads count the pixels, so no process is forked.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str) -> None:
+        """
+        Args:
+            dataset_name: of a data set with panoptic ground truth.
+            output_dir: the folder of predictions.json.
+        """
+        super().__init__(dataset_name, output_dir)
+        self._predictions: List[Dict[str, Any]] = []
+
+    def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
+        """Take the "panoptic_seg" of every output."""
+        start = len(self._predictions)
+        super().process(inputs, [_without_extras(output) for output in outputs])
+        for prediction in self._predictions[start:]:
+            prediction["file_name"] = quote(str(prediction["image_id"]), safe="") + ".png"
+
+    def evaluate(self) -> Optional[Dict[str, Scores]]:
+        """
+        Returns:
+            on the main process {"panoptic_seg": {PQ, SQ, RQ, PQ_th, ..., RQ_st, PQ-<class>}} in
+            percent; classes that neither ground truth nor predictions hold are nan.
+
+        Raises:
+            ValueError: an image of the data set has no prediction.
+        """
+        comm.synchronize()
+        gathered = comm.gather(self._predictions)
+        if not comm.is_main_process():
+            return None
+        predictions = list(itertools.chain(*gathered))
+        with open(self._metadata.panoptic_json, encoding="utf-8") as file:
+            truth = json.load(file)
+        categories = {category["id"]: category for category in truth["categories"]}
+        with tempfile.TemporaryDirectory(prefix="panoptic_", dir=self._output_dir) as folder:
+            for prediction in predictions:
+                with open(os.path.join(folder, prediction["file_name"]), "wb") as png:
+                    png.write(prediction.pop("png_string"))
+            with open(os.path.join(self._output_dir, "predictions.json"), "w") as file:
+                json.dump({"annotations": predictions}, file)
+            pairs = _pairs(truth["annotations"], predictions, self._metadata.panoptic_json)
+            statistics = _count(pairs, self._metadata.panoptic_root, folder, categories)
+        return self._results(statistics, categories)
+
+    def _results(self, statistics: Any, categories: Dict[int, Dict[str, Any]]) -> Dict[str, Scores]:
+        per_class = {key: _class_scores(statistics[key]) for key in categories}
+        result: Scores = {}
+        table = []
+        for name, suffix, isthing in _GROUPS:
+            group = [
+                per_class[key]
+                for key in per_class
+                if isthing is None or bool(categories[key]["isthing"]) == isthing
+            ]
+            scores, count = _mean_scores(group)
+            result.update({f"{key.upper()}{suffix}": scores[key] for key in _MEASURES})
+            table.append([name, *(scores[key] for key in _MEASURES), count])
+        for key, scores in per_class.items():
+            name = categories[key]["name"]
+            result[f"PQ-{name}"] = scores["pq"]
+            table.append([name, *(scores[k] for k in _MEASURES), ""])
+        text = tabulate(table, headers=["", "PQ", "SQ", "RQ", "classes"], floatfmt=".2f")
+        logger.info("Panoptic quality on %s, in percent:\n%s", self._metadata.name, text)
+        return OrderedDict({"panoptic_seg": result})
+
+
+def _without_extras(output: Dict[str, Any]) -> Dict[str, Any]:
+    """A copy of an output that Detectron2's evaluator can change and write as JSON."""
+    panoptic_seg, segments = output["panoptic_seg"]
+    if segments is not None:
+        segments = [
+            {key: kind(segment[key]) for key, kind in _SEGMENT_KEYS.items() if key in segment}
+            for segment in segments
+        ]
+    return {"panoptic_seg": (panoptic_seg, segments)}
+
+
+def _pairs(
+    annotations: Sequence[Dict[str, Any]], predictions: Sequence[Dict[str, Any]], file: str
+) -> List[Tuple[Dict[str, Any], Dict[str, Any]]]:
+    by_image = {prediction["image_id"]: prediction for prediction in predictions}
+    missing = [a["image_id"] for a in annotations if a["image_id"] not in by_image]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} images of {file} have no prediction, among them {missing[0]}; "
+            "evaluate the whole data set"
+        )
+    return [(annotation, by_image[annotation["image_id"]]) for annotation in annotations]
+
+
+def _count(
+    pairs: Sequence[Tuple[Dict[str, Any], Dict[str, Any]]],
+    truth_folder: str,
+    prediction_folder: str,
+    categories: Mapping[int, Dict[str, Any]],
+) -> Any:
+    """panopticapi's ``PQStat`` of all images; its own function takes a process for every core."""
+    from panopticapi.evaluation import PQStat, pq_compute_single_core
+
+    def count_one(pair: Tuple[Dict[str, Any], Dict[str, Any]]) -> Any:
+        try:
+            return pq_compute_single_core(0, [pair], truth_folder, prediction_folder, categories)
+        except ValueError as error:
+            raise ValueError(
+                f"{os.path.join(truth_folder, pair[0]['file_name'])} and the prediction for image "
+                f"{pair[0]['image_id']} cannot be compared: {error}"
+            ) from error
+
+    total = PQStat()
+    with contextlib.redirect_stdout(io.StringIO()):
+        with ThreadPoolExecutor(_num_cores()) as threads:
+            for statistics in threads.map(count_one, pairs):
+                total += statistics
+    return total
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _class_scores(statistics: Any) -> Scores:
+    """PQ, SQ and RQ of one class in percent; nan when it does not occur."""
+    tp, fp, fn = statistics.tp, statistics.fp, statistics.fn
+    if tp + fp + fn == 0:
+        return dict.fromkeys(_MEASURES, math.nan)
+    recognition = tp / (tp + 0.5 * fp + 0.5 * fn)
+    segmentation = statistics.iou / tp if tp else 0.0
+    return {
+        "pq": 100 * float(segmentation * recognition),
+        "sq": 100 * float(segmentation),
+        "rq": 100 * float(recognition),
+    }
+
+
+def _mean_scores(group: Sequence[Scores]) -> Tuple[Scores, int]:
+    """Means over the classes that occur, and their number."""
+    present = [scores for scores in group if not math.isnan(scores["pq"])]
+    if not present:
+        return dict.fromkeys(_MEASURES, math.nan), 0
+    means = {key: sum(scores[key] for scores in present) / len(present) for key in _MEASURES}
+    return means, len(present)
