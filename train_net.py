@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
         if comm.is_main_process():
             verify_results(cfg, results)
         return results
-    trainer = Trainer(cfg)
+    trainer = Trainer(cfg, allow_unsafe=args.allow_unsafe)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 

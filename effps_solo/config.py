@@ -18,7 +18,7 @@ def add_effps_solo_config(cfg: CN) -> None:
 
 
 def _add_input_keys(cfg: CN) -> None:
-    # A data set in COCO panoptic layout, registered as NAME_<split> for every split. Empty NAME: none.
+    # A data set in COCO panoptic layout, registered as NAME_<split> for every split; "": none.
     cfg.DATASETS.PANOPTIC = CN()
     cfg.DATASETS.PANOPTIC.NAME = ""
     # Folder of the data set; environment variables are expanded. Empty: $DETECTRON2_DATASETS/NAME.
@@ -29,14 +29,15 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.DATASETS.PANOPTIC.PANOPTIC_PNG = "panoptic_{split}"
     cfg.DATASETS.PANOPTIC.PANOPTIC_JSON = "panoptic_{split}.json"
 
-    # "scale_crop": random scale, fixed crop with padding, flip (EfficientPS section 4.2), sized by the keys below.
+    # "scale_crop": random scale, fixed crop with padding, flip (EfficientPS section 4.2), sized by
+    # the keys below.
     # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip.
     cfg.INPUT.AUGMENTATION = "scale_crop"
     # Range of the random factor on the image size.
     cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
     # (height, width) of the training crop in pixels; smaller images are padded with void.
     cfg.INPUT.CROP_SIZE = (1024, 2048)
-    # Strength of random brightness, contrast and saturation: factors in [1 - x, 1 + x]. 0 turns them off.
+    # Strength of random brightness, contrast and saturation, factors in [1 - x, 1 + x]; 0: none.
     cfg.INPUT.COLOR_JITTER = 0.0
     # Factor on the image size at test time ("scale_crop" only).
     cfg.INPUT.TEST_SCALE = 1.0

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from torch import nn
@@ -33,17 +33,10 @@ class OracleMapper(PanopticDatasetMapper):
     Adds "objects" (H, W): 0 for no object, k + 1 for instance k.
     """
 
-    @configurable
-    def __init__(self, **kwargs: Any) -> None:
-        """kwargs: of :class:`PanopticDatasetMapper`."""
-        super().__init__(True, **kwargs)
-
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
-        arguments = PanopticDatasetMapper.from_config(cfg, is_train=True)
-        del arguments["is_train"]
-        arguments["augmentations"] = build_augmentations(cfg, is_train=False)
-        return arguments
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
+        arguments = super().from_config(cfg, is_train=True)
+        return {**arguments, "augmentations": build_augmentations(cfg, is_train=False)}
 
     def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
         return {**super()._targets(segments), "objects": torch.from_numpy(self.objects(segments))}

@@ -99,7 +99,7 @@ def _neighbours(
     position = pixel * (image_length / output_length) / STRIDE - 0.5
     position = position.clamp(0, map_length - 1)
     first = position.floor().long()
-    second = (first + 1).clamp(max=map_length - 1)
+    second = position.ceil().long()  # the first itself where its weight is 0
     return first, second, position - first
 
 

@@ -159,8 +159,7 @@ class EfficientNet(Backbone):
         """Channels of res2 .. res5, read from the last convolution of each stage."""
         channels = {}
         for feature, stage in STAGE_OF_FEATURE.items():
-            last = self.blocks[stage][-1]
-            channels[feature] = getattr(last, "conv_pwl", None).out_channels
+            channels[feature] = self.blocks[stage][-1].conv_pwl.out_channels
         if self._conv_head_wanted:
             channels["res5"] = self.conv_head.out_channels
         return channels

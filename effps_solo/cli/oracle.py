@@ -33,6 +33,6 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']"]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     for name in cfg.DATASETS.TEST:
-        loader = build_detection_test_loader(cfg, name, mapper=OracleMapper(cfg))
+        loader = build_detection_test_loader(cfg, name, mapper=OracleMapper(cfg, True))
         inference_on_dataset(OracleModel(cfg, args.masks), loader, build_evaluator(cfg, name))
     return 0

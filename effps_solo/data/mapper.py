@@ -116,7 +116,9 @@ class PanopticDatasetMapper(DatasetMapper):
                 class_of_id[dense_id] = segment["category_id"]
                 ignored_id[dense_id] = self._is_crowd(segment)
         classes = [
-            label_space.thing_index(s["category_id"]) for s in segments.info if self._is_object(s)
+            label_space.thing_index(s["category_id"])
+            for s in segments.info
+            if s is not None and self._is_object(s)
         ]
         ignored = stride4_majority(ignored_id[segments.ids])[0] > 0
         return {
@@ -127,7 +129,7 @@ class PanopticDatasetMapper(DatasetMapper):
 
     def objects(self, segments: DenseSegments) -> np.ndarray:
         """(H, W) int32: the things that are no crowd as 1 .. M in the order of their ids, else 0."""
-        is_object = np.array([self._is_object(s) for s in segments.info])
+        is_object = np.array([s is not None and self._is_object(s) for s in segments.info])
         return np.where(is_object, is_object.cumsum(), 0).astype(np.int32)[segments.ids]
 
     def _is_crowd(self, segment: Dict[str, Any]) -> bool:
@@ -135,9 +137,8 @@ class PanopticDatasetMapper(DatasetMapper):
         is_thing = self.label_space.is_thing(segment["category_id"])
         return is_thing and bool(segment.get("iscrowd", 0))
 
-    def _is_object(self, segment: Optional[Dict[str, Any]]) -> bool:
-        if segment is None:
-            return False
+    def _is_object(self, segment: Dict[str, Any]) -> bool:
+        """A countable thing, which the instance head learns."""
         return self.label_space.is_thing(segment["category_id"]) and not self._is_crowd(segment)
 
 

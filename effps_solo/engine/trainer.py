@@ -24,7 +24,12 @@ _BACKBONE_PREFIX = "backbone.bottom_up"
 class Trainer(DefaultTrainer):
     """Detectron2's DefaultTrainer with this project's data, evaluators, optimiser and checkpoints."""
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, allow_unsafe: bool = False) -> None:
+        """
+        Args:
+            cfg: the whole config.
+            allow_unsafe: load a ``MODEL.WEIGHTS`` that can run code.
+        """
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
@@ -34,7 +39,9 @@ class Trainer(DefaultTrainer):
         loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = loop(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = EffPSCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = EffPSCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self), allow_unsafe=allow_unsafe
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -100,7 +107,7 @@ def _with_clipping(
     if not clip.ENABLED or clip.CLIP_TYPE != "full_model":
         return maybe_add_gradient_clipping(cfg, optimizer_type)
 
-    class FullModelClipping(optimizer_type):  # type: ignore[misc,valid-type]
+    class FullModelClipping(optimizer_type):
         def step(self, closure: Any = None) -> Any:
             every = [p for group in self.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(every, clip.CLIP_VALUE)

@@ -61,15 +61,18 @@ def build_instance_evaluator(
 
     Args:
         output_folder: the instances JSON is kept there until the panoptic JSON changes.
-        max_detections: per image; those with the lowest scores beyond it do not count.
+        max_detections: per image and class; those with lower scores beyond it do not count.
+            COCO's evaluation takes 10 where it is less.
     """
     metadata = MetadataCatalog.get(dataset_name)
     label_space = PanopticLabelSpace.from_metadata(metadata)
+    # Detectron2 names the APs in the order of ascending dataset ids, whatever the contiguous ids are.
+    named_by_dataset_id = sorted(label_space.thing_ids, key=label_space.dataset_id)
     with _registered(
         f"{dataset_name}/instances",
         [],
         json_file=_instances_json(metadata, output_folder),
-        thing_classes=[metadata.thing_classes[i] for i in label_space.thing_ids],
+        thing_classes=[metadata.thing_classes[c] for c in named_by_dataset_id],
         thing_dataset_id_to_contiguous_id={
             label_space.dataset_id(c): i for i, c in enumerate(label_space.thing_ids)
         },
@@ -165,11 +168,12 @@ def semantic_labels(
     file_name: str, segments: Records, ignore_label: int, dtype: Any = int
 ) -> np.ndarray:
     """(H, W) contiguous ids of a panoptic PNG; void and unlisted segments are ``ignore_label``."""
-    ids, inverse = np.unique(read_segment_ids(file_name), return_inverse=True)
+    id_map = read_segment_ids(file_name)
+    ids, inverse = np.unique(id_map, return_inverse=True)
     category = {segment["id"]: segment["category_id"] for segment in segments}
     labels = np.array([category.get(int(i), ignore_label) for i in ids], dtype=dtype)
-    with Image.open(file_name) as image:
-        return labels[inverse].reshape(image.height, image.width)
+    # numpy versions differ in the shape of the inverse.
+    return labels[inverse].reshape(id_map.shape)
 
 
 def _instances_json(metadata: Metadata, folder: str) -> str:

@@ -130,6 +130,10 @@ def _register(
                 "change the data root before the first registration"
             )
         return
+    label_space = PanopticLabelSpace(
+        metadata["thing_dataset_id_to_contiguous_id"],
+        metadata["stuff_dataset_id_to_contiguous_id"],
+        metadata["ignore_label"],
+    )
     MetadataCatalog.get(name).set(**metadata)
-    label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(name))
     DatasetCatalog.register(name, partial(load, files, label_space))

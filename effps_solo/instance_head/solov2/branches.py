@@ -27,8 +27,9 @@ CATEGORY_PRIOR = 0.01  # probability that an untrained head gives to every class
 INIT_STD = 0.01
 
 
-def coordinates(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """(1, 2, height, width): x, then y, from -1 to 1 inclusive, in at least fp32."""
+def coordinates(like: torch.Tensor) -> torch.Tensor:
+    """(1, 2, H, W) for maps (..., H, W): x, then y, from -1 to 1 inclusive, in at least fp32."""
+    height, width = like.shape[-2:]
     dtype = torch.promote_types(like.dtype, torch.float32)
     y = torch.linspace(-1, 1, height, device=like.device, dtype=dtype)
     x = torch.linspace(-1, 1, width, device=like.device, dtype=dtype)
@@ -126,7 +127,7 @@ class FullGridBranches(GridBranches):
         self, feature: torch.Tensor, grid: Tuple[int, int]
     ) -> Tuple[torch.Tensor, torch.Tensor]:
         x = _resize(feature, grid)
-        xy = _resize(coordinates(*feature.shape[-2:], like=feature), grid)
+        xy = _resize(coordinates(feature), grid)
         xy = xy.expand(len(x), -1, -1, -1).to(x.dtype)
         category = self.category_predictor(self.category_tower(x))
         kernel = self.kernel_predictor(self.kernel_tower(torch.cat([x, xy], dim=1)))
@@ -189,7 +190,7 @@ class CoordinateConv(nn.Module):
         nn.init.normal_(self.position.weight, std=INIT_STD * math.sqrt(in_channels / 2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        position = self.position(coordinates(*x.shape[-2:], like=x))
+        position = self.position(coordinates(x))
         return F.relu(self.norm(self.feature(x) + position), inplace=True)
 
 
@@ -220,7 +221,7 @@ class FullMaskBranch(nn.Module):
         total = None
         for level, (x, convs) in enumerate(zip(features, self.levels)):
             if level == len(self.levels) - 1:
-                xy = coordinates(*x.shape[-2:], like=x).expand(len(x), -1, -1, -1)
+                xy = coordinates(x).expand(len(x), -1, -1, -1)
                 x = torch.cat([x, xy.to(x.dtype)], dim=1)
             for conv in convs:
                 x = conv(x)

@@ -1,0 +1,198 @@
+"""Two tiny data sets, one a family, and their ground truth as a prediction."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BitMasks, Instances
+from PIL import Image
+
+from effps_solo.config import add_effps_solo_config
+from effps_solo.data.datasets import register_datasets
+from effps_solo.data.street_scenes.cityscapes_layout import write_panoptic
+
+Record = Dict[str, Any]
+STREET_SCENES = ("street_scenes_panoptic_train", "street_scenes_panoptic_val")
+COCO_CATEGORIES = [
+    {"id": 21, "name": "road", "isthing": 0},
+    {"id": 7, "name": "person", "isthing": 1},
+    {"id": 90, "name": "sky", "isthing": 0},
+    {"id": 3, "name": "car", "isthing": 1},
+]
+# Rows of segment ids; the rest of an image is void.
+COCO_IDS = {4: (24, 20), 9: (16, 28)}
+
+
+@pytest.fixture(autouse=True)
+def catalogs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Both catalogs are as before after the test; street scenes are looked for in ``tmp_path``."""
+    before = [dict(catalog) for catalog in (DatasetCatalog, MetadataCatalog)]
+    for name in STREET_SCENES:
+        DatasetCatalog.pop(name, None)
+        MetadataCatalog.pop(name, None)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    yield
+    for catalog, entries in zip((DatasetCatalog, MetadataCatalog), before):
+        catalog.clear()
+        catalog.update(entries)
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> CfgNode:
+    """All defaults; OUTPUT_DIR is a new folder."""
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    cfg.OUTPUT_DIR = str(tmp_path / "output")
+    return cfg
+
+
+@pytest.fixture
+def write_coco(tmp_path: Path, cfg: CfgNode) -> Callable[..., str]:
+    """Write and register a data set in COCO layout; returns its name."""
+
+    def write(
+        id_maps: Dict[int, np.ndarray], segments: Dict[int, List[Record]], **content: Any
+    ) -> str:
+        root = tmp_path / "tiny"
+        images, annotations = [], []
+        for image_id, ids in id_maps.items():
+            name = f"{image_id}/same"
+            pixels = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
+            for folder, suffix in (("val", "jpg"), ("panoptic_val", "png")):
+                (root / folder / str(image_id)).mkdir(parents=True)
+                Image.fromarray(pixels).save(root / folder / f"{name}.{suffix}")
+            info = [
+                {"iscrowd": 0, "area": int((ids == segment["id"]).sum()), **segment}
+                for segment in segments[image_id]
+            ]
+            height, width = ids.shape
+            images.append(
+                {"id": image_id, "file_name": f"{name}.jpg", "height": height, "width": width}
+            )
+            annotations.append(
+                {"image_id": image_id, "file_name": f"{name}.png", "segments_info": info}
+            )
+        content = {"categories": COCO_CATEGORIES, **content}
+        content.update(images=images, annotations=annotations)
+        (root / "panoptic_val.json").write_text(json.dumps(content))
+        cfg.DATASETS.PANOPTIC.NAME = "tiny"
+        cfg.DATASETS.TEST = ("tiny_val",)
+        register_datasets(cfg)
+        return "tiny_val"
+
+    return write
+
+
+@pytest.fixture
+def coco_name(write_coco: Callable[..., str]) -> str:
+    """Two images of different size with things, a crowd, stuff and void."""
+    first, second = (np.zeros(size, dtype=np.int64) for size in COCO_IDS.values())
+    first[:8], first[8:16, :10], first[8:16, 10:16], first[16:22] = 70000, 300, 301, 5
+    second[:6], second[6:12, :9], second[6:12, 12:20] = 8, 40, 41
+    segments = {
+        4: [
+            {"id": 70000, "category_id": 90},
+            {"id": 300, "category_id": 3},
+            {"id": 301, "category_id": 7},
+            {"id": 5, "category_id": 21},
+        ],
+        9: [
+            {"id": 8, "category_id": 90},
+            {"id": 40, "category_id": 7},
+            {"id": 41, "category_id": 7, "iscrowd": 1},
+        ],
+    }
+    return write_coco({4: first, 9: second}, segments)
+
+
+def _write_cityscapes_image(root: Path, index: int, instance_ids: np.ndarray) -> None:
+    """Files of one image from Cityscapes' instance ids: label, or 1000 label + number."""
+    stem = f"town_000000_{index:06d}"
+    labels = np.where(instance_ids >= 1000, instance_ids // 1000, instance_ids)
+    for folder in ("leftImg8bit", "gtFine"):
+        (root / folder / "val" / "town").mkdir(parents=True, exist_ok=True)
+    picture = np.stack([labels] * 3, -1).astype(np.uint8)
+    Image.fromarray(picture).save(root / "leftImg8bit/val/town" / f"{stem}_leftImg8bit.png")
+    gt = root / "gtFine" / "val" / "town"
+    Image.fromarray(labels.astype(np.uint8)).save(gt / f"{stem}_gtFine_labelIds.png")
+    Image.fromarray(instance_ids.astype(np.uint16)).save(gt / f"{stem}_gtFine_instanceIds.png")
+
+
+@pytest.fixture
+def cityscapes_name(tmp_path: Path, cfg: CfgNode) -> str:
+    """Two images of different size with cars, a person, a group of persons, stuff and void."""
+    root = tmp_path / "street_scenes"
+    first, second = np.full((48, 96), 7), np.full((64, 40), 11)  # road; building
+    first[:10], first[40:] = 23, 1  # sky; ego vehicle, void
+    first[12:30, 4:20], first[12:30, 40:60] = 26000, 26001
+    second[20:40, 4:16], second[20:40, 22:36] = 24000, 24  # a person; a group
+    for index, ids in enumerate((first, second)):
+        _write_cityscapes_image(root, index, ids)
+    write_panoptic(root, "val")
+    register_datasets(cfg)
+    return STREET_SCENES[1]
+
+
+@pytest.fixture
+def perfect() -> Callable[[str, Record], Record]:
+    """(data set, record) -> the ground truth as the model's output."""
+    return _perfect
+
+
+def _perfect(name: str, record: Record) -> Record:
+    metadata = MetadataCatalog.get(name)
+    things = set(metadata.thing_dataset_id_to_contiguous_id.values())
+    with Image.open(record["pan_seg_file_name"]) as image:
+        rgb = torch.from_numpy(np.array(image)).int()
+    ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+    segments = [
+        {"id": s["id"], "category_id": s["category_id"], "isthing": s["category_id"] in things}
+        for s in record["segments_info"]
+    ]
+    sem_seg = torch.zeros(len(metadata.stuff_classes), *ids.shape)
+    for segment in segments:
+        sem_seg[segment["category_id"]][ids == segment["id"]] = 1
+    objects = [
+        s for s in record["segments_info"] if s["category_id"] in things and not s["iscrowd"]
+    ]
+    masks = torch.stack([ids == -1, *(ids == s["id"] for s in objects)])[1:]
+    instances = Instances(tuple(ids.shape))
+    instances.scores = torch.linspace(0.5, 1, len(objects))
+    instances.pred_classes = torch.tensor([s["category_id"] for s in objects], dtype=torch.int64)
+    instances.pred_masks = masks
+    instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
+    return {"panoptic_seg": (ids, segments), "sem_seg": sem_seg, "instances": instances}
+
+
+@pytest.fixture
+def evaluate() -> Callable[..., Dict[str, Dict[str, float]]]:
+    """Run an evaluator over a data set with the outputs of a function of the record."""
+
+    def run(evaluator: Any, name: str, predict: Callable[[Record], Record]) -> Dict[str, Any]:
+        evaluator.reset()
+        for record in DatasetCatalog.get(name):
+            evaluator.process([record], [predict(record)])
+        results: Dict[str, Any] = evaluator.evaluate()
+        return results
+
+    return run
+
+
+@pytest.fixture
+def files_below() -> Callable[[Path], List[str]]:
+    """All files and folders below a folder."""
+
+    def walk(folder: Path) -> List[str]:
+        return sorted(
+            os.path.join(parent, name)
+            for parent, folders, names in os.walk(folder)
+            for name in [*folders, *names]
+        )
+
+    return walk
