@@ -101,6 +101,9 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.NORM = "GN"
     # Grid (S_h, S_w) of every level of IN_FEATURES.
     cfg.MODEL.SOLOV2.NUM_GRIDS = [[40, 80], [36, 72], [24, 48], [16, 32], [12, 24]]
+    # The same at inference where test images are larger than the crops, so that cells keep their
+    # size in pixels. Empty: NUM_GRIDS.
+    cfg.MODEL.SOLOV2.TEST_NUM_GRIDS = []
     # sqrt(w * h) of the objects that a level learns, in pixels of the network input, both ends inclusive.
     cfg.MODEL.SOLOV2.SCALE_RANGES = [[1, 96], [48, 192], [96, 384], [192, 768], [384, 100000]]
     # Half size of the centre region, as a fraction of half the box (sigma).

@@ -64,7 +64,7 @@ class OracleModel(nn.Module):
         self.fusion = build_panoptic_fusion(cfg, self.label_space)
         node = cfg.MODEL.SOLOV2
         self.grid = {
-            "num_grids": node.NUM_GRIDS,
+            "num_grids": node.TEST_NUM_GRIDS or node.NUM_GRIDS,
             "scale_ranges": node.SCALE_RANGES,
             "center_sigma": node.CENTER_SIGMA,
             "num_classes": cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES,

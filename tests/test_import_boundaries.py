@@ -229,7 +229,7 @@ def _names_metadata(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "MetadataCatalog"
 
 
-@pytest.mark.parametrize("path", _below("data", "evaluation.py"), ids=_name)
+@pytest.mark.parametrize("path", _below("data", "evaluation"), ids=_name)
 def test_data_and_evaluation_know_no_modelling_code(path: Path) -> None:
     for item in _imports(path):
         assert _own_part(item.target) not in MODEL_CODE, item

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..checkpoint.checkpointer import EffPSCheckpointer
 from ..data import PanopticDatasetMapper
+from ..data.datasets import check_dataset_available
 from ..errors import ConfigError
 from ..evaluation import build_evaluator
 
@@ -49,11 +50,14 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
+        for name in cfg.DATASETS.TRAIN:
+            check_dataset_available(name)
         mapper = PanopticDatasetMapper(cfg, is_train=True)
         return build_detection_train_loader(cfg, mapper=mapper)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        check_dataset_available(dataset_name)
         mapper = PanopticDatasetMapper(cfg, is_train=False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 

@@ -25,6 +25,7 @@ from ...layers import make_norm, separable_conv
 ACTIVATION = "relu"
 CATEGORY_PRIOR = 0.01  # probability that an untrained head gives to every class
 INIT_STD = 0.01
+Grids = Sequence[Tuple[int, int]]
 
 
 def coordinates(like: torch.Tensor) -> torch.Tensor:
@@ -69,15 +70,11 @@ def _category_bias() -> float:
 class GridBranches(nn.Module):
     """Base of the category and kernel branches; weights are shared over the levels."""
 
-    def __init__(self, num_grids: Sequence[Tuple[int, int]]) -> None:
-        super().__init__()
-        self.num_grids = [(int(rows), int(columns)) for rows, columns in num_grids]
-
     def forward(
-        self, features: List[torch.Tensor]
+        self, features: List[torch.Tensor], num_grids: Grids
     ) -> Tuple[List[torch.Tensor], List[torch.Tensor]]:
-        """See the module's docstring. ``features`` are fine to coarse, one per grid."""
-        outputs = [self.forward_level(x, g) for x, g in zip(features, self.num_grids)]
+        """See the module's docstring. ``features`` are fine to coarse, one per grid (S_h, S_w)."""
+        outputs = [self.forward_level(x, grid) for x, grid in zip(features, num_grids)]
         return [category for category, _ in outputs], [kernel for _, kernel in outputs]
 
     def forward_level(
@@ -96,12 +93,11 @@ class FullGridBranches(GridBranches):
         *,
         num_classes: int,
         kernel_size: int,
-        num_grids: Sequence[Tuple[int, int]],
         channels: int = 512,
         num_convs: int = 4,
         norm: str = "GN",
     ) -> None:
-        super().__init__(num_grids)
+        super().__init__()
 
         def tower(first: int) -> nn.Sequential:
             inputs = [first] + [channels] * (num_convs - 1)
@@ -113,7 +109,7 @@ class FullGridBranches(GridBranches):
         self.kernel_predictor = _predictor(channels, kernel_size, 3, 0.0)
 
     def forward(
-        self, features: List[torch.Tensor]
+        self, features: List[torch.Tensor], num_grids: Grids
     ) -> Tuple[List[torch.Tensor], List[torch.Tensor]]:
         features = list(features)
         # As published: the finest level is halved first, the coarsest enlarged to the one before.
@@ -121,7 +117,7 @@ class FullGridBranches(GridBranches):
             features[0], scale_factor=0.5, mode="bilinear", align_corners=False
         )
         features[-1] = _resize(features[-1], features[-2].shape[-2:])
-        return super().forward(features)
+        return super().forward(features, num_grids)
 
     def forward_level(
         self, feature: torch.Tensor, grid: Tuple[int, int]
@@ -143,12 +139,11 @@ class EfficientGridBranches(GridBranches):
         *,
         num_classes: int,
         kernel_size: int,
-        num_grids: Sequence[Tuple[int, int]],
         channels: int = 192,
         num_convs: int = 3,
         norm: str = "GN",
     ) -> None:
-        super().__init__(num_grids)
+        super().__init__()
 
         def tower() -> nn.Sequential:
             return nn.Sequential(

@@ -50,6 +50,7 @@ class SOLOv2InstanceHead(InstanceHead):
         num_classes: int,
         num_grids: Sequence[Tuple[int, int]],
         scale_ranges: Sequence[Tuple[float, float]],
+        test_num_grids: Sequence[Tuple[int, int]] = (),
         variant: str = "efficient",
         channels: int = 192,
         num_convs: int = 3,
@@ -76,6 +77,8 @@ class SOLOv2InstanceHead(InstanceHead):
             mask_in_features: what the mask branch fuses, from stride 4 on.
             num_classes: T.
             num_grids: (S_h, S_w) per level.
+            test_num_grids: the same at inference, for images larger than the training crops;
+                empty: ``num_grids``.
             scale_ranges: (low, high) of sqrt(w * h) in pixels per level, inclusive.
             variant: "efficient" or "full" (the published head).
             channels, num_convs: width and depth of the category and kernel towers.
@@ -96,7 +99,8 @@ class SOLOv2InstanceHead(InstanceHead):
             ConfigError: unknown variant, lists of different lengths, or no class.
         """
         super().__init__()
-        _check_levels(variant, in_features, num_grids, scale_ranges)
+        test_num_grids = test_num_grids or num_grids
+        _check_levels(variant, in_features, num_grids, test_num_grids, scale_ranges)
         if num_classes < 1:
             raise ConfigError(
                 f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}"
@@ -104,6 +108,7 @@ class SOLOv2InstanceHead(InstanceHead):
         self.in_features, self.mask_in_features = list(in_features), list(mask_in_features)
         self.num_classes = num_classes
         self.num_grids = [(int(h), int(w)) for h, w in num_grids]
+        self.test_num_grids = [(int(h), int(w)) for h, w in test_num_grids]
         self.scale_ranges = [(float(low), float(high)) for low, high in scale_ranges]
         self.kernel_dim = kernel_dim
         self.has_position_prior = variant == "efficient"
@@ -121,7 +126,6 @@ class SOLOv2InstanceHead(InstanceHead):
             input_shape[in_features[0]].channels,
             num_classes=num_classes,
             kernel_size=kernel_dim + (NUM_PARAMETERS if self.has_position_prior else 0),
-            num_grids=self.num_grids,
             channels=channels,
             num_convs=num_convs,
             norm=norm,
@@ -132,9 +136,10 @@ class SOLOv2InstanceHead(InstanceHead):
             out_channels=kernel_dim,
             norm=norm,
         )
-        relative_centers, extents = _cell_geometry(self.num_grids, self.scale_ranges)
-        self.register_buffer("cell_centers", relative_centers, persistent=False)
-        self.register_buffer("cell_extents", extents, persistent=False)
+        for prefix, grids in (("", self.num_grids), ("test_", self.test_num_grids)):
+            relative_centers, extents = _cell_geometry(grids, self.scale_ranges)
+            self.register_buffer(f"{prefix}cell_centers", relative_centers, persistent=False)
+            self.register_buffer(f"{prefix}cell_extents", extents, persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, object]:
@@ -145,6 +150,7 @@ class SOLOv2InstanceHead(InstanceHead):
             "mask_in_features": node.MASK_IN_FEATURES,
             "num_classes": cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES,
             "num_grids": node.NUM_GRIDS,
+            "test_num_grids": node.TEST_NUM_GRIDS,
             "scale_ranges": node.SCALE_RANGES,
             "variant": node.VARIANT,
             "channels": node.CHANNELS,
@@ -168,7 +174,8 @@ class SOLOv2InstanceHead(InstanceHead):
 
     def forward(self, features: Dict[str, torch.Tensor]) -> SOLOv2Output:
         """Neck features -> the dense outputs of the three branches."""
-        category, kernels = self.grid_branches([features[f] for f in self.in_features])
+        levels = [features[f] for f in self.in_features]
+        category, kernels = self.grid_branches(levels, self._grids())
         mask_features = self.mask_branch([features[f] for f in self.mask_in_features])
         return SOLOv2Output(_flatten_cells(category), _flatten_cells(kernels), mask_features)
 
@@ -221,7 +228,7 @@ class SOLOv2InstanceHead(InstanceHead):
         output = self(features)
         maps = []
         for logits, (height, width) in zip(
-            output.category.split(self._cells_per_level(), 1), self.num_grids
+            output.category.split(self._cells_per_level(), 1), self._grids()
         ):
             scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, (height, width))
             maps.append(inference.points_nms(scores))
@@ -277,11 +284,12 @@ class SOLOv2InstanceHead(InstanceHead):
         if not self.has_position_prior:
             return logits
         height, width = features.shape[-2:]
-        frame = self.cell_centers.new_tensor([width * MASK_STRIDE, height * MASK_STRIDE])
+        centers, extents = self._cell_geometry()
+        frame = centers.new_tensor([width * MASK_STRIDE, height * MASK_STRIDE])
         return logits + position_prior_logits(
             kernels[:, self.kernel_dim :],
-            self.cell_centers[cells] * frame,
-            self.cell_extents[cells],
+            centers[cells] * frame,
+            extents[cells],
             (height, width),
         )
 
@@ -324,18 +332,32 @@ class SOLOv2InstanceHead(InstanceHead):
         return dice_loss(logits, masks[targets.instance_index[visible]], ignore)
 
     def _cells_per_level(self) -> List[int]:
-        return [rows * columns for rows, columns in self.num_grids]
+        return [rows * columns for rows, columns in self._grids()]
+
+    def _grids(self) -> Sequence[Tuple[int, int]]:
+        return self.num_grids if self.training else self.test_num_grids
+
+    def _cell_geometry(self) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Centres and extents of the cells of the current grids, see :func:`_cell_geometry`."""
+        if self.training:
+            return self.cell_centers, self.cell_extents
+        return self.test_cell_centers, self.test_cell_extents
 
 
 def _check_levels(
-    variant: str, in_features: Sequence, num_grids: Sequence, scale_ranges: Sequence
+    variant: str,
+    in_features: Sequence,
+    num_grids: Sequence,
+    test_num_grids: Sequence,
+    scale_ranges: Sequence,
 ) -> None:
     if variant not in VARIANTS:
         raise ConfigError(f"MODEL.SOLOV2.VARIANT is '{variant}'; choose one of {VARIANTS}")
-    if not len(in_features) == len(num_grids) == len(scale_ranges):
+    if not len(in_features) == len(num_grids) == len(test_num_grids) == len(scale_ranges):
         raise ConfigError(
             "one grid and one scale range per level: MODEL.INSTANCE_HEAD.IN_FEATURES has "
             f"{len(in_features)} entries, MODEL.SOLOV2.NUM_GRIDS {len(num_grids)}, "
+            f"MODEL.SOLOV2.TEST_NUM_GRIDS {len(test_num_grids)}, "
             f"MODEL.SOLOV2.SCALE_RANGES {len(scale_ranges)}"
         )
 

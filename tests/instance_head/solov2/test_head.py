@@ -221,3 +221,16 @@ def test_from_config() -> None:
     cfg.MODEL.INSTANCE_HEAD.NAME = "Mask2Former"
     with pytest.raises(ValueError, match="MODEL.INSTANCE_HEAD.NAME is 'Mask2Former'.*SOLOv2"):
         build_instance_head(cfg, SHAPES)
+
+
+def test_grids_at_inference_may_differ(
+    make_head: MakeHead, make_features: MakeFeatures
+) -> None:
+    head = make_head(test_num_grids=[(2 * rows, 2 * columns) for rows, columns in GRIDS])
+    cells = sum(rows * columns for rows, columns in GRIDS)
+    features = make_features(1)
+    with torch.no_grad():
+        assert head.train()(features).category.shape[1] == cells
+        assert head.eval()(features).category.shape[1] == 4 * cells
+        head.score_thresh = head.update_thresh = 0.0
+        assert len(head.inference(features, [SIZE])[0]) > 0
