@@ -7,10 +7,12 @@ python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_
 """
 
 import argparse
+import logging
 import sys
 from typing import Any, Dict
 
 from detectron2.config import CfgNode
+from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
@@ -18,6 +20,9 @@ from detectron2.utils import comm
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import Trainer, load_config
 from effps_solo.errors import UserError
+
+USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
+_FROM_WORKER = "in DataLoader worker process"
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -42,7 +47,22 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
         return results
     trainer = Trainer(cfg, allow_unsafe=args.allow_unsafe)
     trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    logging.getLogger("detectron2.engine.train_loop").addFilter(is_no_user_error)
+    trainer.train()
+    return getattr(trainer, "_last_eval_results", {})
+
+
+def is_no_user_error(record: logging.LogRecord) -> bool:
+    """Whether to log: the traceback of what ends training, but not for a user's mistake."""
+    return not (record.exc_info and isinstance(record.exc_info[1], USER_ERRORS))
+
+
+def message_of(error: Exception) -> str:
+    """What to tell the user; a worker of the data loader sends its whole traceback."""
+    text = str(error).strip()
+    if _FROM_WORKER not in text:
+        return text
+    return text.splitlines()[-1].partition(": ")[2]
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -67,5 +87,5 @@ if __name__ == "__main__":
             dist_url=arguments.dist_url,
             args=(arguments,),
         )
-    except (UserError, FileNotFoundError) as error:
-        sys.exit(f"train_net.py: {error}")
+    except USER_ERRORS as error:
+        sys.exit(f"train_net.py: {message_of(error)}")

@@ -1,5 +1,6 @@
 """Set-up shared by all tests, and the option ``--strict-skips``."""
 
+import json
 import os
 import re
 import tempfile
@@ -69,3 +70,117 @@ def data_root() -> Path:
 def project_root() -> Path:
     """The folder of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def clean_catalogs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Both catalogs are as before after the test; street scenes are looked for in ``tmp_path``."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    before = [dict(catalog) for catalog in (DatasetCatalog, MetadataCatalog)]
+    for name in [name for name in MetadataCatalog if name.startswith("street_scenes")]:
+        DatasetCatalog.pop(name, None)
+        MetadataCatalog.pop(name)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    yield
+    for catalog, entries in zip((DatasetCatalog, MetadataCatalog), before):
+        catalog.clear()
+        catalog.update(entries)
+
+
+TINY_CATEGORIES = (
+    {"id": 21, "name": "road", "isthing": 0},
+    {"id": 7, "name": "person", "isthing": 1},
+    {"id": 90, "name": "sky", "isthing": 0},
+    {"id": 3, "name": "car", "isthing": 1},
+)
+# Category id, colour and rows x columns of the segments of the two 64x96 images.
+TINY_SEGMENTS = (
+    (
+        (90, (120, 170, 230), slice(0, 28), slice(0, 96)),
+        (21, (90, 80, 90), slice(28, 64), slice(0, 96)),
+        (3, (200, 30, 30), slice(24, 52), slice(4, 40)),
+        (3, (30, 40, 190), slice(20, 56), slice(56, 88)),
+    ),
+    (
+        (90, (120, 170, 230), slice(0, 36), slice(0, 96)),
+        (21, (90, 80, 90), slice(36, 64), slice(0, 96)),
+        (7, (230, 200, 40), slice(8, 60), slice(12, 40)),
+        (3, (200, 30, 30), slice(28, 56), slice(52, 92)),
+    ),
+)
+
+
+def _tiny_image(index: int) -> Any:
+    """(picture, segment ids, segments_info) of one image of the tiny set."""
+    import numpy as np
+
+    noise = np.random.default_rng(index).integers(-12, 13, (64, 96, 3))
+    picture, ids = np.zeros((64, 96, 3), dtype=np.int64), np.zeros((64, 96), dtype=np.int64)
+    for number, (_, color, rows, columns) in enumerate(TINY_SEGMENTS[index], 1):
+        picture[rows, columns], ids[rows, columns] = color, 300 * number
+    info = [
+        {"id": 300 * number, "category_id": category, "iscrowd": 0}
+        for number, (category, *_) in enumerate(TINY_SEGMENTS[index], 1)
+    ]
+    for segment in info:
+        segment["area"] = int((ids == segment["id"]).sum())
+    return np.clip(picture + noise, 0, 255).astype(np.uint8), ids, info
+
+
+@pytest.fixture
+def tiny_set(tmp_path: Path, clean_catalogs: None) -> Path:
+    """Two images with large rectangles in COCO panoptic layout, the same as train and val.
+
+    Four classes, things (car, person) neither first nor in one piece. Returns the root.
+    """
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path / "tiny"
+    for split in ("train", "val"):
+        (root / split).mkdir(parents=True)
+        (root / f"panoptic_{split}").mkdir()
+        images, annotations = [], []
+        for index in range(len(TINY_SEGMENTS)):
+            picture, ids, info = _tiny_image(index)
+            Image.fromarray(picture).save(root / split / f"{index}.png")
+            rgb = np.stack([ids % 256, ids // 256, ids * 0], -1).astype(np.uint8)
+            Image.fromarray(rgb).save(root / f"panoptic_{split}" / f"{index}.png")
+            images.append({"id": index, "file_name": f"{index}.png", "height": 64, "width": 96})
+            annotations.append(
+                {"image_id": index, "file_name": f"{index}.png", "segments_info": info}
+            )
+        content = {"images": images, "annotations": annotations, "categories": TINY_CATEGORIES}
+        (root / f"panoptic_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def tiny_config(tiny_set: Path, tmp_path: Path, project_root: Path) -> Path:
+    """A config file of a small network for ``tiny_set``; OUTPUT_DIR is ``tmp_path``/output."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(f"""
+_BASE_: {project_root}/configs/Base-EffPS-Lite0.yaml
+MODEL:
+  WEIGHTS: ""
+  TWO_WAY_FPN: {{OUT_CHANNELS: 32}}
+  SEM_SEG_HEAD: {{CONVS_DIM: 32, NUM_CLASSES: 4}}
+  INSTANCE_HEAD: {{NUM_CLASSES: 2}}
+  SOLOV2:
+    CHANNELS: 32
+    KERNEL_DIM: 16
+    MASK_CHANNELS: 32
+    NUM_CONVS: 1
+    NUM_GRIDS: [[16, 24], [12, 18], [8, 12], [6, 9], [4, 6]]
+    SCALE_RANGES: [[1, 16], [8, 32], [16, 64], [32, 128], [64, 1000]]
+  PANOPTIC_FUSION: {{STUFF_AREA_FRACTION: 0.0}}
+DATASETS:
+  PANOPTIC: {{NAME: tiny, ROOT: {tiny_set}}}
+  TRAIN: ("tiny_train",)
+  TEST: ("tiny_val",)
+INPUT: {{CROP_SIZE: [64, 96], SCALE_RANGE: [1.0, 1.0], RANDOM_FLIP: none}}
+SOLVER: {{IMS_PER_BATCH: 2, MAX_ITER: 2, WARMUP_ITERS: 1, CHECKPOINT_PERIOD: 1000}}
+OUTPUT_DIR: {tmp_path}/output
+""")
+    return path

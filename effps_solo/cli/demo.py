@@ -3,13 +3,18 @@
 import argparse
 import json
 import logging
+import os
+import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 import numpy as np
 
+from ..errors import UserError
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 JSON_NAME = "panoptic.json"
+INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 logger = logging.getLogger("effps_solo.demo")
 
 
@@ -22,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--confidence-threshold",
-        type=float,
+        type=_probability,
         default=None,
+        metavar="SCORE",
         help="lowest score of an instance in the panoptic map (default: the config's)",
     )
     parser.add_argument(
@@ -40,8 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def run(args: argparse.Namespace) -> int:
-    """Predict every image. Returns 0, or 1 when an image could not be read or none was found."""
+    """Predict every image.
+
+    Returns:
+        0; 1 when an image could not be read or none was found; 130 after Ctrl-C, which leaves the
+        results of the images before it.
+    """
     from detectron2.utils.logger import setup_logger
 
     from ..engine import load_config
@@ -56,10 +74,23 @@ def run(args: argparse.Namespace) -> int:
     if args.confidence_threshold is not None:
         overrides += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(args.confidence_threshold)]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
-    predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
     writer = PanopticWriter(Path(args.output), cfg.DATASETS.TRAIN[0])
-    failed = [str(path) for path in paths if not _process(path, predictor, writer)]
-    writer.write_json()
+    predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
+    return _process_all(paths, predictor, writer)
+
+
+def _process_all(paths: Sequence[Path], predictor: Any, writer: "PanopticWriter") -> int:
+    """The exit status; ``panoptic.json`` is written however it ends."""
+    failed: List[str] = []
+    try:
+        for path in paths:
+            if not _process(path, predictor, writer):
+                failed.append(str(path))
+    except KeyboardInterrupt:
+        logger.error("stopped after %d of %d images", len(writer), len(paths))
+        return INTERRUPTED
+    finally:
+        writer.write_json()
     if failed:
         logger.error("%d of %d images failed: %s", len(failed), len(paths), ", ".join(failed))
     return 1 if failed else 0
@@ -94,13 +125,25 @@ def _process(path: Path, predictor: Any, writer: "PanopticWriter") -> bool:
 def read_image(path: Path, image_format: str) -> Optional[np.ndarray]:
     """(H, W, 3) uint8, or None with a logged reason when the file cannot be read."""
     from detectron2.data.detection_utils import read_image as read
-    from PIL import UnidentifiedImageError
+    from PIL import Image
 
     try:
-        return read(str(path), format=image_format)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        with Image.open(path) as image:
+            wide = image.mode.startswith("I")  # 16 or 32 bits, which Pillow would cut off at 255
+        return _read_wide(path) if wide else read(str(path), format=image_format)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         logger.error("skipped %s: it cannot be read as an image (%s)", path, error)
         return None
+
+
+def _read_wide(path: Path) -> np.ndarray:
+    """A grey image of 16-bit values as (H, W, 3) uint8: the upper byte of each."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        values = np.asarray(ImageOps.exif_transpose(image))
+    grey = (values.clip(0, 65535) >> 8).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 class PanopticWriter:
@@ -115,18 +158,25 @@ class PanopticWriter:
         Args:
             folder: created when missing.
             dataset_name: whose metadata name and colour the classes.
+
+        Raises:
+            UserError: nothing can be written to ``folder``.
         """
         from detectron2.data import MetadataCatalog
 
         from ..label_space import PanopticLabelSpace
 
         self.folder = folder
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _make_writable(folder)
         self.metadata = MetadataCatalog.get(dataset_name)
         self.label_space = PanopticLabelSpace.from_metadata(self.metadata)
         self.images: List[Dict[str, Any]] = []
         self.annotations: List[Dict[str, Any]] = []
-        self._names: Dict[str, int] = {}
+        self._names: Set[str] = set()
+
+    def __len__(self) -> int:
+        """Number of images so far."""
+        return len(self.images)
 
     def add(
         self,
@@ -140,13 +190,15 @@ class PanopticWriter:
             path: of the image.
             image: (H, W, 3) uint8 RGB.
             panoptic_seg, segments_info: the model's output.
-        """
-        from PIL import Image
 
+        Raises:
+            UserError: a picture could not be written.
+        """
         name = self._unique_name(path.stem)
-        Image.fromarray(ids_to_rgb(panoptic_seg)).save(self.folder / f"{name}_panoptic.png")
+        segments = [self._segment(s, panoptic_seg) for s in segments_info]
         overlay = draw_overlay(image, panoptic_seg, segments_info, self.metadata)
-        Image.fromarray(overlay).save(self.folder / f"{name}_overlay.png")
+        _save(ids_to_rgb(panoptic_seg), self.folder / f"{name}_panoptic.png")
+        _save(overlay, self.folder / f"{name}_overlay.png")
         height, width = panoptic_seg.shape
         image_id = len(self.images) + 1
         self.images.append(
@@ -156,12 +208,12 @@ class PanopticWriter:
             {
                 "image_id": image_id,
                 "file_name": f"{name}_panoptic.png",
-                "segments_info": [self._segment(s, panoptic_seg) for s in segments_info],
+                "segments_info": segments,
             }
         )
 
     def write_json(self) -> Path:
-        """Write ``panoptic.json``; returns its path."""
+        """Write ``panoptic.json``; returns its path. Raises UserError when it could not be written."""
         names = self.metadata.thing_classes
         categories = [
             {
@@ -179,7 +231,10 @@ class PanopticWriter:
             "annotations": self.annotations,
             "categories": categories,
         }
-        path.write_text(json.dumps(content))
+        try:
+            path.write_text(json.dumps(content))
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
         return path
 
     def _segment(self, segment: Dict[str, Any], panoptic_seg: np.ndarray) -> Dict[str, Any]:
@@ -196,10 +251,34 @@ class PanopticWriter:
         }
 
     def _unique_name(self, stem: str) -> str:
-        """``stem``, with a number when another input had the same one."""
-        count = self._names.get(stem, 0)
-        self._names[stem] = count + 1
-        return stem if count == 0 else f"{stem}_{count}"
+        """``stem``, with a number when the results of another input have that name."""
+        name, count = stem, 0
+        while name in self._names:
+            count += 1
+            name = f"{stem}_{count}"
+        self._names.add(name)
+        return name
+
+
+def _make_writable(folder: Path) -> None:
+    """Create ``folder`` if need be. Raises UserError when no file can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--output '{folder}' is not a folder to write to ({error.strerror}); name another"
+        ) from error
+
+
+def _save(pixels: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    try:
+        Image.fromarray(pixels).save(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from error
 
 
 def ids_to_rgb(ids: np.ndarray) -> np.ndarray:

@@ -1,5 +1,4 @@
-"""Data: the panoptic mapper, geometry of objects, registration of data sets."""
+"""Data: the panoptic mapper, augmentation, geometry of objects, data sets, generated street scenes.
 
-from .mapper import AnnotationError, PanopticDatasetMapper
-
-__all__ = ["AnnotationError", "PanopticDatasetMapper"]
+Imports nothing: the workers that draw street scenes need neither torch nor Detectron2.
+"""

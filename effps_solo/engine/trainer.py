@@ -14,8 +14,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..checkpoint.checkpointer import EffPSCheckpointer
-from ..data import PanopticDatasetMapper
 from ..data.datasets import check_dataset_available
+from ..data.mapper import PanopticDatasetMapper
 from ..errors import ConfigError
 from ..evaluation import build_evaluator
 

@@ -1,0 +1,129 @@
+"""Sizes, values and switches of the augmentations."""
+
+from typing import List, Tuple
+
+import numpy as np
+import pytest
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import transforms as T
+
+from effps_solo import add_effps_solo_config
+from effps_solo.data.augmentation import PADDED_ID, VOID_PIXEL, RandomScale, build_augmentations
+from effps_solo.errors import ConfigError
+
+JITTER = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    cfg.INPUT.CROP_SIZE = (48, 80)
+    return cfg
+
+
+def apply(
+    augmentations: List[T.Augmentation], size: Tuple[int, int]
+) -> Tuple[np.ndarray, np.ndarray]:
+    """An image of noise and a map of ones after the augmentations."""
+    noise = np.random.default_rng(0).integers(0, 120, (*size, 3), dtype=np.uint8)
+    data = T.AugInput(noise, sem_seg=np.ones(size, dtype=np.uint8))
+    T.AugmentationList(augmentations)(data)
+    return data.image, data.sem_seg
+
+
+@pytest.mark.parametrize("scale, expected", [(0.5, (20, 30)), (1.0, (40, 61)), (1.5, (60, 92))])
+def test_scale_of_both_sides(scale: float, expected: Tuple[int, int]) -> None:
+    image, labels = apply([RandomScale((scale, scale))], (40, 61))
+    assert image.shape == (*expected, 3) and labels.shape == expected
+
+
+def test_a_small_image_keeps_a_pixel() -> None:
+    image, _ = apply([RandomScale((0.1, 0.1))], (2, 30))
+    assert image.shape == (1, 3, 3)
+
+
+def test_scales_cover_their_range() -> None:
+    np.random.seed(0)
+    source = np.zeros((100, 100, 3), np.uint8)
+    heights = [RandomScale((0.5, 2.0)).get_transform(source).new_h for _ in range(300)]
+    assert 50 <= min(heights) < 60 and 190 < max(heights) <= 200
+
+
+@pytest.mark.parametrize("size", [(20, 200), (48, 80), (200, 20), (300, 400), (7, 5)])
+def test_scale_crop_always_gives_the_crop(cfg: CfgNode, size: Tuple[int, int]) -> None:
+    np.random.seed(1)
+    for _ in range(5):
+        image, labels = apply(build_augmentations(cfg, is_train=True), size)
+        assert image.shape == (48, 80, 3) and image.dtype == np.uint8
+        assert labels.shape == (48, 80)
+        assert (labels == 1).any()
+
+
+def test_padding_is_void(cfg: CfgNode) -> None:
+    cfg.INPUT.SCALE_RANGE = (1.0, 1.0)
+    cfg.INPUT.RANDOM_FLIP = "none"
+    image, labels = apply(build_augmentations(cfg, is_train=True), (30, 60))
+    assert (labels[:30, :60] == 1).all()
+    outside = np.ones((48, 80), dtype=bool)
+    outside[:30, :60] = False
+    assert (labels[outside] == PADDED_ID).all() and (image[outside] == VOID_PIXEL).all()
+    assert image[:30, :60].max() < VOID_PIXEL
+
+
+@pytest.mark.parametrize(
+    "flip, horizontal", [("horizontal", True), ("vertical", False), ("none", None)]
+)
+def test_flip(cfg: CfgNode, flip: str, horizontal: object) -> None:
+    cfg.INPUT.RANDOM_FLIP = flip
+    flips = [a for a in build_augmentations(cfg, True) if isinstance(a, T.RandomFlip)]
+    assert [f.horizontal for f in flips] == ([] if horizontal is None else [horizontal])
+    assert not any(isinstance(a, T.RandomFlip) for a in build_augmentations(cfg, False))
+
+
+def test_shortest_edge(cfg: CfgNode) -> None:
+    cfg.INPUT.AUGMENTATION = "shortest_edge"
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (32,), 1000
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 64, 100
+    assert apply(build_augmentations(cfg, True), (50, 100))[0].shape == (32, 64, 3)
+    assert apply(build_augmentations(cfg, False), (50, 100))[0].shape == (50, 100, 3)
+
+
+def test_shortest_edge_with_a_crop(cfg: CfgNode) -> None:
+    cfg.INPUT.AUGMENTATION = "shortest_edge"
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (32,), 1000
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE = True, "absolute"
+    cfg.INPUT.CROP.SIZE = [20, 20]
+    assert apply(build_augmentations(cfg, True), (50, 100))[0].shape == (32, 32, 3)
+    assert not any(isinstance(a, T.RandomCrop) for a in build_augmentations(cfg, False))
+
+
+def test_unknown_name(cfg: CfgNode) -> None:
+    cfg.INPUT.AUGMENTATION = "scale-crop"
+    with pytest.raises(ConfigError, match="INPUT.AUGMENTATION is 'scale-crop'; choose scale_crop"):
+        build_augmentations(cfg, is_train=True)
+
+
+@pytest.mark.parametrize("scale, size", [(1.0, (40, 61)), (2.0, (80, 122)), (0.5, (20, 30))])
+def test_scale_at_test_time(cfg: CfgNode, scale: float, size: Tuple[int, int]) -> None:
+    cfg.INPUT.TEST_SCALE = scale
+    image, _ = apply(build_augmentations(cfg, is_train=False), (40, 61))
+    assert image.shape == (*size, 3)
+
+
+def test_colour_jitter_off_and_on(cfg: CfgNode) -> None:
+    cfg.INPUT.SCALE_RANGE, cfg.INPUT.RANDOM_FLIP = (1.0, 1.0), "none"
+    plain, _ = apply(build_augmentations(cfg, True), (48, 80))
+    again, _ = apply(build_augmentations(cfg, True), (48, 80))
+    assert (plain == again).all()
+    cfg.INPUT.COLOR_JITTER = 0.4
+    np.random.seed(2)
+    jittered, labels = apply(build_augmentations(cfg, True), (48, 80))
+    assert (jittered != plain).mean() > 0.5 and (labels == 1).all()
+    ranges = {
+        (a.intensity_min, a.intensity_max)
+        for a in build_augmentations(cfg, True)
+        if isinstance(a, JITTER)
+    }
+    assert ranges == {(0.6, 1.4)}
+    assert not any(isinstance(a, JITTER) for a in build_augmentations(cfg, False))

@@ -1,0 +1,53 @@
+"""From file and overrides to a config with registered data sets."""
+
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from effps_solo.engine import load_config
+from effps_solo.errors import ConfigError, UserError
+
+
+def test_no_file_gives_the_defaults(clean_catalogs: None) -> None:
+    cfg = load_config("")
+    assert cfg.SOLVER.OPTIMIZER == "SGD" and cfg.MODEL.INSTANCE_HEAD.NAME == "SOLOv2InstanceHead"
+    assert "street_scenes_panoptic_val" in DatasetCatalog
+    assert not cfg.is_frozen()
+
+
+def test_overrides_win_over_the_file_and_its_base(tiny_config: Path) -> None:
+    cfg = load_config(str(tiny_config), ["SOLVER.MAX_ITER", "7", "INPUT.CROP_SIZE", "(32, 64)"])
+    assert cfg.SOLVER.MAX_ITER == 7 and cfg.INPUT.CROP_SIZE == (32, 64)
+    assert cfg.SOLVER.IMS_PER_BATCH == 2  # the file
+    assert cfg.SOLVER.OPTIMIZER == "AdamW"  # its base
+
+
+def test_the_data_set_of_the_config_is_registered(tiny_config: Path) -> None:
+    load_config(str(tiny_config))
+    assert MetadataCatalog.get("tiny_val").thing_classes == ["person", "car", "road", "sky"]
+    assert len(DatasetCatalog.get("tiny_train")) == 2
+
+
+def test_overrides_come_before_registration(tiny_config: Path) -> None:
+    with pytest.raises(UserError, match="DATASETS.TEST names 'tiny_vall'.*tiny_val"):
+        load_config(str(tiny_config), ["DATASETS.TEST", "('tiny_vall',)"])
+
+
+def test_unknown_keys(tiny_config: Path) -> None:
+    with pytest.raises(ConfigError, match="SOLVER.MAXITER.*did you mean 'SOLVER.MAX_ITER'"):
+        load_config(str(tiny_config), ["SOLVER.MAXITER", "7"])
+    tiny_config.write_text("MODEL: {SOLOV3: {}}\n")
+    with pytest.raises(ConfigError, match="tiny.yaml': unknown key 'MODEL.SOLOV3'"):
+        load_config(str(tiny_config))
+
+
+def test_code_in_the_file_is_refused_unless_allowed(tmp_path: Path, clean_catalogs: None) -> None:
+    path, trace = tmp_path / "hostile.yaml", tmp_path / "trace"
+    path.write_text(f"OUTPUT_DIR: !!python/object/apply:os.system ['touch {trace}']\n")
+    with pytest.raises(ConfigError, match="refused"):
+        load_config(str(path))
+    assert not trace.exists()
+    with pytest.raises(ConfigError, match="OUTPUT_DIR"):  # it ran, and gave a number
+        load_config(str(path), allow_unsafe=True)
+    assert trace.exists()
