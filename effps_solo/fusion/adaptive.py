@@ -63,10 +63,7 @@ class AdaptiveFusion(PanopticFusion):
     def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
         node = cfg.MODEL.PANOPTIC_FUSION
         return {
-            "label_space": label_space,
-            "score_thresh": node.SCORE_THRESH,
-            "overlap_thresh": node.OVERLAP_THRESH,
-            "stuff_area_fraction": node.STUFF_AREA_FRACTION,
+            **super().from_config(cfg, label_space),
             "instance_logit_scale": node.INSTANCE_LOGIT_SCALE,
             "void_unclaimed_things": node.VOID_UNCLAIMED_THINGS,
         }

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
+from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 from torch import nn
 
@@ -20,6 +21,7 @@ VOID = 0  # segment id
 class PanopticFusion(nn.Module, ABC):
     """Merges semantic logits and instances into one panoptic map; has no parameters."""
 
+    @configurable
     def __init__(
         self,
         *,
@@ -40,6 +42,16 @@ class PanopticFusion(nn.Module, ABC):
         self.score_thresh = score_thresh
         self.overlap_thresh = overlap_thresh
         self.stuff_area_fraction = stuff_area_fraction
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
+        node = cfg.MODEL.PANOPTIC_FUSION
+        return {
+            "label_space": label_space,
+            "score_thresh": node.SCORE_THRESH,
+            "overlap_thresh": node.OVERLAP_THRESH,
+            "stuff_area_fraction": node.STUFF_AREA_FRACTION,
+        }
 
     @abstractmethod
     def forward(

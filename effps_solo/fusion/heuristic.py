@@ -4,13 +4,11 @@ Instances are pasted in the order of their scores, each where nothing is yet; th
 classes of the semantic head.
 """
 
-from typing import Any, Dict, List, Tuple
+from typing import List, Tuple
 
 import torch
-from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
-from ..label_space import PanopticLabelSpace
 from ..postprocessing import output_mask, upsampled_argmax
 from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
@@ -19,21 +17,6 @@ from .build import PANOPTIC_FUSION_REGISTRY
 @PANOPTIC_FUSION_REGISTRY.register()
 class HeuristicFusion(PanopticFusion):
     """Paste fusion; see the module's docstring."""
-
-    @configurable
-    def __init__(self, **kwargs: Any) -> None:
-        """kwargs: of :class:`PanopticFusion`."""
-        super().__init__(**kwargs)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
-        node = cfg.MODEL.PANOPTIC_FUSION
-        return {
-            "label_space": label_space,
-            "score_thresh": node.SCORE_THRESH,
-            "overlap_thresh": node.OVERLAP_THRESH,
-            "stuff_area_fraction": node.STUFF_AREA_FRACTION,
-        }
 
     def forward(
         self, semantic_logits: torch.Tensor, instances: Instances, output_size: Size

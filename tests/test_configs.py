@@ -1,0 +1,102 @@
+"""Every config: it loads, its data sets are known, its network, optimiser and transforms are built."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from effps_solo import EfficientPS, add_effps_solo_config
+from effps_solo.checkpoint.safe_loading import load_config_file
+from effps_solo.data.augmentation import build_augmentations
+from effps_solo.engine import Trainer, load_config
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = sorted(p for p in FOLDER.rglob("*.yaml") if not p.name.startswith("Base"))
+IDS = [str(path.relative_to(FOLDER)) for path in CONFIGS]
+
+
+def read(path: Path) -> CfgNode:
+    """The config without any registration."""
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    load_config_file(cfg, str(path))
+    return cfg
+
+
+def write_miniature(cfg: CfgNode, folder: Path) -> None:
+    """A data set without images that has the number of classes which the config states."""
+    count, things = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES
+    categories = [
+        {"id": 10 + i, "name": f"class {i}", "isthing": int(i < things)} for i in range(count)
+    ]
+    content: Dict[str, Any] = {"images": [], "annotations": [], "categories": categories}
+    folder.mkdir()
+    for split in cfg.DATASETS.PANOPTIC.SPLITS:
+        name = cfg.DATASETS.PANOPTIC.PANOPTIC_JSON.format(split=split)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def load(clean_catalogs: None, tmp_path: Path) -> Any:
+    """Load a config as the programs do; its own data set is a miniature in the data root."""
+
+    def load_one(path: Path) -> CfgNode:
+        plain = read(path)
+        name = plain.DATASETS.PANOPTIC.NAME
+        if name:
+            assert plain.DATASETS.PANOPTIC.ROOT == ""  # no folder of one machine
+            write_miniature(plain, tmp_path / name)
+        return load_config(str(path), ["MODEL.DEVICE", "cpu"])
+
+    return load_one
+
+
+def test_there_are_configs() -> None:
+    assert {path.parent.name for path in CONFIGS} >= {
+        "cityscapes",
+        "nuclei",
+        "pedestrian_zone",
+        "quickstart",
+    }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=IDS)
+def test_it_loads_and_everything_is_built(load: Any, path: Path) -> None:
+    cfg = load(path)
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        assert name in DatasetCatalog
+        assert MetadataCatalog.get(name).get("panoptic_json")
+    model = Trainer.build_model(cfg)
+    assert isinstance(model, EfficientPS)
+    optimizer = Trainer.build_optimizer(cfg, model)
+    assert Trainer.build_lr_scheduler(cfg, optimizer) is not None
+    assert build_augmentations(cfg, is_train=True)
+    assert isinstance(build_augmentations(cfg, is_train=False), list)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=IDS)
+def test_what_belongs_together_agrees(path: Path) -> None:
+    cfg = read(path)
+    assert cfg.MODEL.WEIGHTS == f"imagenet://{cfg.MODEL.EFFICIENTNET.NAME}"
+    assert set(cfg.DATASETS.TRAIN).isdisjoint(cfg.DATASETS.TEST)
+    solov2 = cfg.MODEL.SOLOV2
+    levels = len(cfg.MODEL.INSTANCE_HEAD.IN_FEATURES)
+    assert len(solov2.NUM_GRIDS) == len(solov2.SCALE_RANGES) == levels
+    assert len(solov2.TEST_NUM_GRIDS) in (0, levels)
+    ranges = solov2.SCALE_RANGES
+    assert ranges[0][0] <= 1 and ranges[-1][1] >= max(cfg.INPUT.CROP_SIZE) * 2
+    assert all(low[1] >= high[0] for low, high in zip(ranges, ranges[1:]))  # no size is left out
+    assert all(size % 32 == 0 for size in cfg.INPUT.CROP_SIZE)
+    assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS) or (
+        cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"
+    )
+
+
+def test_output_folders_differ() -> None:
+    folders = [read(path).OUTPUT_DIR for path in CONFIGS]
+    assert len(set(folders)) == len(folders)
+    assert all(folder.startswith("output/") for folder in folders)

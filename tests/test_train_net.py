@@ -1,0 +1,239 @@
+"""train_net.py: training, evaluation, resumption, and what a user can get wrong."""
+
+import json
+import logging
+import math
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+Run = Callable[..., Dict[str, Any]]
+
+
+@pytest.fixture
+def script(project_root: Path) -> Path:
+    return project_root / "train_net.py"
+
+
+@pytest.fixture(autouse=True)
+def quiet_loggers() -> Iterator[None]:
+    """Detectron2's handlers hold streams and files that end with the test."""
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore")]
+    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, propagate) in zip(loggers, before):
+        logger.handlers[:], logger.propagate = handlers, propagate
+
+
+@pytest.fixture
+def run(script: Path, tiny_config: Path) -> Run:
+    """main() of train_net.py with command-line arguments behind the config file."""
+    content = runpy.run_path(str(script))
+
+    def start(*words: str) -> Dict[str, Any]:
+        arguments = ["--config-file", str(tiny_config), *words]
+        result: Dict[str, Any] = content["main"](content["argument_parser"]().parse_args(arguments))
+        return result
+
+    return start
+
+
+@pytest.fixture
+def mistake(
+    script: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> Callable[..., str]:
+    """Run the script as a program on bad input; returns the one message it ends with."""
+
+    def start(*words: str) -> str:
+        arguments = [str(script), "--config-file", str(tiny_config), *words]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as exit_info:
+            runpy.run_path(str(script), run_name="__main__")
+        message = exit_info.value.code
+        assert isinstance(message, str)  # Python prints it and exits with status 1
+        assert message.startswith("train_net.py: ") and "\n" not in message
+        output = "".join(capfd.readouterr())
+        assert "Traceback" not in output
+        return message
+
+    return start
+
+
+def metrics(tmp_path: Path) -> List[Dict[str, Any]]:
+    lines = (tmp_path / "output" / "metrics.json").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def same(first: Dict[str, Any], second: Dict[str, Any]) -> bool:
+    return first.keys() == second.keys() and all(
+        first[k] == pytest.approx(second[k], abs=1e-4, nan_ok=True) for k in first
+    )
+
+
+def test_train_evaluate_and_evaluate_again(run: Run, tmp_path: Path) -> None:
+    results = run()
+    scores = results["panoptic_seg"]
+    names = {f"{key}{group}" for key in ("PQ", "SQ", "RQ") for group in ("", "_th", "_st")}
+    assert names <= set(scores) and {"PQ-person", "PQ-car", "PQ-road", "PQ-sky"} <= set(scores)
+    assert 0 <= scores["PQ"] <= 100 and math.isfinite(results["sem_seg"]["mIoU"])
+    assert metrics(tmp_path)[-1]["panoptic_seg/PQ"] == pytest.approx(scores["PQ"])
+    weights = tmp_path / "output" / "model_final.pth"
+    again = run("--eval-only", "MODEL.WEIGHTS", str(weights))
+    assert again.keys() == results.keys()
+    assert all(same(again[task], results[task]) for task in results)
+
+
+def test_resume_goes_on_with_optimizer_and_schedule(run: Run, tmp_path: Path) -> None:
+    common = ("TEST.EVAL_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD", "2")
+    run("SOLVER.MAX_ITER", "4", *common)
+    folder = tmp_path / "output"
+    first = torch.load(folder / "model_0000003.pth", weights_only=True)
+    assert first["iteration"] == 3
+    start = time.time()
+    run("--resume", "SOLVER.MAX_ITER", "6", *common)
+    last = torch.load(folder / "model_final.pth", weights_only=True)
+    assert last["iteration"] == 5
+    assert not (folder / "model_0000001.pth").stat().st_mtime > start  # nothing was done twice
+    states = last["trainer"]["_trainer"]["optimizer"]["state"].values()
+    assert {int(state["step"]) for state in states} == {6}
+    assert last["trainer"]["hooks"]["LRScheduler"]["last_epoch"] == 6
+    before = first["trainer"]["_trainer"]["optimizer"]["state"].values()
+    assert all(bool(torch.isfinite(state["exp_avg"]).all()) for state in before)
+    assert sum(float(state["exp_avg"].abs().sum()) for state in before) > 0
+
+
+def test_without_resume_it_starts_anew(run: Run, tmp_path: Path) -> None:
+    for _ in range(2):
+        run("SOLVER.MAX_ITER", "1", "TEST.EVAL_PERIOD", "0")
+    last = torch.load(tmp_path / "output" / "model_final.pth", weights_only=True)
+    states = last["trainer"]["_trainer"]["optimizer"]["state"].values()
+    assert {int(state["step"]) for state in states} == {1}
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues(
+    run: Run, script: Path, tiny_config: Path, tmp_path: Path, project_root: Path
+) -> None:
+    words = ["SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "0"]
+    command = [sys.executable, str(script), "--config-file", str(tiny_config), *words]
+    folder = tmp_path / "output"
+    process = subprocess.Popen(
+        [*command, "SOLVER.MAX_ITER", "100000"],
+        cwd=project_root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.time() + 240
+        while not (folder / "model_0000003.pth").exists():
+            assert process.poll() is None and time.time() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    name = (folder / "last_checkpoint").read_text()
+    reached = torch.load(folder / name, weights_only=True)["iteration"]
+    assert reached >= 3
+    run("--resume", "SOLVER.MAX_ITER", str(reached + 3), *words)
+    last = torch.load(folder / "model_final.pth", weights_only=True)
+    assert last["iteration"] == reached + 2
+    states = last["trainer"]["_trainer"]["optimizer"]["state"].values()
+    assert {int(state["step"]) for state in states} == {reached + 3}
+
+
+def test_missing_data_root(mistake: Callable[..., str], tmp_path: Path) -> None:
+    message = mistake("DATASETS.PANOPTIC.ROOT", str(tmp_path / "nowhere"))
+    assert f"{tmp_path}/nowhere" in message and "DATASETS.PANOPTIC.ROOT" in message
+
+
+def test_missing_street_scenes(mistake: Callable[..., str]) -> None:
+    names = ("street_scenes_panoptic_train", "street_scenes_panoptic_val")
+    message = mistake("DATASETS.TRAIN", f"('{names[0]}',)", "DATASETS.TEST", f"('{names[1]}',)",
+                      "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "19",
+                      "MODEL.INSTANCE_HEAD.NUM_CLASSES", "8")  # fmt: skip
+    assert "generate_street_scenes.py" in message
+
+
+def test_unknown_key(mistake: Callable[..., str]) -> None:
+    assert "SOLVER.MAX_ITERS" in mistake("SOLVER.MAX_ITERS", "3")
+
+
+def test_missing_config_file(mistake: Callable[..., str], tiny_config: Path) -> None:
+    tiny_config.unlink()
+    assert f"{tiny_config}': does not exist" in mistake()
+
+
+@pytest.mark.parametrize("key, value", [("SEM_SEG_HEAD", 5), ("INSTANCE_HEAD", 3)])
+def test_class_count(mistake: Callable[..., str], key: str, value: int) -> None:
+    message = mistake(f"MODEL.{key}.NUM_CLASSES", str(value))
+    assert f"MODEL.{key}.NUM_CLASSES is {value}" in message and "set it to" in message
+
+
+def test_missing_weights(mistake: Callable[..., str], tmp_path: Path) -> None:
+    message = mistake("--eval-only", "MODEL.WEIGHTS", str(tmp_path / "none.pth"))
+    assert f"{tmp_path}/none.pth" in message and "MODEL.WEIGHTS" in message
+
+
+def test_png_without_entry(mistake: Callable[..., str], tiny_set: Path) -> None:
+    folder = tiny_set / "panoptic_train"
+    shutil.copy(folder / "0.png", folder / "stray.png")
+    message = mistake()
+    assert str(folder) in message and "stray.png" in message
+
+
+def test_entry_without_png(mistake: Callable[..., str], tiny_set: Path) -> None:
+    (tiny_set / "panoptic_train" / "1.png").unlink()
+    message = mistake()
+    assert f"{tiny_set}/panoptic_train" in message and "1.png" in message
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("folder", ["train", "panoptic_train"])
+def test_sizes_of_image_and_label(
+    mistake: Callable[..., str], tiny_set: Path, folder: str, workers: int
+) -> None:
+    for path in (tiny_set / folder).iterdir():
+        Image.open(path).resize((90, 60), Image.Resampling.NEAREST).save(path)
+    message = mistake("DATALOADER.NUM_WORKERS", str(workers))
+    assert f"{tiny_set}/{folder}/" in message and message.count(".png") <= 2
+
+
+def test_segment_that_the_json_does_not_list(mistake: Callable[..., str], tiny_set: Path) -> None:
+    for path in (tiny_set / "panoptic_train").iterdir():
+        pixels = np.array(Image.open(path))
+        pixels[:4, :4] = (9, 9, 0)
+        Image.fromarray(pixels).save(path)
+    message = mistake()
+    assert "panoptic_train" in message and f"[{9 + 9 * 256}]" in message
+
+
+def test_a_bug_keeps_its_traceback(
+    script: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(script), "--config-file", str(tiny_config)])
+    monkeypatch.setattr("effps_solo.engine.load_config", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runpy.run_path(str(script), run_name="__main__")
+
+
+@pytest.mark.slow
+def test_the_program_itself(script: Path, tiny_config: Path, project_root: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, str(script), "--config-file", str(tiny_config), "SOLVER.NONE", "3"],
+        cwd=project_root,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "SOLVER.NONE" in result.stderr and "Traceback" not in result.stderr
