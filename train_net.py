@@ -18,7 +18,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
-from effps_solo.engine import Trainer, load_config
+from effps_solo.engine import Trainer, check_device, load_config
 from effps_solo.errors import UserError
 
 USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
@@ -28,6 +28,7 @@ _FROM_WORKER = "in DataLoader worker process"
 def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line; also starts the log."""
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
+    check_device(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     return cfg

@@ -11,6 +11,8 @@ from detectron2.layers import DepthwiseSeparableConv2d, get_norm
 from detectron2.layers.batch_norm import NaiveSyncBatchNorm
 from torch import nn
 
+from .errors import ConfigError
+
 LEAKY_SLOPE = 0.01  # EfficientPS section 3.1
 GN_GROUPS = 32  # Detectron2's
 
@@ -28,17 +30,17 @@ def get_activation(name: str) -> Callable[[], nn.Module]:
     """Factory of the activation ``name``: leaky_relu (slope 0.01), relu, relu6 or swish.
 
     Raises:
-        ValueError: unknown name.
+        ConfigError: unknown name.
     """
     if name not in _ACTIVATIONS:
-        raise ValueError(f"unknown activation '{name}'; choose one of {sorted(_ACTIVATIONS)}")
+        raise ConfigError(f"unknown activation '{name}'; choose one of {sorted(_ACTIVATIONS)}")
     return _ACTIVATIONS[name]
 
 
 def check_norm(norm: str) -> str:
-    """Return ``norm``; raise ValueError when Detectron2 has no norm of that name."""
+    """Return ``norm``; raise ConfigError when Detectron2 has no norm of that name."""
     if norm not in _NORMS:
-        raise ValueError(f"unknown norm '{norm}'; choose one of {[n for n in _NORMS if n]}")
+        raise ConfigError(f"unknown norm '{norm}'; choose one of {[n for n in _NORMS if n]}")
     return norm
 
 
@@ -49,7 +51,7 @@ def norm_factory(norm: str) -> Union[str, NormFactory]:
     refuses CPU tensors. Statistics are weighted by batch size, so that empty ranks do no harm.
 
     Raises:
-        ValueError: unknown name.
+        ConfigError: unknown name.
     """
     check_norm(norm)
     if norm == "SyncBN" and not torch.cuda.is_available():
@@ -61,10 +63,12 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     """The norm layer ``norm`` over ``channels``, eps 1e-5.
 
     Raises:
-        ValueError: unknown name, or GN over channels that its 32 groups do not divide.
+        ConfigError: unknown name, or GN over channels that its 32 groups do not divide.
     """
     if norm == "GN" and channels % GN_GROUPS:
-        raise ValueError(f"norm GN has {GN_GROUPS} groups, which do not divide {channels} channels")
+        raise ConfigError(
+            f"norm GN has {GN_GROUPS} groups, which do not divide {channels} channels"
+        )
     return get_norm(norm_factory(norm), channels)
 
 

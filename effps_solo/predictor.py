@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 
 from .checkpoint.checkpointer import EffPSCheckpointer
 from .data.augmentation import build_augmentations
+from .engine.setup import check_device
 from .errors import ConfigError
 
 
@@ -29,6 +30,7 @@ class Predictor:
             raise ConfigError(
                 "MODEL.WEIGHTS is empty: name a checkpoint, e.g. output/model_final.pth"
             )
+        check_device(cfg)
         self.model = build_model(cfg).eval()
         checkpointer = EffPSCheckpointer(self.model, allow_unsafe=allow_unsafe)
         checkpointer.load(cfg.MODEL.WEIGHTS)

@@ -88,6 +88,24 @@ def clean_catalogs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         catalog.update(entries)
 
 
+@pytest.fixture
+def fresh_loggers() -> Iterator[None]:
+    """What ``setup_logger`` of Detectron2 adds in a test writes where that test is captured."""
+    import logging
+
+    from detectron2.utils.logger import setup_logger
+
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "effps_solo")]
+    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers.clear()
+    setup_logger.cache_clear()
+    yield
+    for logger, (handlers, propagate) in zip(loggers, before):
+        logger.handlers[:], logger.propagate = handlers, propagate
+    setup_logger.cache_clear()
+
+
 TINY_CATEGORIES = (
     {"id": 21, "name": "road", "isthing": 0},
     {"id": 7, "name": "person", "isthing": 1},
@@ -170,7 +188,7 @@ MODEL:
   SOLOV2:
     CHANNELS: 32
     KERNEL_DIM: 32
-    MASK_CHANNELS: 32
+    MASK_CHANNELS: 64
     NUM_CONVS: 1
     NUM_GRIDS: [[16, 24], [12, 18], [8, 12], [6, 9], [4, 6]]
     SCALE_RANGES: [[1, 16], [8, 32], [16, 64], [32, 128], [64, 1000]]

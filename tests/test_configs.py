@@ -1,4 +1,4 @@
-"""Every config: it loads, its data sets are known, its network, optimiser and transforms are built."""
+"""Every config loads, its data sets are known, and network, optimiser and transforms are built."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,6 @@
 """train_net.py: training, evaluation, resumption, and what a user can get wrong."""
 
 import json
-import logging
 import math
 import runpy
 import shutil
@@ -10,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
 Run = Callable[..., Dict[str, Any]]
 
@@ -23,16 +24,6 @@ Run = Callable[..., Dict[str, Any]]
 @pytest.fixture
 def script(project_root: Path) -> Path:
     return project_root / "train_net.py"
-
-
-@pytest.fixture(autouse=True)
-def quiet_loggers() -> Iterator[None]:
-    """Detectron2's handlers hold streams and files that end with the test."""
-    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore")]
-    before = [(logger.handlers[:], logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, propagate) in zip(loggers, before):
-        logger.handlers[:], logger.propagate = handlers, propagate
 
 
 @pytest.fixture

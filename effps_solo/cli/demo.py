@@ -213,7 +213,7 @@ class PanopticWriter:
         )
 
     def write_json(self) -> Path:
-        """Write ``panoptic.json``; returns its path. Raises UserError when it could not be written."""
+        """Write ``panoptic.json``; returns its path. Raises UserError when that fails."""
         names = self.metadata.thing_classes
         categories = [
             {

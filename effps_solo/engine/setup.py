@@ -2,11 +2,13 @@
 
 from typing import Sequence
 
+import torch
 from detectron2.config import CfgNode, get_cfg
 
 from .. import add_effps_solo_config
 from ..checkpoint.safe_loading import load_config_file, merge_overrides
 from ..data.datasets import register_datasets
+from ..errors import ConfigError
 
 
 def load_config(
@@ -32,3 +34,11 @@ def load_config(
     merge_overrides(cfg, list(overrides))
     register_datasets(cfg)
     return cfg
+
+
+def check_device(cfg: CfgNode) -> None:
+    """Raise ConfigError when ``MODEL.DEVICE`` is a GPU and torch sees none."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU; add MODEL.DEVICE cpu"
+        )

@@ -12,6 +12,8 @@ import effps_solo.predictor
 from effps_solo.__main__ import main
 from effps_solo.cli import demo
 
+pytestmark = pytest.mark.usefixtures("fresh_loggers")
+
 CATEGORY_OF_ID = {21: ("road", 0), 7: ("person", 1), 90: ("sky", 0), 3: ("car", 1)}
 Demo = Callable[..., int]
 
@@ -29,7 +31,8 @@ def run(tiny_config: Path, lively_weights: Path, output: Path) -> Demo:
         return main(
             ["demo", "--config-file", str(tiny_config), "--input", *map(str, inputs)]
             + ["--output", str(output), *words, "--opts", "MODEL.WEIGHTS", weights]
-            + ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.2"] * ("--confidence-threshold" not in words)
+            + ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.2"]
+            * ("--confidence-threshold" not in words)
         )
 
     return start
@@ -140,11 +143,12 @@ def test_kinds_of_images_and_damaged_ones(
     assert run(folder, folder / "gone.png") == 1
     done = {image["file_name"] for image in read_json(output)["images"]}
     assert done == {"grey.png", "rgba.png", "wide.png", "palette.png"}
-    summary = [line for line in capfd.readouterr().out.splitlines() if "images failed" in line]
+    printed = capfd.readouterr()
+    summary = [line for line in printed.out.splitlines() if "images failed" in line]
     assert len(summary) == 1 and "4 of 8" in summary[0]
     for name in ("corrupt.png", "empty.jpg", "zz.jpg", "gone.png"):
         assert str(folder / name) in summary[0]
-    assert "Traceback" not in capfd.readouterr().err
+    assert "Traceback" not in printed.out + printed.err
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -173,9 +177,7 @@ def test_no_image(run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFi
     assert not output.exists()
 
 
-def test_the_threshold_lowers_the_number_of_things(
-    run: Demo, output: Path, folder: Path
-) -> None:
+def test_the_threshold_lowers_the_number_of_things(run: Demo, output: Path, folder: Path) -> None:
     for seed in range(3):
         draw(folder / f"{seed}.png", seed=seed)
     counts = []

@@ -7,6 +7,8 @@ import pytest
 
 from effps_solo.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("fresh_loggers")
+
 
 def printed_pq(output: str) -> float:
     found = re.search(r"^\W*All\W+([\d.]+)", output, re.MULTILINE)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from effps_solo.engine import load_config
+from effps_solo.engine import check_device, load_config
 from effps_solo.errors import ConfigError, UserError
 
 
@@ -51,3 +52,12 @@ def test_code_in_the_file_is_refused_unless_allowed(tmp_path: Path, clean_catalo
     with pytest.raises(ConfigError, match="OUTPUT_DIR"):  # it ran, and gave a number
         load_config(str(path), allow_unsafe=True)
     assert trace.exists()
+
+
+def test_missing_gpu_is_named(clean_catalogs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cfg = load_config("", ["MODEL.DEVICE", "cuda"])
+    with pytest.raises(ConfigError, match="MODEL.DEVICE is 'cuda'.*add MODEL.DEVICE cpu"):
+        check_device(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    check_device(cfg)

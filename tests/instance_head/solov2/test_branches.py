@@ -74,9 +74,7 @@ def test_full_parameter_counts() -> None:
 def test_full_coordinates_at_the_grid() -> None:
     """Concatenated before the resize, so that the first and last value do not reach +-1."""
     torch.manual_seed(0)
-    branches = FullGridBranches(
-        4, num_classes=2, kernel_size=8, channels=32, num_convs=1
-    )
+    branches = FullGridBranches(4, num_classes=2, kernel_size=8, channels=32, num_convs=1)
     seen: List[torch.Tensor] = []
     branches.kernel_tower.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     sizes = [200, 100, 50, 25, 13]  # strides 4 .. 64 of 800 pixels
@@ -97,9 +95,7 @@ def test_full_coordinates_at_the_grid() -> None:
 @pytest.mark.parametrize("grids", [GRIDS, RECTANGLES])
 def test_full_grid_branches_equal_a_plain_restatement(grids: List[Tuple[int, int]]) -> None:
     torch.manual_seed(0)
-    branches = FullGridBranches(
-        6, num_classes=3, kernel_size=10, channels=32, num_convs=2
-    )
+    branches = FullGridBranches(6, num_classes=3, kernel_size=10, channels=32, num_convs=2)
     features = _pyramid(16, 32, 6, 5)
     with torch.no_grad():
         category, kernels = branches(features, grids)
@@ -121,9 +117,7 @@ def test_full_grid_branches_equal_a_plain_restatement(grids: List[Tuple[int, int
 
 
 def test_the_caller_keeps_its_features() -> None:
-    branches = FullGridBranches(
-        4, num_classes=2, kernel_size=8, channels=32, num_convs=1
-    )
+    branches = FullGridBranches(4, num_classes=2, kernel_size=8, channels=32, num_convs=1)
     features = _pyramid(16, 32, 4, 5)
     before = list(features)
     branches(features, RECTANGLES)
@@ -175,9 +169,7 @@ def test_coordinate_conv_without_norm() -> None:
 @pytest.mark.parametrize("grids", [GRIDS, RECTANGLES])
 def test_efficient_grid_branches(grids: List[Tuple[int, int]]) -> None:
     torch.manual_seed(0)
-    branches = EfficientGridBranches(
-        6, num_classes=3, kernel_size=10, channels=32, num_convs=3
-    )
+    branches = EfficientGridBranches(6, num_classes=3, kernel_size=10, channels=32, num_convs=3)
     features = _pyramid(16, 32, 6, 5)
     with torch.no_grad():
         category, kernels = branches(features, grids)

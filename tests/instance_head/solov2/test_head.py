@@ -223,9 +223,7 @@ def test_from_config() -> None:
         build_instance_head(cfg, SHAPES)
 
 
-def test_grids_at_inference_may_differ(
-    make_head: MakeHead, make_features: MakeFeatures
-) -> None:
+def test_grids_at_inference_may_differ(make_head: MakeHead, make_features: MakeFeatures) -> None:
     head = make_head(test_num_grids=[(2 * rows, 2 * columns) for rows, columns in GRIDS])
     cells = sum(rows * columns for rows, columns in GRIDS)
     features = make_features(1)
