@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set
 import numpy as np
 
 from ..errors import UserError
+from ..panoptic_png import ids_to_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 JSON_NAME = "panoptic.json"
@@ -279,11 +280,6 @@ def _save(pixels: np.ndarray, path: Path) -> None:
         Image.fromarray(pixels).save(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from error
-
-
-def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
-    """(H, W) segment ids -> (H, W, 3) uint8 with id = R + 256 G + 65536 B."""
-    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
 
 
 def draw_overlay(

@@ -18,10 +18,9 @@ from detectron2.structures import Boxes, Instances
 
 from ..errors import UserError
 from ..label_space import PanopticLabelSpace
+from ..panoptic_png import VOID, read_segment_ids
 from .augmentation import PADDED_ID, build_augmentations
 from .geometry import geometry_from_id_map, stride4_majority
-
-VOID = 0
 
 
 class AnnotationError(UserError):
@@ -170,9 +169,7 @@ def read_dense_segments(file_name: str, segments_info: List[Dict[str, Any]]) -> 
     """
     if segments_info is None:
         raise AnnotationError(f"{file_name}: the dataset dict has no segments_info")
-    rgb = utils.read_image(file_name, "RGB").astype(np.int32)
-    png_ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
-
+    png_ids = read_segment_ids(file_name)
     info: List[Optional[Dict[str, Any]]] = [None]
     dense_of_id = np.zeros(int(png_ids.max()) + 1, dtype=np.int32)
     known = np.zeros(len(dense_of_id), dtype=bool)

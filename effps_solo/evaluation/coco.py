@@ -20,13 +20,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
 from detectron2.utils import comm
-from PIL import Image
 
 from ..label_space import PanopticLabelSpace
+from ..panoptic_png import read_segment_ids
 
 logger = logging.getLogger(__name__)
 
-VOID = 0
 Records = List[Dict[str, Any]]
 
 
@@ -155,13 +154,6 @@ def _registered(name: str, records: Records, **metadata: Any) -> Iterator[str]:
     finally:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-
-
-def read_segment_ids(file_name: str) -> np.ndarray:
-    """(H, W) int64 segment ids R + 256 G + 65536 B of a panoptic PNG."""
-    with Image.open(file_name) as image:
-        rgb = np.asarray(image.convert("RGB"), dtype=np.int64)
-    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
 
 
 def semantic_labels(

@@ -90,7 +90,13 @@ def _cell_centers(start: float, stop: float, count: int, like: torch.Tensor) -> 
 
 
 class InstanceHead(nn.Module, ABC):
-    """Base of the instance heads: neck features -> losses in training, ``Instances`` after it."""
+    """Base of the instance heads: neck features -> losses in training, ``Instances`` after it.
+
+    Attributes:
+        num_classes: T, the number of thing classes.
+    """
+
+    num_classes: int
 
     @abstractmethod
     def losses(

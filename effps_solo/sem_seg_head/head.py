@@ -13,8 +13,6 @@ from ..errors import ConfigError
 from .blocks import DensePredictionCell, LargeScaleFeatureExtractor, MismatchCorrection
 from .loss import hard_pixel_cross_entropy
 
-STRIDE = 4  # of the logits
-
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class EfficientPSSemanticHead(nn.Module):

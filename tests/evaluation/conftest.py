@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
@@ -30,17 +30,8 @@ COCO_IDS = {4: (24, 20), 9: (16, 28)}
 
 
 @pytest.fixture(autouse=True)
-def catalogs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both catalogs are as before after the test; street scenes are looked for in ``tmp_path``."""
-    before = [dict(catalog) for catalog in (DatasetCatalog, MetadataCatalog)]
-    for name in STREET_SCENES:
-        DatasetCatalog.pop(name, None)
-        MetadataCatalog.pop(name, None)
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    yield
-    for catalog, entries in zip((DatasetCatalog, MetadataCatalog), before):
-        catalog.clear()
-        catalog.update(entries)
+def catalogs(clean_catalogs: None) -> None:
+    """Every test of this folder registers data sets."""
 
 
 @pytest.fixture

@@ -13,19 +13,20 @@ convolution over the concatenation.
 """
 
 import math
-from typing import List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from detectron2.layers import Conv2d
 from torch import nn
 
+from ...errors import ConfigError
 from ...layers import make_norm, separable_conv
+from .grids import Grids
 
 ACTIVATION = "relu"
 CATEGORY_PRIOR = 0.01  # probability that an untrained head gives to every class
 INIT_STD = 0.01
-Grids = Sequence[Tuple[int, int]]
 
 
 def coordinates(like: torch.Tensor) -> torch.Tensor:
@@ -252,3 +253,14 @@ class EfficientMaskBranch(nn.Module):
             total = total + _resize(conv(x), size)
         total = total + _resize(self.last_level(features[-1]), size)
         return self.predictor(self.fuse(total))
+
+
+def branch_types(variant: str) -> Tuple[Any, Any]:
+    """The classes of the grid and mask branches of a variant; ConfigError when it is unknown."""
+    types = {
+        "efficient": (EfficientGridBranches, EfficientMaskBranch),
+        "full": (FullGridBranches, FullMaskBranch),
+    }
+    if variant not in types:
+        raise ConfigError(f"MODEL.SOLOV2.VARIANT is '{variant}'; choose one of {list(types)}")
+    return types[variant]

@@ -17,11 +17,10 @@ from ...errors import ConfigError
 from ..base import InstanceHead, Stride4Masks
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
+from .grids import cell_geometry, check_levels, flatten_cells
 from .losses import category_focal_loss, dice_loss
-from .position_prior import NUM_PARAMETERS, base_extents, position_prior_logits
+from .position_prior import NUM_PARAMETERS, position_prior_logits
 from .targets import MASK_STRIDE, GridTargets, assign_to_grid
-
-VARIANTS = ("efficient", "full")
 
 
 @dataclass
@@ -100,7 +99,8 @@ class SOLOv2InstanceHead(InstanceHead):
         """
         super().__init__()
         test_num_grids = test_num_grids or num_grids
-        _check_levels(variant, in_features, num_grids, test_num_grids, scale_ranges)
+        check_levels(in_features, num_grids, test_num_grids, scale_ranges)
+        grid_type, mask_type = branches.branch_types(variant)
         if num_classes < 1:
             raise ConfigError(
                 f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}"
@@ -119,9 +119,6 @@ class SOLOv2InstanceHead(InstanceHead):
         self.nms_pre, self.nms_kernel, self.nms_sigma = nms_pre, nms_kernel, nms_sigma
         self.min_mask_area, self.max_detections = min_mask_area, max_detections
 
-        efficient = variant == "efficient"
-        grid_type = branches.EfficientGridBranches if efficient else branches.FullGridBranches
-        mask_type = branches.EfficientMaskBranch if efficient else branches.FullMaskBranch
         self.grid_branches = grid_type(
             input_shape[in_features[0]].channels,
             num_classes=num_classes,
@@ -137,7 +134,7 @@ class SOLOv2InstanceHead(InstanceHead):
             norm=norm,
         )
         for prefix, grids in (("", self.num_grids), ("test_", self.test_num_grids)):
-            relative_centers, extents = _cell_geometry(grids, self.scale_ranges)
+            relative_centers, extents = cell_geometry(grids, self.scale_ranges)
             self.register_buffer(f"{prefix}cell_centers", relative_centers, persistent=False)
             self.register_buffer(f"{prefix}cell_extents", extents, persistent=False)
 
@@ -177,7 +174,7 @@ class SOLOv2InstanceHead(InstanceHead):
         levels = [features[f] for f in self.in_features]
         category, kernels = self.grid_branches(levels, self._grids())
         mask_features = self.mask_branch([features[f] for f in self.mask_in_features])
-        return SOLOv2Output(_flatten_cells(category), _flatten_cells(kernels), mask_features)
+        return SOLOv2Output(flatten_cells(category), flatten_cells(kernels), mask_features)
 
     def losses(
         self,
@@ -188,10 +185,8 @@ class SOLOv2InstanceHead(InstanceHead):
     ) -> Dict[str, torch.Tensor]:
         """{"loss_category", "loss_mask"}; see :meth:`InstanceHead.losses`."""
         output = self(features)
-        targets = [
-            self._targets(x, output, None if ignore_masks is None else ignore_masks[i])
-            for i, x in enumerate(instances)
-        ]
+        ignored = [None] * len(instances) if ignore_masks is None else list(ignore_masks)
+        targets = [self._targets(x, output, mask) for x, mask in zip(instances, ignored)]
         category = torch.cat([t.category for t in targets])
         loss_category = category_focal_loss(
             output.category.flatten(0, 1),
@@ -201,8 +196,8 @@ class SOLOv2InstanceHead(InstanceHead):
         )
         num_positive = sum(len(t.cell_index) for t in targets)
         dice = [
-            self._dice(output, i, target, x, None if ignore_masks is None else ignore_masks[i])
-            for i, (target, x) in enumerate(zip(targets, instances))
+            self._dice(output, i, target, x, mask)
+            for i, (target, x, mask) in enumerate(zip(targets, instances, ignored))
         ]
         num_masks = sum(len(d) for d in dice)
         positive_mean, masks_mean = _mean_over_ranks([num_positive, num_masks], loss_category)
@@ -232,7 +227,7 @@ class SOLOv2InstanceHead(InstanceHead):
         ):
             scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, (height, width))
             maps.append(inference.points_nms(scores))
-        scores = _flatten_cells(maps)
+        scores = flatten_cells(maps)
         return [
             self._decode_image(scores[i], output, i, size, min_score)
             for i, size in enumerate(image_sizes)
@@ -338,49 +333,10 @@ class SOLOv2InstanceHead(InstanceHead):
         return self.num_grids if self.training else self.test_num_grids
 
     def _cell_geometry(self) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Centres and extents of the cells of the current grids, see :func:`_cell_geometry`."""
+        """Centres and extents of the cells of the current grids, see :func:`cell_geometry`."""
         if self.training:
             return self.cell_centers, self.cell_extents
         return self.test_cell_centers, self.test_cell_extents
-
-
-def _check_levels(
-    variant: str,
-    in_features: Sequence,
-    num_grids: Sequence,
-    test_num_grids: Sequence,
-    scale_ranges: Sequence,
-) -> None:
-    if variant not in VARIANTS:
-        raise ConfigError(f"MODEL.SOLOV2.VARIANT is '{variant}'; choose one of {VARIANTS}")
-    if not len(in_features) == len(num_grids) == len(test_num_grids) == len(scale_ranges):
-        raise ConfigError(
-            "one grid and one scale range per level: MODEL.INSTANCE_HEAD.IN_FEATURES has "
-            f"{len(in_features)} entries, MODEL.SOLOV2.NUM_GRIDS {len(num_grids)}, "
-            f"MODEL.SOLOV2.TEST_NUM_GRIDS {len(test_num_grids)}, "
-            f"MODEL.SOLOV2.SCALE_RANGES {len(scale_ranges)}"
-        )
-
-
-def _flatten_cells(levels: List[torch.Tensor]) -> torch.Tensor:
-    """List of (N, C, S_h, S_w) -> (N, cells, C)."""
-    return torch.cat([x.flatten(2) for x in levels], dim=2).transpose(1, 2)
-
-
-def _cell_geometry(
-    num_grids: Sequence[Tuple[int, int]], scale_ranges: Sequence[Tuple[float, float]]
-) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Centres (cells, 2) x, y as fractions of the frame, and the prior's extents (cells,) in px."""
-    centers, extents = [], []
-    for (rows, columns), extent in zip(num_grids, base_extents(scale_ranges)):
-        y, x = torch.meshgrid(
-            (torch.arange(rows) + 0.5) / rows,
-            (torch.arange(columns) + 0.5) / columns,
-            indexing="ij",
-        )
-        centers.append(torch.stack([x, y], dim=-1).flatten(0, 1))
-        extents.append(torch.full((rows * columns,), extent))
-    return torch.cat(centers), torch.cat(extents)
 
 
 def _mean_over_ranks(counts: Sequence[int], like: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,11 @@ from typing import Sequence, Tuple
 
 import torch
 
+from .targets import MASK_STRIDE
+
 NUM_PARAMETERS = 5  # dx, dy, log x extent, log y extent, bias
 PEAK_LOGIT = 2.0  # of an untrained prior, at its centre
 MAX_LOG_EXTENT = 4.0
-MASK_STRIDE = 4
 # The prior is 0 at 2 standard deviations, so an object reaches that far to each side.
 DEVIATIONS_PER_SIZE = 4.0
 

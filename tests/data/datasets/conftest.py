@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict
 
 import numpy as np
 import pytest
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from effps_solo.config import add_effps_solo_config
@@ -22,13 +21,8 @@ SIZES = {4: (6, 8), 9: (5, 4)}
 
 
 @pytest.fixture(autouse=True)
-def catalogs() -> Iterator[None]:
-    """Both catalogs are as before after the test."""
-    before = [dict(catalog) for catalog in (DatasetCatalog, MetadataCatalog)]
-    yield
-    for catalog, entries in zip((DatasetCatalog, MetadataCatalog), before):
-        catalog.clear()
-        catalog.update(entries)
+def catalogs(clean_catalogs: None) -> None:
+    """Every test of this folder registers data sets."""
 
 
 def _content(split: str) -> Dict[str, Any]:

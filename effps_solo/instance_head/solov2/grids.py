@@ -1,0 +1,50 @@
+"""The grids of SOLOv2: checks, layout of the cells, geometry; pure functions.
+
+L levels with S_h x S_w cells each; cells run level-major, then row-major.
+"""
+
+from typing import List, Sequence, Tuple
+
+import torch
+
+from ...errors import ConfigError
+from .position_prior import base_extents
+
+Grids = Sequence[Tuple[int, int]]
+
+
+def check_levels(
+    in_features: Sequence,
+    num_grids: Sequence,
+    test_num_grids: Sequence,
+    scale_ranges: Sequence,
+) -> None:
+    """Raise ConfigError unless every level has a feature, two grids and a scale range."""
+    if not len(in_features) == len(num_grids) == len(test_num_grids) == len(scale_ranges):
+        raise ConfigError(
+            "one grid and one scale range per level: MODEL.INSTANCE_HEAD.IN_FEATURES has "
+            f"{len(in_features)} entries, MODEL.SOLOV2.NUM_GRIDS {len(num_grids)}, "
+            f"MODEL.SOLOV2.TEST_NUM_GRIDS {len(test_num_grids)}, "
+            f"MODEL.SOLOV2.SCALE_RANGES {len(scale_ranges)}"
+        )
+
+
+def flatten_cells(levels: List[torch.Tensor]) -> torch.Tensor:
+    """List of (N, C, S_h, S_w) -> (N, cells, C)."""
+    return torch.cat([x.flatten(2) for x in levels], dim=2).transpose(1, 2)
+
+
+def cell_geometry(
+    num_grids: Grids, scale_ranges: Sequence[Tuple[float, float]]
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Centres (cells, 2) x, y as fractions of the frame, and the prior's extents (cells,) in px."""
+    centers, extents = [], []
+    for (rows, columns), extent in zip(num_grids, base_extents(scale_ranges)):
+        y, x = torch.meshgrid(
+            (torch.arange(rows) + 0.5) / rows,
+            (torch.arange(columns) + 0.5) / columns,
+            indexing="ij",
+        )
+        centers.append(torch.stack([x, y], dim=-1).flatten(0, 1))
+        extents.append(torch.full((rows * columns,), extent))
+    return torch.cat(centers), torch.cat(extents)
