@@ -33,10 +33,16 @@ def _add_input_keys(cfg: CN) -> None:
     # the keys below.
     # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip.
     cfg.INPUT.AUGMENTATION = "scale_crop"
+    # Images are brought to this shorter edge (pixels) before the factors below, in training and at
+    # test time; for data sets whose image sizes differ. 0: an image's own size.
+    cfg.INPUT.BASE_SHORTEST_EDGE = 0
     # Range of the random factor on the image size.
     cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
     # (height, width) of the training crop in pixels; smaller images are padded with void.
     cfg.INPUT.CROP_SIZE = (1024, 2048)
+    # Probability of a crop that is placed around a random object, for images with few of them
+    # ("scale_crop" only).
+    cfg.INPUT.CROP_OBJECT_PROB = 0.0
     # Strength of random brightness, contrast and saturation, factors in [1 - x, 1 + x]; 0: none.
     cfg.INPUT.COLOR_JITTER = 0.0
     # Factor on the image size at test time ("scale_crop" only).

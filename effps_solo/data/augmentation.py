@@ -1,5 +1,6 @@
 """Training and test augmentations as Detectron2 transforms."""
 
+import math
 from typing import List, Tuple
 
 import numpy as np
@@ -14,18 +15,53 @@ PADDED_ID = 255  # Detectron2's value for segmentation maps outside the image
 
 
 class RandomScale(T.Augmentation):
-    """Scale the image by a random factor, drawn uniformly from ``scale_range``."""
+    """Scale the image by a random factor, drawn uniformly from ``scale_range``.
 
-    def __init__(self, scale_range: Tuple[float, float]) -> None:
+    The factor counts from the size at which the shorter edge of the image has ``base_shortest_edge``
+    pixels; 0: from the image's own size.
+    """
+
+    def __init__(self, scale_range: Tuple[float, float], base_shortest_edge: int = 0) -> None:
         super().__init__()
-        self._init({"scale_range": tuple(scale_range)})
+        self._init({"scale_range": tuple(scale_range), "base_shortest_edge": base_shortest_edge})
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         scale = np.random.uniform(*self.scale_range)
         height, width = image.shape[:2]
+        if self.base_shortest_edge:
+            scale *= self.base_shortest_edge / min(height, width)
         return T.ResizeTransform(
             height, width, max(1, round(height * scale)), max(1, round(width * scale))
         )
+
+
+class CropAtObject(T.Augmentation):
+    """With probability ``prob`` crop to a window of ``crop_size`` that holds a random object.
+
+    The window lies anywhere around the whole object, or around its centre if the object is larger.
+    An image without objects and a smaller one stay as they are. Needs the boxes of the objects.
+    """
+
+    def __init__(self, crop_size: Tuple[int, int], prob: float) -> None:
+        super().__init__()
+        self._init({"crop_size": tuple(crop_size), "prob": prob})
+
+    def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> T.Transform:
+        if len(boxes) == 0 or np.random.uniform() >= self.prob:
+            return T.NoOpTransform()
+        x0, y0, x1, y1 = boxes[np.random.randint(len(boxes))]
+        height, width = image.shape[:2]
+        rows, columns = min(self.crop_size[0], height), min(self.crop_size[1], width)
+        left, top = _window_start(x0, x1, columns, width), _window_start(y0, y1, rows, height)
+        return T.CropTransform(left, top, columns, rows, width, height)
+
+
+def _window_start(low: float, high: float, window: int, length: int) -> int:
+    """Random first pixel of a window in 0 .. ``length`` that holds [low, high], or its middle."""
+    if high - low > window:
+        low = high = (low + high) / 2
+    first, last = max(0, math.ceil(high) - window), min(length - window, math.floor(low))
+    return int(np.random.randint(first, max(first, last) + 1))
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
@@ -49,9 +85,12 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
 
 def _scale_crop(cfg: CfgNode) -> List[T.Augmentation]:
     augmentations: List[T.Augmentation] = [
-        RandomScale(cfg.INPUT.SCALE_RANGE),
+        RandomScale(cfg.INPUT.SCALE_RANGE, cfg.INPUT.BASE_SHORTEST_EDGE),
         T.FixedSizeCrop(cfg.INPUT.CROP_SIZE, pad_value=VOID_PIXEL, seg_pad_value=PADDED_ID),
     ]
+    if cfg.INPUT.CROP_OBJECT_PROB > 0:
+        crop_at_object = CropAtObject(cfg.INPUT.CROP_SIZE, cfg.INPUT.CROP_OBJECT_PROB)
+        augmentations.insert(1, crop_at_object)
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
@@ -59,8 +98,8 @@ def _scale_crop(cfg: CfgNode) -> List[T.Augmentation]:
 
 
 def _test_scale(cfg: CfgNode) -> List[T.Augmentation]:
-    scale = cfg.INPUT.TEST_SCALE
-    return [] if scale == 1.0 else [RandomScale((scale, scale))]
+    scale, base = cfg.INPUT.TEST_SCALE, cfg.INPUT.BASE_SHORTEST_EDGE
+    return [RandomScale((scale, scale), base)] if base or scale != 1.0 else []
 
 
 def _color_jitter(strength: float) -> List[T.Augmentation]:

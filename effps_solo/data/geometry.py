@@ -36,23 +36,37 @@ def geometry_from_id_map(ids: np.ndarray, num_objects: int) -> ObjectGeometry:
         ids: (H, W) integers; 0 and ids above ``num_objects`` belong to no object.
         num_objects: M.
     """
-    flat = np.flatnonzero((ids > 0) & (ids <= num_objects))
-    obj = ids.reshape(-1)[flat].astype(np.int64) - 1
-    y, x = np.divmod(flat, ids.shape[1])
-
+    obj, y, x = _object_pixels(ids, num_objects)
     areas = np.bincount(obj, minlength=num_objects)
     count = np.maximum(areas, 1)
     center_x = np.bincount(obj, x, minlength=num_objects) / count
     center_y = np.bincount(obj, y, minlength=num_objects) / count
-    x0, x1 = _extent(obj, x, num_objects)
-    y0, y1 = _extent(obj, y, num_objects)
-    boxes = np.stack([x0, y0, x1 + 1, y1 + 1], axis=1) * (areas > 0)[:, None]
     return ObjectGeometry(
-        boxes=boxes.astype(np.float32),
+        boxes=_boxes(obj, y, x, num_objects),
         centers=np.stack([center_x, center_y], axis=1).astype(np.float32),
         areas=areas,
         stride4_masks=_stride4_masks(ids, num_objects),
     )
+
+
+def boxes_from_id_map(ids: np.ndarray, num_objects: int) -> np.ndarray:
+    """The boxes of :func:`geometry_from_id_map` alone."""
+    return _boxes(*_object_pixels(ids, num_objects), num_objects)
+
+
+def _object_pixels(ids: np.ndarray, num_objects: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Object index, y and x of every pixel that belongs to an object, as three int64 vectors."""
+    flat = np.flatnonzero((ids > 0) & (ids <= num_objects))
+    y, x = np.divmod(flat, ids.shape[1])
+    return ids.reshape(-1)[flat].astype(np.int64) - 1, y, x
+
+
+def _boxes(obj: np.ndarray, y: np.ndarray, x: np.ndarray, num_objects: int) -> np.ndarray:
+    """(M, 4) float32 XYXY of the pixels of each object; zeros where there is none."""
+    x0, x1 = _extent(obj, x, num_objects)
+    y0, y1 = _extent(obj, y, num_objects)
+    boxes = np.stack([x0, y0, x1 + 1, y1 + 1], axis=1) * (x1 >= 0)[:, None]
+    return boxes.astype(np.float32)
 
 
 def _extent(obj: np.ndarray, position: np.ndarray, num_objects: int) -> Tuple[np.ndarray, ...]:

@@ -6,7 +6,7 @@ semantic labels, masks, boxes and centres are read off the result.
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..label_space import PanopticLabelSpace
 from ..panoptic_png import VOID, read_segment_ids
 from .augmentation import PADDED_ID, build_augmentations
-from .geometry import geometry_from_id_map, stride4_majority
+from .geometry import boxes_from_id_map, geometry_from_id_map, stride4_majority
 
 
 class AnnotationError(UserError):
@@ -87,12 +87,9 @@ class PanopticDatasetMapper(DatasetMapper):
         dataset_dict = copy.deepcopy(dataset_dict)
         image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
         utils.check_image_size(dataset_dict, image)
-        aug_input = T.AugInput(image)
-        transforms = self.augmentations(aug_input)
-        pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
-        dataset_dict["image"] = torch.from_numpy(pixels)
         segments_info = dataset_dict.pop("segments_info", None)
         if not self.is_train:
+            dataset_dict["image"], _ = self._augment(image, boxes=None)
             return dataset_dict
 
         segments = read_dense_segments(dataset_dict["pan_seg_file_name"], segments_info)
@@ -101,9 +98,25 @@ class PanopticDatasetMapper(DatasetMapper):
                 f"{dataset_dict['pan_seg_file_name']} is {_size(segments.ids)} pixels, its image "
                 f"{dataset_dict['file_name']} is {_size(image)}"
             )
+        dataset_dict["image"], transforms = self._augment(image, self._object_boxes(segments))
         segments.ids = transform_ids(segments.ids, transforms)
         dataset_dict.update(self._targets(segments))
         return dataset_dict
+
+    def _augment(
+        self, image: np.ndarray, boxes: Optional[np.ndarray]
+    ) -> Tuple[torch.Tensor, T.Transform]:
+        """The augmented image (3, H', W') uint8 and what was done to it."""
+        aug_input = T.AugInput(image, boxes=boxes)
+        transforms = self.augmentations(aug_input)
+        pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
+        return torch.from_numpy(pixels), transforms
+
+    def _object_boxes(self, segments: DenseSegments) -> np.ndarray:
+        """(M, 4) float32 XYXY of the objects, before any transform; for crops that look for one."""
+        objects = self.objects(segments)
+        boxes = boxes_from_id_map(objects, int(objects.max(initial=0)))
+        return boxes[boxes[:, 2] > boxes[:, 0]]
 
     def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
         """ "sem_seg", "instances" and "instance_ignore" of the transformed segments."""

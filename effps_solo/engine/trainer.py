@@ -1,11 +1,16 @@
 """Training on Detectron2's trainer."""
 
 import weakref
-from typing import Any, Callable, Dict, List, Type
+from typing import Any, Callable, Dict, List, Optional, Type
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import DatasetEvaluator
@@ -52,8 +57,13 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode) -> Any:
         for name in cfg.DATASETS.TRAIN:
             check_dataset_available(name)
-        mapper = PanopticDatasetMapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper)
+        dataset = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+        return build_detection_train_loader(
+            cfg,
+            mapper=PanopticDatasetMapper(cfg, is_train=True),
+            dataset=dataset,
+            sampler=_repeat_factor_sampler(cfg, dataset),
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
@@ -86,6 +96,23 @@ class Trainer(DefaultTrainer):
             ),
         )
         return _build_optimizer(cfg, parameters)
+
+
+def _repeat_factor_sampler(
+    cfg: CfgNode, dataset: List[Dict[str, Any]]
+) -> Optional[RepeatFactorTrainingSampler]:
+    """Detectron2's sampler that repeats images with rare classes, if the config names it.
+
+    Detectron2 itself reads the classes of ``annotations``, which panoptic dicts lack.
+    """
+    if cfg.DATALOADER.SAMPLER_TRAIN != RepeatFactorTrainingSampler.__name__:
+        return None
+    classes = [{"annotations": record["segments_info"]} for record in dataset]
+    return RepeatFactorTrainingSampler(
+        RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            classes, cfg.DATALOADER.REPEAT_THRESHOLD
+        )
+    )
 
 
 def _build_optimizer(cfg: CfgNode, parameters: List[Dict[str, Any]]) -> torch.optim.Optimizer:

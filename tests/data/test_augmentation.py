@@ -8,7 +8,13 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T
 
 from effps_solo import add_effps_solo_config
-from effps_solo.data.augmentation import PADDED_ID, VOID_PIXEL, RandomScale, build_augmentations
+from effps_solo.data.augmentation import (
+    PADDED_ID,
+    VOID_PIXEL,
+    CropAtObject,
+    RandomScale,
+    build_augmentations,
+)
 from effps_solo.errors import ConfigError
 
 JITTER = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
@@ -109,6 +115,64 @@ def test_scale_at_test_time(cfg: CfgNode, scale: float, size: Tuple[int, int]) -
     cfg.INPUT.TEST_SCALE = scale
     image, _ = apply(build_augmentations(cfg, is_train=False), (40, 61))
     assert image.shape == (*size, 3)
+
+
+def test_base_size_makes_image_sizes_equal(cfg: CfgNode) -> None:
+    cfg.INPUT.BASE_SHORTEST_EDGE = 60
+    assert apply(build_augmentations(cfg, False), (20, 30))[0].shape == (60, 90, 3)
+    assert apply(build_augmentations(cfg, False), (240, 120))[0].shape == (120, 60, 3)
+    cfg.INPUT.TEST_SCALE = 1.5
+    assert apply(build_augmentations(cfg, False), (240, 120))[0].shape == (180, 90, 3)
+    training = build_augmentations(cfg, True)[0]
+    assert (training.base_shortest_edge, training.scale_range) == (60, cfg.INPUT.SCALE_RANGE)
+
+
+def crop_at(boxes: List[List[float]], size: Tuple[int, int] = (100, 200)) -> T.Transform:
+    """A transform of ``CropAtObject`` with windows of 48 x 80."""
+    image = np.zeros((*size, 3), dtype=np.uint8)
+    array = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    return CropAtObject((48, 80), 1.0).get_transform(image, array)
+
+
+def test_object_crops_hold_a_whole_object() -> None:
+    np.random.seed(0)
+    windows = [crop_at([[110, 20, 130, 61]]) for _ in range(200)]
+    assert all((w.w, w.h) == (80, 48) for w in windows)
+    assert all(w.x0 <= 110 and w.x0 + 80 >= 130 for w in windows)
+    assert all(w.y0 <= 20 and w.y0 + 48 >= 61 for w in windows)
+    # Every window that holds it occurs: x0 from 130 - 80 to 110, y0 from 61 - 48 to 20.
+    assert {w.x0 for w in windows} <= set(range(50, 111)) and len({w.x0 for w in windows}) > 50
+    assert {w.y0 for w in windows} == set(range(13, 21))
+
+
+def test_object_crops_choose_among_the_objects() -> None:
+    np.random.seed(0)
+    windows = [crop_at([[0, 0, 5, 5], [195, 95, 200, 100]]) for _ in range(40)]
+    assert {(w.x0 < 60, w.y0 < 30) for w in windows} == {(True, True), (False, False)}
+
+
+def test_crops_at_a_large_object_hold_its_middle() -> None:
+    np.random.seed(0)
+    windows = [crop_at([[0, 0, 200, 100]]) for _ in range(100)]
+    assert all(w.x0 <= 100 <= w.x0 + 80 and w.y0 <= 50 <= w.y0 + 48 for w in windows)
+
+
+def test_object_crops_of_small_and_empty_images() -> None:
+    small = crop_at([[1, 1, 3, 3]], size=(20, 30))
+    assert (small.x0, small.y0, small.w, small.h) == (0, 0, 30, 20)
+    assert isinstance(crop_at([]), T.NoOpTransform)
+
+
+def test_probability_of_object_crops(cfg: CfgNode) -> None:
+    assert not any(isinstance(a, CropAtObject) for a in build_augmentations(cfg, True))
+    cfg.INPUT.CROP_OBJECT_PROB = 0.25
+    crops = [a for a in build_augmentations(cfg, True) if isinstance(a, CropAtObject)]
+    assert [(c.crop_size, c.prob) for c in crops] == [((48, 80), 0.25)]
+    assert not any(isinstance(a, CropAtObject) for a in build_augmentations(cfg, False))
+    image, boxes = np.zeros((100, 200, 3), np.uint8), np.array([[5, 5, 9, 9]], np.float32)
+    np.random.seed(0)
+    drawn = [crops[0].get_transform(image, boxes) for _ in range(400)]
+    assert 0.2 < np.mean([isinstance(d, T.NoOpTransform) is False for d in drawn]) < 0.3
 
 
 def test_colour_jitter_off_and_on(cfg: CfgNode) -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from effps_solo.data.geometry import geometry_from_id_map, stride4_majority
+from effps_solo.data.geometry import boxes_from_id_map, geometry_from_id_map, stride4_majority
 
 
 def test_hand_worked_object():
@@ -18,6 +18,14 @@ def test_hand_worked_object():
     expected = np.zeros((2, 2, 3), dtype=bool)
     expected[0, 0, 0] = expected[0, 1, 0] = True
     assert (geometry.stride4_masks == expected).all()
+
+
+def test_boxes_alone():
+    ids = np.array([[0, 1, 1], [3, 1, 255]], dtype=np.int32)
+    boxes = boxes_from_id_map(ids, 3)
+    assert boxes.tolist() == [[1, 0, 3, 2], [0, 0, 0, 0], [0, 1, 1, 2]]
+    assert boxes.dtype == np.float32
+    assert boxes_from_id_map(np.zeros((4, 4), dtype=np.int32), 0).shape == (0, 4)
 
 
 def test_two_objects_share_a_block():

@@ -94,6 +94,24 @@ def test_image_without_objects(tmp_path):
     assert (mapped["sem_seg"] == 255).all() and mapped["instance_ignore"].all()
 
 
+def test_augmentations_see_the_boxes_of_the_objects(tmp_path):
+    seen = []
+
+    class Spy(T.Augmentation):
+        def get_transform(self, image, boxes):
+            seen.append(boxes.tolist())
+            return T.NoOpTransform()
+
+    sample, _ = street(tmp_path)  # the group is no object
+    make_mapper([RandomScale((2.0, 2.0)), Spy()])(sample)
+    sky = {
+        **write_sample(tmp_path, np.full((8, 8), 7)),
+        "segments_info": [sample["segments_info"][1]],
+    }
+    make_mapper([Spy()])(sky)
+    assert seen == [[[8, 24, 32, 40], [32, 24, 56, 40]], []]
+
+
 def test_crop_beyond_the_image_is_void(tmp_path):
     sample, _ = street(tmp_path)
     crop = T.FixedSizeCrop((64, 64), pad_value=128, seg_pad_value=255)

@@ -1,11 +1,14 @@
 """Optimiser, clipping and the loop of the trainer."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.data.samplers import TrainingSampler
 from torch import nn
 
 from effps_solo import add_effps_solo_config
@@ -132,3 +135,17 @@ def test_a_step_changes_every_part(tiny_config: Path) -> None:
         if not torch.equal(parameter, before[name])
     }
     assert changed == {"backbone", "sem_seg_head", "instance_head"}
+
+
+def test_images_with_rare_classes_are_repeated(tiny_config: Path) -> None:
+    cfg = load_config(str(tiny_config))
+    assert isinstance(Trainer.build_train_loader(cfg).dataset.sampler, TrainingSampler)
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    cfg.DATALOADER.REPEAT_THRESHOLD = 1.0
+    sampler = Trainer.build_train_loader(cfg).dataset.sampler
+    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
+    classes = [{s["category_id"] for s in record["segments_info"]} for record in records]
+    frequency = Counter(c for found in classes for c in found)
+    rarest = [min(frequency[c] for c in found) / len(records) for found in classes]
+    repeats = sampler._int_part + sampler._frac_part
+    assert repeats.tolist() == pytest.approx([f**-0.5 for f in rarest])
