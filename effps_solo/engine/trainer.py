@@ -19,6 +19,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..checkpoint.checkpointer import EffPSCheckpointer
+from ..data.annotations_mapper import AnnotationsDatasetMapper
 from ..data.datasets import check_dataset_available
 from ..data.mapper import PanopticDatasetMapper
 from ..errors import ConfigError
@@ -60,7 +61,7 @@ class Trainer(DefaultTrainer):
         dataset = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
         return build_detection_train_loader(
             cfg,
-            mapper=PanopticDatasetMapper(cfg, is_train=True),
+            mapper=_train_mapper(cfg, dataset),
             dataset=dataset,
             sampler=_repeat_factor_sampler(cfg, dataset),
         )
@@ -98,6 +99,13 @@ class Trainer(DefaultTrainer):
         return _build_optimizer(cfg, parameters)
 
 
+def _train_mapper(cfg: CfgNode, dataset: List[Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+    """The mapper for panoptic PNGs, or for ``annotations`` where the data set has none."""
+    if "pan_seg_file_name" in dataset[0]:
+        return PanopticDatasetMapper(cfg, is_train=True)
+    return AnnotationsDatasetMapper.from_config(cfg, is_train=True)
+
+
 def _repeat_factor_sampler(
     cfg: CfgNode, dataset: List[Dict[str, Any]]
 ) -> Optional[RepeatFactorTrainingSampler]:
@@ -105,7 +113,8 @@ def _repeat_factor_sampler(
 
     Detectron2 itself reads the classes of ``annotations``, which panoptic dicts lack.
     """
-    if cfg.DATALOADER.SAMPLER_TRAIN != RepeatFactorTrainingSampler.__name__:
+    named = cfg.DATALOADER.SAMPLER_TRAIN == RepeatFactorTrainingSampler.__name__
+    if not named or "segments_info" not in dataset[0]:
         return None
     classes = [{"annotations": record["segments_info"]} for record in dataset]
     return RepeatFactorTrainingSampler(

@@ -1,0 +1,98 @@
+"""Data sets without panoptic PNGs: Detectron2's own mapper, its output brought to the model's input.
+
+H x W pixels of the augmented image, M objects.
+"""
+
+from typing import Any, Dict
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper, MetadataCatalog
+from detectron2.structures import BitMasks, Instances
+
+from ..label_space import PanopticLabelSpace
+from .augmentation import PADDED_ID, build_augmentations
+from .geometry import stride4_majority
+from .mapper import AnnotationError, instances_from_objects
+
+
+class AnnotationsDatasetMapper:
+    """Maps a dict with ``annotations`` and ``sem_seg_file_name`` through an unchanged DatasetMapper.
+
+    ``annotations`` are Detectron2's: ``category_id`` is the thing index 0 .. T-1. The label image
+    holds contiguous ids of all classes, things included, and the ignore label. Returns what
+    :class:`PanopticDatasetMapper` returns; a pixel of a thing class outside all objects belongs to a
+    group and is ignored by the instance head.
+    """
+
+    def __init__(self, mapper: DatasetMapper, label_space: PanopticLabelSpace) -> None:
+        """
+        Args:
+            mapper: a mapper with instance masks in the format "bitmask".
+            label_space: of the data set.
+        """
+        self.mapper = mapper
+        self.label_space = label_space
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> "AnnotationsDatasetMapper":
+        """The mapper of a config: ``INPUT.AUGMENTATION`` and the classes of ``DATASETS.TRAIN[0]``."""
+        mapper = DatasetMapper(
+            cfg,
+            is_train,
+            augmentations=build_augmentations(cfg, is_train),
+            use_instance_mask=True,
+            instance_mask_format="bitmask",
+            recompute_boxes=False,  # it fails on crops without objects; boxes come from the masks
+        )
+        metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+        return cls(mapper, PanopticLabelSpace.from_metadata(metadata))
+
+    def __call__(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
+        """
+        Raises:
+            AnnotationError: no semantic labels, no ``annotations``, or a class that does not exist.
+        """
+        mapped = self.mapper(dataset_dict)
+        if not self.mapper.is_train:
+            return mapped
+        for key in ("sem_seg", "instances"):
+            if key not in mapped:
+                source = {"sem_seg": "sem_seg_file_name", "instances": "annotations"}[key]
+                raise AnnotationError(f"{mapped['file_name']}: the dataset dict has no {source}")
+        classes = mapped["instances"].gt_classes
+        if len(classes) and int(classes.max()) >= self.label_space.num_things:
+            raise AnnotationError(
+                f"{mapped['file_name']}: an annotation has category_id {int(classes.max())}, but "
+                f"the data set has {self.label_space.num_things} thing classes, 0 .. T-1"
+            )
+        sem_seg = mapped["sem_seg"].numpy()
+        # Detectron2 pads masks, too, with a value that reads as "inside".
+        void = np.isin(sem_seg, (self.label_space.ignore_label, PADDED_ID))
+        objects = object_map(mapped["instances"], void)
+        group = np.isin(sem_seg, self.label_space.thing_ids) & (objects == 0)
+        ignored = stride4_majority((void | group).astype(np.uint8))[0] > 0
+        mapped["instances"] = instances_from_objects(objects, classes.tolist())
+        mapped["instance_ignore"] = torch.from_numpy(ignored)
+        return mapped
+
+
+def object_map(instances: Instances, void: np.ndarray) -> np.ndarray:
+    """One id map of M masks; smaller masks lie over larger ones.
+
+    Args:
+        instances: with ``gt_masks`` (M, H, W), or none of them if M = 0.
+        void: (H, W) bool, pixels that belong to no object.
+
+    Returns:
+        (H, W) int32: k + 1 for object k, 0 for none.
+    """
+    objects = np.zeros(instances.image_size, dtype=np.int32)
+    if len(instances) == 0:
+        return objects
+    masks: BitMasks = instances.gt_masks
+    inside = masks.tensor.numpy() & ~void
+    for k in np.argsort(-inside.sum(axis=(1, 2)), kind="stable"):
+        objects[inside[k]] = k + 1
+    return objects
