@@ -4,9 +4,10 @@ The agreement of instance head and semantic head decides: per instance
 FL = (sigmoid(ML_A) + sigmoid(ML_B)) * (ML_A + ML_B) of its mask logits and the semantic logits of its
 class competes with the logits of the stuff classes. Differs from the released code where that is at
 fault: outside an instance's support FL is no vote at all (there it is 0, which beats negative stuff
-logits far away); the channels that compete at an output pixel are those that win at the stride-4 points
-around it, and only they are evaluated there; the smallest stuff area is a fraction of the image; the
-output has the size that was asked for.
+logits far away); where mask and semantics both say no, FL says so, too; the channels that compete
+at an output pixel are those that win at the stride-4 points around it, and only they are evaluated
+there; the smallest stuff area is a fraction of the image; the output has the size that was asked
+for.
 """
 
 from typing import Any, Dict, Tuple
@@ -34,6 +35,24 @@ def fuse_logits(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> tor
         (K, h, w).
     """
     return (mask_logits.sigmoid() + semantic_logits.sigmoid()) * (mask_logits + semantic_logits)
+
+
+def fused_votes(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> torch.Tensor:
+    """:func:`fuse_logits` where a + b >= 0, continued below it as an odd function.
+
+    There the published form makes a vote near 0 of two confident "no", which beats the negative
+    logits of the stuff classes: an instance would swallow the neighbours in its box that nobody
+    detected.
+
+    Args:
+        mask_logits, semantic_logits: (K, h, w) a and b.
+
+    Returns:
+        (K, h, w), f(a, b) = -f(-a, -b).
+    """
+    published = fuse_logits(mask_logits, semantic_logits)
+    refusal = -fuse_logits(-mask_logits, -semantic_logits)
+    return published.where(mask_logits + semantic_logits >= 0, refusal)
 
 
 @PANOPTIC_FUSION_REGISTRY.register()
@@ -83,7 +102,7 @@ class AdaptiveFusion(PanopticFusion):
         else:  # an instance needs a positive vote to hold a pixel
             rivals = semantic_logits.new_zeros(1, *semantic_logits.shape[-2:])
         instance_class = thing_ids[instances.thing_index]
-        fused = fuse_logits(mask_logits, semantic_logits[instance_class])
+        fused = fused_votes(mask_logits, semantic_logits[instance_class])
         outside = ~support_masks(instances.pred_boxes.tensor, semantic_logits.shape[-2:])
         scores = torch.cat([rivals, fused.masked_fill(outside, NO_VOTE)])
 
@@ -95,7 +114,7 @@ class AdaptiveFusion(PanopticFusion):
         def score_at(channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
             own = sample(maps, channels)
             return torch.where(
-                channels < len(rivals), own, fuse_logits(own, sample(class_maps, channels))
+                channels < len(rivals), own, fused_votes(own, sample(class_maps, channels))
             )
 
         winner = upsampled_argmax(scores, instances.image_size, output_size, score_at)

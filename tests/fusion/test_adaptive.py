@@ -14,7 +14,12 @@ from detectron2.structures import Instances
 
 from effps_solo import add_effps_solo_config
 from effps_solo.fusion import AdaptiveFusion, build_panoptic_fusion
-from effps_solo.fusion.adaptive import fuse_logits, support_masks, without_overlaps
+from effps_solo.fusion.adaptive import (
+    fuse_logits,
+    fused_votes,
+    support_masks,
+    without_overlaps,
+)
 from effps_solo.label_space import PanopticLabelSpace
 
 ROAD, HOUSE, CAR, PERSON = 0, 1, 2, 3
@@ -65,6 +70,33 @@ def test_fuse_logits() -> None:
         expected.append((1 / (1 + math.exp(-x)) + 1 / (1 + math.exp(-y))) * (x + y))
     assert fuse_logits(a, b).flatten().tolist() == pytest.approx(expected)
     assert fuse_logits(a[:0], b[:0]).shape == (0, 1, 3)
+
+
+def test_votes_are_the_published_ones_where_they_agree_on_yes() -> None:
+    torch.manual_seed(0)
+    a, b = 6 * torch.randn(2, 50, 4, 4)
+    yes = a + b >= 0
+    votes = fused_votes(a, b)
+    assert torch.equal(votes[yes], fuse_logits(a, b)[yes])
+    assert torch.allclose(votes, -fused_votes(-a, -b))  # odd, hence continuous at 0
+    # Two sure "no": the published vote is -20 * 2 sigmoid(-10) = -0.0018.
+    sure = torch.full((1, 1, 1), -10.0)
+    assert float(fused_votes(sure, sure)) == pytest.approx(-40, rel=1e-3)
+
+
+def test_an_instance_does_not_swallow_an_undetected_neighbour(
+    make_instances: MakeInstances,
+) -> None:
+    """A car around a gap in which the semantic head sees a person that the instance head missed."""
+    semantic = torch.full((4, 6, 6), -10.0)
+    semantic[CAR], semantic[CAR, 2:4, 2:4], semantic[PERSON, 2:4, 2:4] = 10.0, -10.0, 10.0
+    mask = -_blob(6, 6, slice(2, 4), slice(2, 4))
+    panoptic, segments = _fusion()(semantic, make_instances(mask[None], [0.9], [0]), (24, 24))
+    _check_consistency(panoptic, segments)
+    categories = _category_map(panoptic, segments)
+    gap = categories == -1
+    assert gap[9:15, 9:15].all() and not gap[:8].any() and not gap[:, 16:].any()
+    assert (categories[~gap] == CAR).all()
 
 
 def test_worked_by_hand(make_instances: MakeInstances) -> None:

@@ -33,7 +33,9 @@ def _corner_argmax(points: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _fused(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a.sigmoid() + b.sigmoid()) * (a + b)
+    # Of two "no" the surer one weighs more: the sigmoids are those of the negated logits.
+    sign = torch.sign(a + b)
+    return ((sign * a).sigmoid() + (sign * b).sigmoid()) * (a + b)
 
 
 def _reference(
