@@ -16,6 +16,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import Trainer, check_device, load_config
@@ -31,6 +32,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     check_device(cfg)
     cfg.freeze()
     default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="effps_solo")
     return cfg
 
 

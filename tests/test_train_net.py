@@ -78,6 +78,8 @@ def test_train_evaluate_and_evaluate_again(run: Run, tmp_path: Path) -> None:
     assert names <= set(scores) and {"PQ-person", "PQ-car", "PQ-road", "PQ-sky"} <= set(scores)
     assert 0 <= scores["PQ"] <= 100 and math.isfinite(results["sem_seg"]["mIoU"])
     assert metrics(tmp_path)[-1]["panoptic_seg/PQ"] == pytest.approx(scores["PQ"])
+    log = (tmp_path / "output" / "log.txt").read_text()
+    assert "Panoptic quality on tiny_val" in log and "person" in log.partition("Panoptic quality")[2]
     weights = tmp_path / "output" / "model_final.pth"
     again = run("--eval-only", "MODEL.WEIGHTS", str(weights))
     assert again.keys() == results.keys()
