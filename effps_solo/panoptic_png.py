@@ -3,13 +3,18 @@
 import numpy as np
 from PIL import Image
 
+from .image_io import UNREADABLE, ImageError
+
 VOID = 0
 
 
 def read_segment_ids(file_name: str) -> np.ndarray:
-    """(H, W) int32 segment ids of a panoptic PNG."""
-    with Image.open(file_name) as image:
-        rgb = np.asarray(image.convert("RGB"), dtype=np.int32)
+    """(H, W) int32 segment ids of a panoptic PNG. ImageError when the file cannot be read."""
+    try:
+        with Image.open(file_name) as image:
+            rgb = np.asarray(image.convert("RGB"), dtype=np.int32)
+    except UNREADABLE as error:
+        raise ImageError(f"{file_name} cannot be read as a panoptic PNG ({error})") from error
     return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
 
 

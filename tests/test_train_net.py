@@ -79,7 +79,9 @@ def test_train_evaluate_and_evaluate_again(run: Run, tmp_path: Path) -> None:
     assert 0 <= scores["PQ"] <= 100 and math.isfinite(results["sem_seg"]["mIoU"])
     assert metrics(tmp_path)[-1]["panoptic_seg/PQ"] == pytest.approx(scores["PQ"])
     log = (tmp_path / "output" / "log.txt").read_text()
-    assert "Panoptic quality on tiny_val" in log and "person" in log.partition("Panoptic quality")[2]
+    assert (
+        "Panoptic quality on tiny_val" in log and "person" in log.partition("Panoptic quality")[2]
+    )
     weights = tmp_path / "output" / "model_final.pth"
     again = run("--eval-only", "MODEL.WEIGHTS", str(weights))
     assert again.keys() == results.keys()
@@ -200,6 +202,17 @@ def test_sizes_of_image_and_label(
         Image.open(path).resize((90, 60), Image.Resampling.NEAREST).save(path)
     message = mistake("DATALOADER.NUM_WORKERS", str(workers))
     assert f"{tiny_set}/{folder}/" in message and message.count(".png") <= 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("folder", ["train", "panoptic_train"])
+def test_damaged_files(
+    mistake: Callable[..., str], tiny_set: Path, folder: str, workers: int
+) -> None:
+    for path in (tiny_set / folder).iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    message = mistake("DATALOADER.NUM_WORKERS", str(workers))
+    assert f"{tiny_set}/{folder}/" in message and "cannot be read" in message
 
 
 def test_segment_that_the_json_does_not_list(mistake: Callable[..., str], tiny_set: Path) -> None:

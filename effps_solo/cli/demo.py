@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Dict, List, Sequence, Set
 
 import numpy as np
 
@@ -111,8 +111,12 @@ def find_images(inputs: Sequence[str]) -> List[Path]:
 
 
 def _process(path: Path, predictor: Any, writer: "PanopticWriter") -> bool:
-    image = read_image(path, predictor.image_format)
-    if image is None:
+    from ..image_io import ImageError, read_image
+
+    try:
+        image = read_image(path, predictor.image_format)
+    except ImageError as error:
+        logger.error("skipped: %s", error)
         return False
     panoptic_seg, segments_info = predictor(image)["panoptic_seg"]
     if predictor.image_format == "BGR":
@@ -121,30 +125,6 @@ def _process(path: Path, predictor: Any, writer: "PanopticWriter") -> bool:
     things = sum(s["isthing"] for s in segments_info)
     logger.info("%s: %d things, %d stuff regions", path, things, len(segments_info) - things)
     return True
-
-
-def read_image(path: Path, image_format: str) -> Optional[np.ndarray]:
-    """(H, W, 3) uint8, or None with a logged reason when the file cannot be read."""
-    from detectron2.data.detection_utils import read_image as read
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            wide = image.mode.startswith("I")  # 16 or 32 bits, which Pillow would cut off at 255
-        return _read_wide(path) if wide else read(str(path), format=image_format)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        logger.error("skipped %s: it cannot be read as an image (%s)", path, error)
-        return None
-
-
-def _read_wide(path: Path) -> np.ndarray:
-    """A grey image of 16-bit values as (H, W, 3) uint8: the upper byte of each."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as image:
-        values = np.asarray(ImageOps.exif_transpose(image))
-    grey = (values.clip(0, 65535) >> 8).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 class PanopticWriter:

@@ -17,6 +17,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from ..errors import UserError
+from ..image_io import read_image
 from ..label_space import PanopticLabelSpace
 from ..panoptic_png import VOID, read_segment_ids
 from .augmentation import PADDED_ID, build_augmentations
@@ -83,9 +84,10 @@ class PanopticDatasetMapper(DatasetMapper):
         Raises:
             AnnotationError: image and annotation differ in size, or a segment in the PNG is not in
                 ``segments_info``.
+            ImageError: a file cannot be read.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
+        image = read_image(dataset_dict["file_name"], self.image_format)
         utils.check_image_size(dataset_dict, image)
         segments_info = dataset_dict.pop("segments_info", None)
         if not self.is_train:

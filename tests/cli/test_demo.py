@@ -151,16 +151,6 @@ def test_kinds_of_images_and_damaged_ones(
     assert "Traceback" not in printed.out + printed.err
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_keep_their_contrast(folder: Path, suffix: str) -> None:
-    path = draw(folder / f"wide.{suffix}", "I;16")
-    narrow = draw(folder / "narrow.png", "RGBA")
-    expected = np.asarray(Image.open(narrow))[..., 0]
-    image = demo.read_image(path, "RGB")
-    assert image is not None and image.dtype == np.uint8 and image.shape == (60, 90, 3)
-    assert (image == expected[..., None]).all()
-
-
 def test_equal_stems(run: Demo, output: Path, folder: Path) -> None:
     other = folder / "other"
     other.mkdir()
