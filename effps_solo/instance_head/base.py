@@ -112,7 +112,8 @@ class InstanceHead(nn.Module, ABC):
             image_sizes: N pairs (h, w) without padding.
             instances: the ground truth of each image, fields as PanopticDatasetMapper makes them;
                 any may be empty.
-            ignore_masks: (N, Hp/4, Wp/4) bool, crowds and void; None: nothing is ignored.
+            ignore_masks: (N, Hp/4, Wp/4) bool, crowds and void, where a detection is no mistake;
+                None: there are none.
 
         Returns:
             named scalar losses, finite and with a gradient for every parameter of the head even

@@ -195,10 +195,7 @@ class SOLOv2InstanceHead(InstanceHead):
             gamma=self.focal_gamma,
         )
         num_positive = sum(len(t.cell_index) for t in targets)
-        dice = [
-            self._dice(output, i, target, x, mask)
-            for i, (target, x, mask) in enumerate(zip(targets, instances, ignored))
-        ]
+        dice = [self._dice(output, i, *pair) for i, pair in enumerate(zip(targets, instances))]
         num_masks = sum(len(d) for d in dice)
         positive_mean, masks_mean = _mean_over_ranks([num_positive, num_masks], loss_category)
         # The last term reaches every parameter of the mask path in a batch without objects too.
@@ -312,11 +309,12 @@ class SOLOv2InstanceHead(InstanceHead):
         index: int,
         targets: GridTargets,
         instances: Instances,
-        ignore: Optional[torch.Tensor],
     ) -> torch.Tensor:
         """Dice losses of one image's positive cells whose object has a stride-4 mask.
 
         A smaller object has an all-zero target, dice 1 and no gradient: it would only dilute.
+        Crowds and void count as outside, for the mask of an annotated object is complete; were they
+        ignored, masks would flow into the crowds beside them.
         """
         masks = instances.gt_stride4_masks
         visible = masks.flatten(1).any(dim=1)[targets.instance_index]
@@ -324,7 +322,7 @@ class SOLOv2InstanceHead(InstanceHead):
         logits = self._mask_logits(output, index, cells)
         height, width = logits.shape[-2:]
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
-        return dice_loss(logits, masks[targets.instance_index[visible]], ignore)
+        return dice_loss(logits, masks[targets.instance_index[visible]])
 
     def _cells_per_level(self) -> List[int]:
         return [rows * columns for rows, columns in self._grids()]
