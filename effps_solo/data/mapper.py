@@ -22,6 +22,7 @@ from ..label_space import PanopticLabelSpace
 from ..panoptic_png import VOID, read_segment_ids
 from .augmentation import PADDED_ID, build_augmentations
 from .geometry import boxes_from_id_map, geometry_from_id_map, stride4_majority
+from .object_masks import ObjectMasks
 
 
 class AnnotationError(UserError):
@@ -46,8 +47,9 @@ class PanopticDatasetMapper(DatasetMapper):
 
     Returns the dict with "image" (3, H, W) uint8 and, in training, "sem_seg" (H, W) int64
     contiguous ids, "instances" (things that are no crowd: gt_classes thing index, gt_boxes,
-    gt_centers, gt_areas, gt_stride4_masks (M, ceil(H/4), ceil(W/4)) bool) and "instance_ignore"
-    (ceil(H/4), ceil(W/4)) bool, crowds and void.
+    gt_centers, gt_areas, gt_stride4_masks (M, ceil(H/4), ceil(W/4)) bool, and gt_masks, the
+    ObjectMasks of full resolution) and "instance_ignore" (ceil(H/4), ceil(W/4)) bool, crowds and
+    void.
     """
 
     @configurable
@@ -173,6 +175,9 @@ def instances_from_objects(objects: np.ndarray, classes: List[int]) -> Instances
     instances.gt_centers = torch.from_numpy(geometry.centers)
     instances.gt_areas = torch.from_numpy(geometry.areas)
     instances.gt_stride4_masks = torch.from_numpy(geometry.stride4_masks)
+    instances.gt_masks = ObjectMasks(
+        torch.from_numpy(objects), torch.arange(1, len(classes) + 1, dtype=torch.int64)
+    )
     return instances[instances.gt_areas > 0]
 
 

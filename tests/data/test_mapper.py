@@ -91,6 +91,7 @@ def test_image_without_objects(tmp_path):
     mapped = make_mapper()(sample)
     assert len(mapped["instances"]) == 0
     assert mapped["instances"].gt_stride4_masks.shape == (0, 3, 4)
+    assert len(mapped["instances"].gt_masks) == 0
     assert (mapped["sem_seg"] == 255).all() and mapped["instance_ignore"].all()
 
 
@@ -158,6 +159,8 @@ def test_equals_masks_transformed_one_by_one(tmp_path, seed):
         assert np.allclose(instances.gt_centers[k], [x.mean(), y.mean()], atol=1e-4)
         box = [x.min(), y.min(), x.max() + 1, y.max() + 1]
         assert instances.gt_boxes.tensor[k].tolist() == box
+        objects, object_id = instances.gt_masks.objects, instances.gt_masks.ids[k]
+        assert ((objects == object_id).numpy() == mask).all()
 
 
 def test_dense_ids_skip_255(tmp_path):
