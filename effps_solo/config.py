@@ -13,6 +13,7 @@ def add_effps_solo_config(cfg: CN) -> None:
     _add_backbone_keys(cfg)
     _add_sem_seg_head_keys(cfg)
     _add_solov2_keys(cfg)
+    _add_mask_rcnn_keys(cfg)
     _add_fusion_keys(cfg)
     _add_solver_keys(cfg)
 
@@ -88,9 +89,11 @@ def _add_sem_seg_head_keys(cfg: CN) -> None:
 
 def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.INSTANCE_HEAD = CN()
+    # "SOLOv2InstanceHead" or "MaskRCNNInstanceHead".
     cfg.MODEL.INSTANCE_HEAD.NAME = "SOLOv2InstanceHead"
-    # Number of thing classes T.
+    # Number of thing classes T; stands for MODEL.ROI_HEADS.NUM_CLASSES, too.
     cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = 8
+    # Levels of SOLOv2; Mask R-CNN has MODEL.RPN.IN_FEATURES and MODEL.ROI_HEADS.IN_FEATURES.
     cfg.MODEL.INSTANCE_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
 
     cfg.MODEL.SOLOV2 = CN()
@@ -130,6 +133,32 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.UPDATE_THRESH = 0.05
     # Masks of fewer stride-4 pixels are dropped.
     cfg.MODEL.SOLOV2.MIN_MASK_AREA = 1
+
+
+def _add_mask_rcnn_keys(cfg: CN) -> None:
+    """Detectron2's keys with the values of Mask R-CNN on four levels, and one more."""
+    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    cfg.MODEL.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    # Square root of the anchors' areas in pixels of the network input, per level.
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256]]
+    # Anchors stand in the middle of their cells, as in mmdetection and the released code.
+    cfg.MODEL.ANCHOR_GENERATOR.OFFSET = 0.5
+    # Proposals before NMS per level, and after it over all levels.
+    cfg.MODEL.RPN.PRE_NMS_TOPK_TRAIN = 2000
+    cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = 1000
+    cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = 1000
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 1000
+    # Two fully connected layers over 7 x 7 cells.
+    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
+    cfg.MODEL.ROI_BOX_HEAD.NUM_FC = 2
+    cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 7
+    # EfficientPS: separable convolutions over 14 x 14 cells, masks of 28 x 28.
+    cfg.MODEL.ROI_MASK_HEAD.NAME = "SeparableMaskHead"
+    cfg.MODEL.ROI_MASK_HEAD.NUM_CONV = 4
+    cfg.MODEL.ROI_MASK_HEAD.NORM = "BN"
+    # Of the separable convolutions: leaky_relu (0.01) or relu.
+    cfg.MODEL.ROI_MASK_HEAD.ACTIVATION = "leaky_relu"
 
 
 def _add_fusion_keys(cfg: CN) -> None:

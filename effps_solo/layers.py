@@ -22,7 +22,17 @@ _ACTIVATIONS: Dict[str, Callable[[], nn.Module]] = {
     "relu6": functools.partial(nn.ReLU6, inplace=True),
     "swish": functools.partial(nn.SiLU, inplace=True),
 }
-_NORMS = ("BN", "SyncBN", "GN", "FrozenBN", "naiveSyncBN", "nnSyncBN", "LN", "")
+_NORMS = (
+    "BN",
+    "SyncBN",
+    "GN",
+    "FrozenBN",
+    "naiveSyncBN",
+    "naiveSyncBN_N",
+    "nnSyncBN",
+    "LN",
+    "",
+)
 NormFactory = Callable[[int], nn.Module]
 
 

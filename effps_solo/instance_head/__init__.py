@@ -2,12 +2,15 @@
 
 from .base import InstanceHead, MaskSource, Stride4Masks
 from .build import INSTANCE_HEAD_REGISTRY, build_instance_head
+from .mask_rcnn import MaskRCNNInstanceHead, PastedMasks
 from .solov2 import SOLOv2InstanceHead
 
 __all__ = [
     "INSTANCE_HEAD_REGISTRY",
     "InstanceHead",
+    "MaskRCNNInstanceHead",
     "MaskSource",
+    "PastedMasks",
     "SOLOv2InstanceHead",
     "Stride4Masks",
     "build_instance_head",

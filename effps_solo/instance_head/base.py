@@ -133,6 +133,6 @@ class InstanceHead(nn.Module, ABC):
 
         Returns:
             N ``Instances`` with ``image_size`` (h, w), in descending order of score: scores (K,)
-            in [0, 1], thing_index (K,) int64, pred_boxes (from the masks, network input pixels)
+            in [0, 1], thing_index (K,) int64, pred_boxes (around the masks, network input pixels)
             and mask_source (a :class:`MaskSource`); K may be 0.
         """
