@@ -75,8 +75,13 @@ def _add_backbone_keys(cfg: CN) -> None:
     # Separable 3x3 output convolutions (the paper); False: full ones (the released code).
     cfg.MODEL.TWO_WAY_FPN.SEPARABLE = True
 
+    # Detectron2's build_resnet_fpn_backbone: p2 .. p6 as those of the two-way FPN.
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+
 
 def _add_sem_seg_head_keys(cfg: CN) -> None:
+    # "": no semantic head; MODEL.OUTPUTS must be ["instances"].
     cfg.MODEL.SEM_SEG_HEAD.NAME = "EfficientPSSemanticHead"
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19

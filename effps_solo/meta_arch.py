@@ -5,7 +5,7 @@
 N images, padded to (Hp, Wp); C classes, T of them things.
 """
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -33,7 +33,7 @@ class EfficientPS(nn.Module):
         self,
         *,
         backbone: Backbone,
-        sem_seg_head: nn.Module,
+        sem_seg_head: Optional[nn.Module],
         instance_head: InstanceHead,
         fusion: PanopticFusion,
         label_space: PanopticLabelSpace,
@@ -45,22 +45,22 @@ class EfficientPS(nn.Module):
         """
         Args:
             backbone: with neck; returns a dict of features.
-            sem_seg_head: features -> logits (N, C, Hp/4, Wp/4); has ``losses``.
+            sem_seg_head: features -> logits (N, C, Hp/4, Wp/4); has ``losses``. None: the model
+                makes instances only.
             instance_head: see :class:`InstanceHead`.
-            fusion: see :class:`PanopticFusion`.
+            fusion: see :class:`PanopticFusion`; idle without a semantic head.
             label_space: of the data set.
             pixel_mean, pixel_std: per channel, in units of the input image (0 .. 255).
             input_format: order of the channels, "RGB" or "BGR"; for visualisation only.
             outputs: what inference makes, of "panoptic_seg", "sem_seg", "instances".
 
         Raises:
-            ConfigError: a head's class count disagrees with the data set, or an unknown output.
+            ConfigError: a head's class count disagrees with the data set, an unknown output, or
+                one that needs a semantic head.
         """
         super().__init__()
         _check_class_counts(sem_seg_head, instance_head, label_space)
-        unknown = sorted(set(outputs) - set(OUTPUTS))
-        if unknown:
-            raise ConfigError(f"MODEL.OUTPUTS names {unknown}; choose from {OUTPUTS}")
+        _check_outputs(outputs, sem_seg_head)
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.instance_head = instance_head
@@ -76,11 +76,13 @@ class EfficientPS(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
         backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
         label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+        has_semantics = bool(cfg.MODEL.SEM_SEG_HEAD.NAME)
         return {
             "backbone": backbone,
-            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
-            "instance_head": build_instance_head(cfg, backbone.output_shape()),
+            "sem_seg_head": build_sem_seg_head(cfg, shapes) if has_semantics else None,
+            "instance_head": build_instance_head(cfg, shapes),
             "fusion": build_panoptic_fusion(cfg, label_space),
             "label_space": label_space,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -107,10 +109,9 @@ class EfficientPS(nn.Module):
         """
         images = self._preprocess(batched_inputs)
         features = self.backbone(images.tensor)
-        semantic_logits = self.sem_seg_head(features)
         if self.training:
-            return self._losses(batched_inputs, images, features, semantic_logits)
-        return self._inference(batched_inputs, images, features, semantic_logits)
+            return self._losses(batched_inputs, images, features)
+        return self._inference(batched_inputs, images, features)
 
     def _preprocess(self, batched_inputs: List[Dict[str, Any]]) -> ImageList:
         images = [x["image"].to(self.device) for x in batched_inputs]
@@ -125,41 +126,49 @@ class EfficientPS(nn.Module):
         batched_inputs: List[Dict[str, Any]],
         images: ImageList,
         features: Dict[str, torch.Tensor],
-        semantic_logits: torch.Tensor,
     ) -> Dict[str, torch.Tensor]:
-        sem_seg, instances, ignore = self._ground_truth(batched_inputs, images)
-        losses = self.sem_seg_head.losses(semantic_logits, sem_seg)
+        losses: Dict[str, torch.Tensor] = {}
+        if self.sem_seg_head is not None:
+            sem_seg = self._semantic_targets(batched_inputs, images)
+            losses.update(self.sem_seg_head.losses(self.sem_seg_head(features), sem_seg))
+        instances, ignore = self._instance_targets(batched_inputs, images)
         losses.update(self.instance_head.losses(features, images.image_sizes, instances, ignore))
         return losses
 
-    def _ground_truth(
+    def _semantic_targets(
         self, batched_inputs: List[Dict[str, Any]], images: ImageList
-    ) -> Tuple[torch.Tensor, List[Instances], torch.Tensor]:
-        """sem_seg (N, Hp, Wp), instances, ignore masks (N, Hp/4, Wp/4); padding is void in the first."""
-        size = images.tensor.shape[-2:]
-        shape = (len(batched_inputs), *size)
+    ) -> torch.Tensor:
+        """sem_seg (N, Hp, Wp); padding is void."""
+        shape = (len(batched_inputs), *images.tensor.shape[-2:])
         sem_seg = torch.full(shape, self.label_space.ignore_label, device=self.device)
-        ignore = torch.zeros(
-            (len(batched_inputs), size[0] // STRIDE, size[1] // STRIDE),
-            dtype=torch.bool,
-            device=self.device,
-        )
         for i, x in enumerate(batched_inputs):
             height, width = x["sem_seg"].shape
             sem_seg[i, :height, :width] = x["sem_seg"].to(self.device)
+        return sem_seg
+
+    def _instance_targets(
+        self, batched_inputs: List[Dict[str, Any]], images: ImageList
+    ) -> Tuple[List[Instances], torch.Tensor]:
+        """Instances, and ignore masks (N, Hp/4, Wp/4) bool; padding is not ignored."""
+        height, width = images.tensor.shape[-2:]
+        shape = (len(batched_inputs), height // STRIDE, width // STRIDE)
+        ignore = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        for i, x in enumerate(batched_inputs):
             rows, columns = x["instance_ignore"].shape
             ignore[i, :rows, :columns] = x["instance_ignore"].to(self.device)
-        return sem_seg, [x["instances"].to(self.device) for x in batched_inputs], ignore
+        return [x["instances"].to(self.device) for x in batched_inputs], ignore
 
     def _inference(
         self,
         batched_inputs: List[Dict[str, Any]],
         images: ImageList,
         features: Dict[str, torch.Tensor],
-        semantic_logits: torch.Tensor,
     ) -> List[Dict[str, Any]]:
         # Nobody sees the instances below the fusion's threshold if only the panoptic map is wanted.
         min_score = 0.0 if "instances" in self.outputs else self.fusion.score_thresh
+        semantic_logits = [None] * len(batched_inputs)
+        if self.sem_seg_head is not None:
+            semantic_logits = self.sem_seg_head(features)
         detections = self.instance_head.inference(features, images.image_sizes, min_score)
         results = []
         for x, logits, instances in zip(batched_inputs, semantic_logits, detections):
@@ -169,9 +178,27 @@ class EfficientPS(nn.Module):
         return results
 
     def _image_outputs(
+        self,
+        semantic_logits: Optional[torch.Tensor],
+        instances: Instances,
+        output_size: Tuple[int, int],
+    ) -> Dict[str, Any]:
+        """The requested outputs of one image.
+
+        Args:
+            semantic_logits: (C, Hp/4, Wp/4), with padding; None without a semantic head.
+        """
+        result: Dict[str, Any] = {}
+        if semantic_logits is not None:
+            result.update(self._semantic_outputs(semantic_logits, instances, output_size))
+        if "instances" in self.outputs:
+            result["instances"] = instances_to_output(instances, output_size, self.label_space)
+        return result
+
+    def _semantic_outputs(
         self, semantic_logits: torch.Tensor, instances: Instances, output_size: Tuple[int, int]
     ) -> Dict[str, Any]:
-        """The requested outputs of one image from its padded stride-4 logits (C, Hp/4, Wp/4)."""
+        """ "panoptic_seg" and "sem_seg" of one image, as far as they are requested."""
         result: Dict[str, Any] = {}
         if "panoptic_seg" in self.outputs:
             rows, columns = stride4_size(instances.image_size)
@@ -180,21 +207,35 @@ class EfficientPS(nn.Module):
         if "sem_seg" in self.outputs:
             logits = semantic_logits.float()
             result["sem_seg"] = upsample_logits(logits, instances.image_size, output_size)
-        if "instances" in self.outputs:
-            result["instances"] = instances_to_output(instances, output_size, self.label_space)
         return result
 
 
 def _check_class_counts(
-    sem_seg_head: nn.Module, instance_head: InstanceHead, label_space: PanopticLabelSpace
+    sem_seg_head: Optional[nn.Module],
+    instance_head: InstanceHead,
+    label_space: PanopticLabelSpace,
 ) -> None:
-    counts = (
-        ("MODEL.SEM_SEG_HEAD", sem_seg_head.num_classes, "classes", label_space.num_classes),
-        ("MODEL.INSTANCE_HEAD", instance_head.num_classes, "thing classes", label_space.num_things),
-    )
+    counts = [
+        ("MODEL.INSTANCE_HEAD", instance_head.num_classes, "thing classes", label_space.num_things)
+    ]
+    if sem_seg_head is not None:
+        counts.append(
+            ("MODEL.SEM_SEG_HEAD", sem_seg_head.num_classes, "classes", label_space.num_classes)
+        )
     for node, configured, what, actual in counts:
         if configured != actual:
             raise ConfigError(
                 f"{node}.NUM_CLASSES is {configured}, but the data set has {actual} {what}; "
                 f"set it to {actual}"
             )
+
+
+def _check_outputs(outputs: Sequence[str], sem_seg_head: Optional[nn.Module]) -> None:
+    unknown = sorted(set(outputs) - set(OUTPUTS))
+    if unknown:
+        raise ConfigError(f"MODEL.OUTPUTS names {unknown}; choose from {OUTPUTS}")
+    if sem_seg_head is None and list(outputs) != ["instances"]:
+        raise ConfigError(
+            f"MODEL.OUTPUTS is {list(outputs)}, but without a semantic head (MODEL.SEM_SEG_HEAD.NAME "
+            "is '') it must be ['instances']"
+        )
