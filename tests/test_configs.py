@@ -58,6 +58,7 @@ def load(clean_catalogs: None, tmp_path: Path) -> Any:
 def test_there_are_configs() -> None:
     assert {path.parent.name for path in CONFIGS} >= {
         "cityscapes",
+        "coco",
         "nuclei",
         "pedestrian_zone",
         "quickstart",
@@ -81,7 +82,9 @@ def test_it_loads_and_everything_is_built(load: Any, path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=IDS)
 def test_what_belongs_together_agrees(path: Path) -> None:
     cfg = read(path)
-    assert cfg.MODEL.WEIGHTS == f"imagenet://{cfg.MODEL.EFFICIENTNET.NAME}"
+    if "efficientnet" in cfg.MODEL.BACKBONE.NAME:
+        assert cfg.MODEL.WEIGHTS == f"imagenet://{cfg.MODEL.EFFICIENTNET.NAME}"
+        assert cfg.MODEL.ROI_MASK_HEAD.CONV_DIM == cfg.MODEL.TWO_WAY_FPN.OUT_CHANNELS
     assert set(cfg.DATASETS.TRAIN).isdisjoint(cfg.DATASETS.TEST)
     solov2 = cfg.MODEL.SOLOV2
     levels = len(cfg.MODEL.INSTANCE_HEAD.IN_FEATURES)
