@@ -1,0 +1,94 @@
+"""Fits converted weights to the model and the config that they are meant for."""
+
+from typing import Any, Dict, Mapping
+
+import torch
+from detectron2.config import CfgNode
+
+from ...errors import CheckpointError
+from .efficientps_mask_rcnn import is_mask_rcnn_key
+from .report import ConversionReport
+from .rules import StateDict
+
+_COUNTER = "num_batches_tracked"  # torch fills it in where it is missing
+# Layers with a row per class.
+_CLASS_LAYERS = (
+    "sem_seg_head.predictor.",
+    "instance_head.grid_branches.category_predictor.",
+    "instance_head.roi_heads.box_predictor.",
+    "instance_head.roi_heads.mask_head.predictor.",
+)
+_TOLERANCE = 1e-6
+
+
+def fit_to_model(
+    converted: StateDict, report: ConversionReport, model_state: Mapping[str, torch.Tensor]
+) -> StateDict:
+    """Keep what ``model_state`` takes; the report gets left_out, reshaped and missing.
+
+    Args:
+        converted: our names.
+        report: of the conversion, changed in place.
+        model_state: of the target.
+
+    Returns:
+        the part of ``converted`` that loads into the model.
+
+    Raises:
+        CheckpointError: nothing fits.
+    """
+    fitting: StateDict = {}
+    for foreign, key in list(report.converted.items()):
+        if key not in model_state:
+            del report.converted[foreign]
+            report.left_out[foreign] = _reason(key, model_state)
+        elif converted[key].shape != model_state[key].shape:
+            del report.converted[foreign]
+            report.reshaped[key] = _reshaped(key, converted[key], model_state[key])
+            report.left_out[foreign] = "another shape, see reshaped"
+        else:
+            fitting[key] = converted[key]
+    report.missing = [
+        key
+        for key in model_state
+        if key not in fitting and key not in report.reshaped and not key.endswith(_COUNTER)
+    ]
+    if not fitting:
+        seen = ", ".join(list(converted)[:3])
+        raise CheckpointError(f"nothing of the checkpoint fits the config's model (it has {seen})")
+    return fitting
+
+
+def _reason(key: str, model_state: Mapping[str, torch.Tensor]) -> str:
+    if is_mask_rcnn_key(key) and not any(map(is_mask_rcnn_key, model_state)):
+        return "Mask R-CNN head, which the config's model does not have"
+    if key.endswith(_COUNTER):
+        return "the norms of the config's model count no batches"
+    return "the config's model has no such weight"
+
+
+def _reshaped(key: str, value: torch.Tensor, own: torch.Tensor) -> str:
+    shapes = f"{list(value.shape)} in the file, {list(own.shape)} in the model"
+    if key.startswith(_CLASS_LAYERS) and value.shape[1:] == own.shape[1:]:
+        return f"{shapes}; the class counts differ, so it is initialised anew"
+    return f"{shapes}; it is initialised anew"
+
+
+def settings_conflicts(settings: Mapping[str, Any], cfg: CfgNode) -> Dict[str, Any]:
+    """Keys of ``settings`` that ``cfg`` sets otherwise -> its value."""
+    conflicts = {}
+    for key, wanted in settings.items():
+        value: Any = cfg
+        for part in key.split("."):
+            value = value[part]
+        if not _equal(wanted, value):
+            conflicts[key] = value
+    return conflicts
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b))
+    if isinstance(a, float) and isinstance(b, (int, float)):
+        return abs(a - b) <= _TOLERANCE * max(abs(a), abs(b))
+    return bool(a == b)
