@@ -17,6 +17,7 @@ from .errors import UserError
 COMMANDS: Dict[str, str] = {
     "env": "show versions, devices and data sets, and how to mend what is wrong",
     "demo": "draw panoptic predictions of images and folders",
+    "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
 }
 

@@ -1,0 +1,97 @@
+"""``effps-solo convert``: a published checkpoint becomes one for ``MODEL.WEIGHTS``."""
+
+import argparse
+from typing import TYPE_CHECKING, Any, Dict
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+SUFFIX = ".pth"
+# effps_solo.checkpoint.convert.LAYOUTS, which --help must not import.
+LAYOUTS = ("auto", "efficientps", "adelaidet", "solo", "mmdet", "timm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Input, output, layout, target config."""
+    parser.add_argument("--input", required=True, metavar="FILE", help="the published checkpoint")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE.pth", help="what to write; the report is FILE.json"
+    )
+    parser.add_argument("--layout", choices=LAYOUTS, default="auto", help="default: by its keys")
+    parser.add_argument(
+        "--config-file", default="", metavar="FILE", help="fit the weights to this config's model"
+    )
+    parser.add_argument(
+        "--allow-unsafe", action="store_true", help="accept pickles and YAML that can run code"
+    )
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, write FILE.pth and FILE.json, print the report. Returns 0."""
+    from ..checkpoint.convert import convert_checkpoint, fit_to_model, settings_conflicts
+    from ..checkpoint.safe_loading import safe_load_checkpoint
+    from ..errors import CheckpointError
+
+    _check_output(args.input, args.output)
+    cfg = _load_config(args)
+    keep_se = cfg is not None and cfg.MODEL.EFFICIENTNET.SQUEEZE_EXCITE
+    loaded = safe_load_checkpoint(args.input, allow_unsafe=args.allow_unsafe)
+    try:
+        state, report = convert_checkpoint(loaded, args.layout, squeeze_excite=keep_se)
+        if cfg is not None:
+            state = fit_to_model(state, report, _model_state(cfg))
+            report.conflicts = settings_conflicts(report.settings, cfg)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint '{args.input}': {error}") from error
+    _write(args.output, state, report.to_dict())
+    print(report.to_text())
+    print(f"written: {args.output}")
+    return 0
+
+
+def _check_output(source: str, output: str) -> None:
+    import os
+
+    from ..errors import CheckpointError
+
+    if not output.endswith(SUFFIX):
+        raise CheckpointError(f"--output '{output}' must end in {SUFFIX}")
+    if os.path.realpath(source) == os.path.realpath(output):
+        raise CheckpointError(f"--output '{output}' is the input; choose another name")
+
+
+def _load_config(args: argparse.Namespace) -> "CfgNode | None":
+    from ..engine import load_config
+    from ..errors import ConfigError
+
+    if not args.config_file:
+        if args.opts:
+            raise ConfigError("--opts needs --config-file")
+        return None
+    overrides = [*args.opts, "MODEL.DEVICE", "cpu"]
+    return load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
+
+
+def _model_state(cfg: "CfgNode") -> Dict[str, Any]:
+    from detectron2.modeling import build_model
+
+    return dict(build_model(cfg).state_dict())
+
+
+def _write(path: str, state: Dict[str, Any], report: Dict[str, Any]) -> None:
+    """``path`` and its report; files appear whole or not at all."""
+    import json
+    import os
+
+    import torch
+
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    # Copies, so that nothing of the source file that is not needed is stored with them.
+    torch.save({"model": {key: value.clone() for key, value in state.items()}}, f"{path}.part")
+    os.replace(f"{path}.part", path)
+    with open(f"{path[: -len(SUFFIX)]}.json", "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=2)
+        file.write("\n")
