@@ -106,7 +106,7 @@ def convert_solov2(state: StateDict, layout: str) -> Tuple[StateDict, Conversion
     converted = apply_rules(state, _RULES[layout], report, [COUNTERS])
     report.settings.update(resnet_settings(converted, torchvision_style=layout != ADELAIDET))
     report.settings.update(_head_settings(converted))
-    report.notes.append("the file has no semantic head: sem_seg_head keeps its initial values")
+    report.notes.append("the file has no weights for a semantic head")
     return converted, report
 
 
