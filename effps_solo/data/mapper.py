@@ -5,6 +5,7 @@ semantic labels, masks, boxes and centres are read off the result.
 """
 
 import copy
+import inspect
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -70,6 +71,7 @@ class PanopticDatasetMapper(DatasetMapper):
         """
         super().__init__(is_train, augmentations=augmentations, image_format=image_format)
         self.label_space = label_space
+        self._boxes_wanted = any(_wants_boxes(a) for a in self.augmentations.augs)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
@@ -102,7 +104,8 @@ class PanopticDatasetMapper(DatasetMapper):
                 f"{dataset_dict['pan_seg_file_name']} is {_size(segments.ids)} pixels, its image "
                 f"{dataset_dict['file_name']} is {_size(image)}"
             )
-        dataset_dict["image"], transforms = self._augment(image, self._object_boxes(segments))
+        boxes = self._object_boxes(segments) if self._boxes_wanted else None
+        dataset_dict["image"], transforms = self._augment(image, boxes)
         segments.ids = transform_ids(segments.ids, transforms)
         dataset_dict.update(self._targets(segments))
         return dataset_dict
@@ -156,6 +159,11 @@ class PanopticDatasetMapper(DatasetMapper):
     def _is_object(self, segment: Dict[str, Any]) -> bool:
         """A countable thing, which the instance head learns."""
         return self.label_space.is_thing(segment["category_id"]) and not self._is_crowd(segment)
+
+
+def _wants_boxes(augmentation: T.Augmentation) -> bool:
+    """Whether Detectron2 hands the boxes to it: by the names of its arguments."""
+    return "boxes" in inspect.signature(augmentation.get_transform).parameters
 
 
 def instances_from_objects(objects: np.ndarray, classes: List[int]) -> Instances:

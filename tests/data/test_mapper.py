@@ -8,7 +8,7 @@ import torch
 from detectron2.data import transforms as T
 from PIL import Image
 
-from effps_solo.data.augmentation import RandomScale
+from effps_solo.data.augmentation import CropAtObject, RandomScale
 from effps_solo.data.mapper import (
     AnnotationError,
     PanopticDatasetMapper,
@@ -111,6 +111,14 @@ def test_augmentations_see_the_boxes_of_the_objects(tmp_path):
     }
     make_mapper([Spy()])(sky)
     assert seen == [[[8, 24, 32, 40], [32, 24, 56, 40]], []]
+
+
+def test_boxes_are_read_off_the_map_only_where_an_augmentation_wants_them(tmp_path, monkeypatch):
+    sample, _ = street(tmp_path)
+    monkeypatch.setattr("effps_solo.data.mapper.boxes_from_id_map", None)  # calling it fails
+    assert len(make_mapper([RandomScale((2.0, 2.0))])(sample)["instances"]) == 2
+    with pytest.raises(TypeError):
+        make_mapper([CropAtObject((16, 16), 1.0)])(sample)
 
 
 def test_crop_beyond_the_image_is_void(tmp_path):
