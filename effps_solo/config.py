@@ -192,3 +192,5 @@ def _add_solver_keys(cfg: CN) -> None:
     # SOLVER.CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm of all gradients together.
     # Factor on the learning rate of backbone.bottom_up.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0
+    # With SOLVER.AMP.ENABLED: "bf16" or, on a GPU only, "fp16".
+    cfg.SOLVER.AMP.PRECISION = "bf16"

@@ -11,7 +11,7 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
@@ -24,6 +24,8 @@ from ..data.datasets import check_dataset_available
 from ..data.mapper import PanopticDatasetMapper
 from ..errors import ConfigError
 from ..evaluation import build_evaluator
+from .loop import TrainingLoop
+from .precision import Precision
 
 _BACKBONE_PREFIX = "backbone.bottom_up"
 
@@ -43,8 +45,9 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         model = create_ddp_model(model, broadcast_buffers=False)
-        loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = loop(model, data_loader, optimizer)
+        self._trainer = TrainingLoop(
+            model, data_loader, optimizer, precision=Precision.from_config(cfg)
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = EffPSCheckpointer(
             model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self), allow_unsafe=allow_unsafe

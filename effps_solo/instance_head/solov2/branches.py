@@ -186,8 +186,11 @@ class CoordinateConv(nn.Module):
         nn.init.normal_(self.position.weight, std=INIT_STD * math.sqrt(in_channels / 2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        position = self.position(coordinates(x))
-        return F.relu(self.norm(self.feature(x) + position), inplace=True)
+        # In the low precision of autocast, neighbours in a wide map have the same coordinates.
+        with torch.autocast(x.device.type, enabled=False):
+            position = self.position(coordinates(x))
+        feature = self.feature(x)
+        return F.relu(self.norm((feature + position).to(feature.dtype)), inplace=True)
 
 
 class FullMaskBranch(nn.Module):

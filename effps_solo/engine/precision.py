@@ -1,0 +1,69 @@
+"""Mixed precision (``SOLVER.AMP``): autocast for the forward pass, a gradient scaler for fp16."""
+
+from typing import Any, ContextManager, Dict, Optional
+
+import torch
+from detectron2.config import CfgNode
+
+from ..errors import ConfigError
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Precision:
+    """The number format of the forward and backward pass, on a CPU as on a GPU.
+
+    Weights, gradients, optimiser and losses stay in fp32. fp16 has few exponents: its losses are scaled
+    before the backward pass, and steps with overflown gradients are left out.
+    """
+
+    def __init__(self, *, device_type: str, dtype: Optional[torch.dtype] = None) -> None:
+        """
+        Args:
+            device_type: "cpu" or "cuda".
+            dtype: of convolutions and matrix products; None: that of the weights.
+
+        Raises:
+            ConfigError: fp16 on a CPU.
+        """
+        if dtype is torch.float16 and device_type == "cpu":
+            raise ConfigError(
+                "SOLVER.AMP.PRECISION is 'fp16', which needs a GPU; on a CPU choose bf16"
+            )
+        self.device_type, self.dtype = device_type, dtype
+        self.grad_scaler = torch.amp.GradScaler(device_type, enabled=dtype is torch.float16)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Precision":
+        """What ``SOLVER.AMP`` says, on ``MODEL.DEVICE``. Raises ConfigError for unknown formats."""
+        amp = cfg.SOLVER.AMP
+        if amp.PRECISION not in _DTYPES:
+            raise ConfigError(
+                f"SOLVER.AMP.PRECISION is '{amp.PRECISION}'; choose one of {list(_DTYPES)}"
+            )
+        return cls(
+            device_type=torch.device(cfg.MODEL.DEVICE).type,
+            dtype=_DTYPES[amp.PRECISION] if amp.ENABLED else None,
+        )
+
+    def autocast(self) -> ContextManager[Any]:
+        """The context of the forward pass and of the losses."""
+        return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of ``loss``, scaled for fp16, to those that the parameters have."""
+        self.grad_scaler.scale(loss).backward()
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """One step with unscaled gradients; none where fp16 gradients overflowed."""
+        self.grad_scaler.step(optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The scaler's; empty where nothing is scaled."""
+        return self.grad_scaler.state_dict()
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Continue with a scaler's state; without one, as from a run in another format, start anew."""
+        if state and self.grad_scaler.is_enabled():
+            self.grad_scaler.load_state_dict(state)
