@@ -192,5 +192,10 @@ def _add_solver_keys(cfg: CN) -> None:
     # SOLVER.CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm of all gradients together.
     # Factor on the learning rate of backbone.bottom_up.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0
+    # LR_SCHEDULER_NAME also takes WarmupPolyLR: (1 - iteration / MAX_ITER) ^ POLY_LR_POWER.
+    cfg.SOLVER.POLY_LR_POWER = 0.9
+    # The batch size that BASE_LR is meant for: the rate is scaled by IMS_PER_BATCH / this, for AdamW
+    # by the square root of it. 0: BASE_LR as it is.
+    cfg.SOLVER.REFERENCE_BATCH_SIZE = 0
     # With SOLVER.AMP.ENABLED: "bf16" or, on a GPU only, "fp16".
     cfg.SOLVER.AMP.PRECISION = "bf16"

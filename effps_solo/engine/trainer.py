@@ -26,6 +26,7 @@ from ..errors import ConfigError
 from ..evaluation import build_evaluator
 from .loop import TrainingLoop
 from .precision import Precision
+from .schedule import build_lr_scheduler, scale_learning_rate
 
 _BACKBONE_PREFIX = "backbone.bottom_up"
 
@@ -40,6 +41,7 @@ class Trainer(DefaultTrainer):
             allow_unsafe: load a ``MODEL.WEIGHTS`` that can run code.
         """
         TrainerBase.__init__(self)
+        cfg = scale_learning_rate(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -80,6 +82,12 @@ class Trainer(DefaultTrainer):
         cls, cfg: CfgNode, dataset_name: str, output_folder: str = ""
     ) -> DatasetEvaluator:
         return build_evaluator(cfg, dataset_name, output_folder or None)
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
