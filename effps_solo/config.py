@@ -127,6 +127,9 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.CATEGORY_LOSS_WEIGHT = 1.0
     # lambda of L = L_cate + lambda L_mask.
     cfg.MODEL.SOLOV2.MASK_LOSS_WEIGHT = 3.0
+    # Positive cells of an image whose masks are in memory at once in the mask loss; more are taken in
+    # chunks of this size, each computed twice. 0: all at once.
+    cfg.MODEL.SOLOV2.MASK_LOSS_CHUNK = 256
     # Candidates are (cell, class) pairs above this probability.
     cfg.MODEL.SOLOV2.SCORE_THRESH = 0.1
     # Candidates that enter Matrix NMS at most.
@@ -197,5 +200,7 @@ def _add_solver_keys(cfg: CN) -> None:
     # The batch size that BASE_LR is meant for: the rate is scaled by IMS_PER_BATCH / this, for AdamW
     # by the square root of it. 0: BASE_LR as it is.
     cfg.SOLVER.REFERENCE_BATCH_SIZE = 0
+    # Blocks keep their inputs only and run again in the backward pass: half the memory, a third more time.
+    cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
     # With SOLVER.AMP.ENABLED: "bf16" or, on a GPU only, "fp16".
     cfg.SOLVER.AMP.PRECISION = "bf16"

@@ -18,7 +18,7 @@ from ..base import InstanceHead, Stride4Masks
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
 from .grids import cell_geometry, check_levels, flatten_cells
-from .losses import category_focal_loss, dice_loss
+from .losses import category_focal_loss, dice_loss, in_chunks
 from .position_prior import NUM_PARAMETERS, position_prior_logits
 from .targets import MASK_STRIDE, GridTargets, assign_to_grid
 
@@ -61,6 +61,7 @@ class SOLOv2InstanceHead(InstanceHead):
         focal_gamma: float = 2.0,
         category_loss_weight: float = 1.0,
         mask_loss_weight: float = 3.0,
+        mask_loss_chunk: int = 256,
         score_thresh: float = 0.1,
         nms_pre: int = 500,
         nms_kernel: str = "gaussian",
@@ -87,6 +88,7 @@ class SOLOv2InstanceHead(InstanceHead):
             center_sigma: sigma of the centre region.
             focal_alpha, focal_gamma: of the focal loss.
             category_loss_weight, mask_loss_weight: factors on the two losses.
+            mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
             score_thresh: candidates need a higher class probability.
             nms_pre: candidates at most.
             nms_kernel, nms_sigma: of Matrix NMS.
@@ -115,6 +117,7 @@ class SOLOv2InstanceHead(InstanceHead):
         self.center_sigma = center_sigma
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
+        self.mask_loss_chunk = mask_loss_chunk
         self.score_thresh, self.update_thresh = score_thresh, update_thresh
         self.nms_pre, self.nms_kernel, self.nms_sigma = nms_pre, nms_kernel, nms_sigma
         self.min_mask_area, self.max_detections = min_mask_area, max_detections
@@ -160,6 +163,7 @@ class SOLOv2InstanceHead(InstanceHead):
             "focal_gamma": node.FOCAL_GAMMA,
             "category_loss_weight": node.CATEGORY_LOSS_WEIGHT,
             "mask_loss_weight": node.MASK_LOSS_WEIGHT,
+            "mask_loss_chunk": node.MASK_LOSS_CHUNK,
             "score_thresh": node.SCORE_THRESH,
             "nms_pre": node.NMS_PRE,
             "nms_kernel": node.NMS_KERNEL,
@@ -218,11 +222,9 @@ class SOLOv2InstanceHead(InstanceHead):
         the candidates at ``min_score`` gives the same instances above it.
         """
         output = self(features)
-        maps = []
-        for logits, (height, width) in zip(
-            output.category.split(self._cells_per_level(), 1), self._grids()
-        ):
-            scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, (height, width))
+        maps, grids = [], self._grids()
+        for logits, grid in zip(output.category.split([h * w for h, w in grids], 1), grids):
+            scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, grid)
             maps.append(inference.points_nms(scores))
         scores = flatten_cells(maps)
         return [
@@ -318,14 +320,14 @@ class SOLOv2InstanceHead(InstanceHead):
         """
         masks = instances.gt_stride4_masks
         visible = masks.flatten(1).any(dim=1)[targets.instance_index]
-        cells = targets.cell_index[visible]
-        logits = self._mask_logits(output, index, cells)
-        height, width = logits.shape[-2:]
+        height, width = output.mask_features.shape[-2:]
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
-        return dice_loss(logits, masks[targets.instance_index[visible]])
 
-    def _cells_per_level(self) -> List[int]:
-        return [rows * columns for rows, columns in self._grids()]
+        def dice(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+            return dice_loss(self._mask_logits(output, index, cells), masks[objects])
+
+        cells, objects = targets.cell_index[visible], targets.instance_index[visible]
+        return in_chunks(dice, cells, objects, size=self.mask_loss_chunk)
 
     def _grids(self) -> Sequence[Tuple[int, int]]:
         return self.num_grids if self.training else self.test_num_grids

@@ -1,9 +1,10 @@
 """The losses of SOLOv2 (section 3.3), pure functions computed in at least fp32."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 from fvcore.nn import sigmoid_focal_loss
+from torch.utils.checkpoint import checkpoint
 
 from .targets import IGNORED
 
@@ -58,3 +59,28 @@ def dice_loss(
     intersection = (probability * targets).sum(1)
     denominator = probability.square().sum(1) + targets.square().sum(1) + 2 * DICE_EPS
     return 1 - 2 * intersection / denominator
+
+
+def in_chunks(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    cells: torch.Tensor,
+    objects: torch.Tensor,
+    *,
+    size: int,
+) -> torch.Tensor:
+    """``loss(cells, objects)`` with what it makes of at most ``size`` cells in memory at a time.
+
+    More cells are taken in chunks, each of them computed once more for its gradients.
+
+    Args:
+        loss: two (n,) index tensors -> (n,) losses, one per pair.
+        cells, objects: (P,).
+        size: 0: no chunks.
+
+    Returns:
+        (P,).
+    """
+    if not 0 < size < len(cells):
+        return loss(cells, objects)
+    chunks = zip(cells.split(size), objects.split(size))
+    return torch.cat([checkpoint(loss, *chunk, use_reentrant=False) for chunk in chunks])

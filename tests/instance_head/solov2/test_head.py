@@ -130,6 +130,27 @@ def test_loss_weights(make_lively: MakeHead, make_features: MakeFeatures) -> Non
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_the_mask_loss_in_chunks_is_the_mask_loss(
+    variant: str, make_lively: MakeHead, make_features: MakeFeatures
+) -> None:
+    """Chunks of three cells: losses and all gradients of the whole, and masks of three at most."""
+    features = {name: x.double() for name, x in make_features().items()}
+    results, most = [], []
+    for chunk in (0, 3):
+        head = make_lively(variant=variant, mask_loss_chunk=chunk).double()
+        sizes: List[int] = []
+        whole = head._mask_logits
+        head._mask_logits = lambda o, i, cells: sizes.append(len(cells)) or whole(o, i, cells)
+        losses = head.losses(features, [SIZE] * 2, _some_objects(), None)
+        sum(losses.values()).backward()
+        results.append({**losses, **{n: p.grad for n, p in head.named_parameters()}})
+        most.append(max(sizes))
+    assert most[0] > 6 and most[1] == 3
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-10, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_gradients_reach_every_parameter(
     variant: str, make_head: MakeHead, make_features: MakeFeatures
 ) -> None:

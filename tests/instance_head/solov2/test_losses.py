@@ -1,12 +1,16 @@
 """Focal and dice losses against their formulas and cases worked out by hand."""
 
 import math
-from typing import Optional
+from typing import List, Optional
 
 import pytest
 import torch
 
-from effps_solo.instance_head.solov2.losses import category_focal_loss, dice_loss
+from effps_solo.instance_head.solov2.losses import (
+    category_focal_loss,
+    dice_loss,
+    in_chunks,
+)
 
 
 def _focal_loop(logits: torch.Tensor, category: torch.Tensor, alpha: float, gamma: float) -> float:
@@ -134,3 +138,30 @@ def test_dice_of_half_precision() -> None:
     loss = dice_loss(logits.bfloat16(), targets)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, dice_loss(logits, targets), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "size, forward, backward",
+    [(0, [5], []), (5, [5], []), (9, [5], []), (2, [2, 2, 1], [1, 2, 2])],
+)
+def test_chunks_are_computed_again_for_their_gradients_only_if_there_are_several(
+    size: int, forward: List[int], backward: List[int]
+) -> None:
+    weights = torch.arange(1.0, 4.0, requires_grad=True)
+    cells, objects = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([4, 3, 2, 1, 0])
+    calls: List[int] = []
+
+    def loss(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+        calls.append(len(cells))
+        return weights[cells].square() * objects
+
+    result = in_chunks(loss, cells, objects, size=size)
+    assert result.tolist() == [4.0, 12.0, 18.0, 1.0, 0.0] and calls == forward
+    result.sum().backward()
+    assert sorted(calls[len(forward) :]) == backward
+    assert weights.grad is not None and weights.grad.tolist() == [10.0, 12.0, 12.0]
+
+
+def test_no_cell_makes_no_chunk() -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+    assert in_chunks(lambda cells, objects: cells.float(), none, none, size=2).shape == (0,)
