@@ -24,6 +24,7 @@ from ..data.datasets import check_dataset_available
 from ..data.mapper import PanopticDatasetMapper
 from ..errors import ConfigError
 from ..evaluation import build_evaluator
+from .activation_checkpointing import checkpoint_activations
 from .loop import TrainingLoop
 from .precision import Precision
 from .schedule import build_lr_scheduler, scale_learning_rate
@@ -44,6 +45,8 @@ class Trainer(DefaultTrainer):
         cfg = scale_learning_rate(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        if cfg.SOLVER.ACTIVATION_CHECKPOINTING:
+            checkpoint_activations(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         model = create_ddp_model(model, broadcast_buffers=False)
