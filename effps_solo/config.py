@@ -84,7 +84,8 @@ def _add_sem_seg_head_keys(cfg: CN) -> None:
     # "": no semantic head; MODEL.OUTPUTS must be ["instances"].
     cfg.MODEL.SEM_SEG_HEAD.NAME = "EfficientPSSemanticHead"
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
+    # Number of classes C, things and stuff; -1: as many as DATASETS.TRAIN[0] has.
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = -1
     cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 128
     cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"
@@ -96,8 +97,9 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.INSTANCE_HEAD = CN()
     # "SOLOv2InstanceHead" or "MaskRCNNInstanceHead".
     cfg.MODEL.INSTANCE_HEAD.NAME = "SOLOv2InstanceHead"
-    # Number of thing classes T; stands for MODEL.ROI_HEADS.NUM_CLASSES, too.
-    cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = 8
+    # Number of thing classes T; stands for MODEL.ROI_HEADS.NUM_CLASSES, too. -1: as many as
+    # DATASETS.TRAIN[0] has; 0, for data sets without things: no instance head.
+    cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = -1
     # Levels of SOLOv2; Mask R-CNN has MODEL.RPN.IN_FEATURES and MODEL.ROI_HEADS.IN_FEATURES.
     cfg.MODEL.INSTANCE_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
 

@@ -55,8 +55,8 @@ class EfficientPS(nn.Module):
             outputs: what inference makes, of "panoptic_seg", "sem_seg", "instances".
 
         Raises:
-            ConfigError: a head's class count disagrees with the data set, an unknown output, or
-                one that needs a semantic head.
+            ConfigError: a head's class count disagrees with the data set, there is nothing to
+                learn, an unknown output, or one that needs a semantic head.
         """
         super().__init__()
         _check_class_counts(sem_seg_head, instance_head, label_space)
@@ -226,8 +226,13 @@ def _check_class_counts(
         if configured != actual:
             raise ConfigError(
                 f"{node}.NUM_CLASSES is {configured}, but the data set has {actual} {what}; "
-                f"set it to {actual}"
+                f"set it to {actual}, or to -1 to take it from the data"
             )
+    if sem_seg_head is None and label_space.num_things == 0:
+        raise ConfigError(
+            "the data set has no thing classes, and without a semantic head (MODEL.SEM_SEG_HEAD.NAME "
+            "is '') there is nothing to learn; name a semantic head"
+        )
 
 
 def _check_outputs(outputs: Sequence[str], sem_seg_head: Optional[nn.Module]) -> None:

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances
 from effps_solo import EfficientPS
 from effps_solo.backbone import EfficientNet, TwoWayFPN
 from effps_solo.fusion import AdaptiveFusion, HeuristicFusion
-from effps_solo.instance_head import SOLOv2InstanceHead
+from effps_solo.instance_head import NoInstanceHead, SOLOv2InstanceHead
 from effps_solo.label_space import PanopticLabelSpace
 from effps_solo.sem_seg_head import EfficientPSSemanticHead
 
@@ -337,6 +337,40 @@ def test_the_panoptic_map_alone_is_the_same(offset_model: EfficientPS, fusion: t
 def test_wrong_class_counts_name_the_key(changes: Dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EfficientPS(**_parts(SPACES["offset"], **changes))
+
+
+def _stuff_only(**kwargs: Any) -> EfficientPS:
+    parts = _parts(SPACES["one class"])  # the heads of another space, which are exchanged
+    space = PanopticLabelSpace({}, {4: 0})
+    kwargs = {"fusion": AdaptiveFusion(label_space=space), **kwargs}
+    return EfficientPS(
+        **{**parts, "instance_head": NoInstanceHead(), "label_space": space, **kwargs}
+    )
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_only_stuff(fusion: type) -> None:
+    model = _stuff_only(fusion=fusion(label_space=PanopticLabelSpace({}, {4: 0})))
+    sample = {
+        **_image(),
+        "sem_seg": torch.zeros(SIZE, dtype=torch.int64),
+        "instances": Instances(SIZE),
+        "instance_ignore": torch.zeros(16, 24, dtype=torch.bool),
+    }
+    losses = model([sample])
+    assert set(losses) == {"loss_sem_seg"} and losses["loss_sem_seg"].isfinite()
+    with torch.no_grad():
+        result = model.eval()([{**_image((41, 70)), "height": 82, "width": 140}])[0]
+    assert result["sem_seg"].shape == (1, 82, 140)
+    assert len(result["instances"]) == 0
+    _check_instances(result, model.label_space, (82, 140))
+    _check_panoptic(result, model.label_space, (82, 140))
+    assert (result["panoptic_seg"][0] == 1).all()
+
+
+def test_nothing_to_learn_names_the_key() -> None:
+    with pytest.raises(ValueError, match="MODEL.SEM_SEG_HEAD.NAME is ''.*nothing to learn"):
+        _stuff_only(sem_seg_head=None, outputs=["instances"])
 
 
 def test_unknown_output_names_the_key() -> None:

@@ -4,11 +4,15 @@ from typing import Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
 
 from .. import add_effps_solo_config
 from ..checkpoint.safe_loading import load_config_file, merge_overrides
 from ..data.datasets import register_datasets
 from ..errors import ConfigError
+from ..label_space import PanopticLabelSpace
+
+FROM_DATA = -1  # a NUM_CLASSES that the data set decides
 
 
 def load_config(
@@ -22,7 +26,7 @@ def load_config(
         allow_unsafe: let YAML construct arbitrary Python objects.
 
     Returns:
-        the config, not frozen.
+        the config, not frozen, with class counts in place of -1.
 
     Raises:
         ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
@@ -33,7 +37,20 @@ def load_config(
         load_config_file(cfg, config_file, allow_unsafe=allow_unsafe)
     merge_overrides(cfg, list(overrides))
     register_datasets(cfg)
+    _fill_class_counts(cfg)
     return cfg
+
+
+def _fill_class_counts(cfg: CfgNode) -> None:
+    """Set each NUM_CLASSES of -1 to what the data set ``DATASETS.TRAIN[0]`` has."""
+    semantic, instance = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INSTANCE_HEAD
+    if FROM_DATA not in (semantic.NUM_CLASSES, instance.NUM_CLASSES) or not cfg.DATASETS.TRAIN:
+        return
+    label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+    if semantic.NUM_CLASSES == FROM_DATA:
+        semantic.NUM_CLASSES = label_space.num_classes
+    if instance.NUM_CLASSES == FROM_DATA:
+        instance.NUM_CLASSES = label_space.num_things
 
 
 def check_device(cfg: CfgNode) -> None:

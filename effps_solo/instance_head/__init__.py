@@ -3,6 +3,7 @@
 from .base import InstanceHead, MaskSource, Stride4Masks
 from .build import INSTANCE_HEAD_REGISTRY, build_instance_head
 from .mask_rcnn import MaskRCNNInstanceHead, PastedMasks
+from .no_instances import NoInstanceHead
 from .solov2 import SOLOv2InstanceHead
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "InstanceHead",
     "MaskRCNNInstanceHead",
     "MaskSource",
+    "NoInstanceHead",
     "PastedMasks",
     "SOLOv2InstanceHead",
     "Stride4Masks",

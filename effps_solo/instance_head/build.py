@@ -8,6 +8,7 @@ from detectron2.utils.registry import Registry
 
 from ..errors import ConfigError
 from .base import InstanceHead
+from .no_instances import NoInstanceHead
 
 INSTANCE_HEAD_REGISTRY = Registry("INSTANCE_HEAD")
 INSTANCE_HEAD_REGISTRY.__doc__ = """
@@ -17,7 +18,13 @@ Instance heads by name. A head is a subclass of :class:`InstanceHead`, called wi
 
 
 def build_instance_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> InstanceHead:
-    """Build ``MODEL.INSTANCE_HEAD.NAME``. Raises ConfigError when no head has that name."""
+    """Build ``MODEL.INSTANCE_HEAD.NAME``; for 0 thing classes a :class:`NoInstanceHead`.
+
+    Raises:
+        ConfigError: no head has that name.
+    """
+    if cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES == 0:
+        return NoInstanceHead()
     name = cfg.MODEL.INSTANCE_HEAD.NAME
     if name not in INSTANCE_HEAD_REGISTRY:
         known = sorted(key for key, _ in INSTANCE_HEAD_REGISTRY)

@@ -1,6 +1,7 @@
 """From file and overrides to a config with registered data sets."""
 
 from pathlib import Path
+from typing import Tuple
 
 import pytest
 import torch
@@ -33,6 +34,23 @@ def test_the_data_set_of_the_config_is_registered(tiny_config: Path) -> None:
 def test_overrides_come_before_registration(tiny_config: Path) -> None:
     with pytest.raises(UserError, match="DATASETS.TEST names 'tiny_vall'.*tiny_val"):
         load_config(str(tiny_config), ["DATASETS.TEST", "('tiny_vall',)"])
+
+
+@pytest.mark.parametrize(
+    ("semantic", "instance", "expected"), [(-1, -1, (4, 2)), (9, -1, (9, 2)), (-1, 0, (4, 0))]
+)
+def test_class_counts_of_the_data(
+    tiny_config: Path, semantic: int, instance: int, expected: Tuple[int, int]
+) -> None:
+    words = ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(semantic)]
+    words += ["MODEL.INSTANCE_HEAD.NUM_CLASSES", str(instance)]
+    model = load_config(str(tiny_config), words).MODEL
+    assert (model.SEM_SEG_HEAD.NUM_CLASSES, model.INSTANCE_HEAD.NUM_CLASSES) == expected
+
+
+def test_class_counts_without_a_data_set(clean_catalogs: None) -> None:
+    model = load_config("").MODEL
+    assert (model.SEM_SEG_HEAD.NUM_CLASSES, model.INSTANCE_HEAD.NUM_CLASSES) == (-1, -1)
 
 
 def test_unknown_keys(tiny_config: Path) -> None:

@@ -1,0 +1,47 @@
+"""The instance head of data sets without things."""
+
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from detectron2.structures import Boxes, Instances
+
+from .base import InstanceHead, Stride4Masks
+
+STRIDE = 4
+
+
+class NoInstanceHead(InstanceHead):
+    """No parameters, no losses, never an instance."""
+
+    num_classes = 0
+
+    def losses(
+        self,
+        features: Dict[str, torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+        instances: List[Instances],
+        ignore_masks: Optional[torch.Tensor],
+    ) -> Dict[str, torch.Tensor]:
+        """{}; see :meth:`InstanceHead.losses`."""
+        return {}
+
+    def inference(
+        self,
+        features: Dict[str, torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+        min_score: float = 0.0,
+    ) -> List[Instances]:
+        """See :meth:`InstanceHead.inference`; K is 0."""
+        like = next(iter(features.values())).float()
+        return [_no_instances(size, like) for size in image_sizes]
+
+
+def _no_instances(image_size: Tuple[int, int], like: torch.Tensor) -> Instances:
+    """Empty ``Instances`` with the fields of the contract, on the device of ``like``."""
+    height, width = (-(-side // STRIDE) for side in image_size)
+    instances = Instances(image_size)
+    instances.scores = like.new_zeros(0)
+    instances.thing_index = like.new_zeros(0, dtype=torch.int64)
+    instances.pred_boxes = Boxes(like.new_zeros(0, 4))
+    instances.mask_source = Stride4Masks(like.new_zeros(0, height, width))
+    return instances
