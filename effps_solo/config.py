@@ -19,7 +19,10 @@ def add_effps_solo_config(cfg: CN) -> None:
 
 
 def _add_input_keys(cfg: CN) -> None:
-    # A data set in COCO panoptic layout, registered as NAME_<split> for every split; "": none.
+    # Files that describe data sets in COCO panoptic layout, each registered as <name>_<split>; see
+    # effps_solo/data/datasets/description.py.
+    cfg.DATASETS.DESCRIPTIONS = ()
+    # The fields of such a file in place of one. NAME "": none.
     cfg.DATASETS.PANOPTIC = CN()
     cfg.DATASETS.PANOPTIC.NAME = ""
     # Folder of the data set; environment variables are expanded. Empty: $DETECTRON2_DATASETS/NAME.

@@ -10,7 +10,10 @@ _CITYSCAPES_REMEDY = (
     "set DETECTRON2_DATASETS to the folder that holds cityscapes/ with leftImg8bit/ and gtFine/; "
     "cityscapesscripts' createPanopticImgs.py makes the panoptic files"
 )
-_REMEDY = "set DETECTRON2_DATASETS or DATASETS.PANOPTIC.ROOT to where the data lie"
+_REMEDY = (
+    "set DETECTRON2_DATASETS or DATASETS.PANOPTIC.ROOT to where the data lie, or mend the paths in "
+    "the description"
+)
 
 
 def check_dataset_available(name: str) -> None:

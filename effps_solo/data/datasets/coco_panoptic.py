@@ -91,6 +91,10 @@ def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dic
         missing = {"id", "name", "isthing"} - set(category)
         if missing:
             raise DatasetError(f"{file}: category {category} has no {examples(missing)}")
+        if not isinstance(category["id"], int) or category["isthing"] not in (0, 1):
+            raise DatasetError(
+                f"{file}: category {category} needs an integer as its id, and 0 or 1 as isthing"
+            )
     if len(categories) > IGNORE_LABEL:
         raise DatasetError(f"{file} has {len(categories)} categories; at most {IGNORE_LABEL} fit")
     for key in ("id", "name"):

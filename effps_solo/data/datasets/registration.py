@@ -3,15 +3,16 @@
 import difflib
 import os
 from functools import partial
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence, Set
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...errors import ConfigError
 from ...label_space import PanopticLabelSpace
-from .coco_panoptic import CocoPanopticFiles, coco_panoptic_metadata, load_coco_panoptic
-from .files import DatasetError, data_root, expand, require_folder
+from .coco_panoptic import coco_panoptic_metadata, load_coco_panoptic
+from .description import Description, descriptions
+from .files import DatasetError
 from .street_scenes import (
     NAMES,
     load_street_scenes,
@@ -19,7 +20,6 @@ from .street_scenes import (
     street_scenes_metadata,
 )
 
-_KEY = "DATASETS.PANOPTIC"
 _COMPARED_KEYS = (
     "thing_classes",
     "thing_dataset_id_to_contiguous_id",
@@ -28,28 +28,30 @@ _COMPARED_KEYS = (
 
 
 def register_datasets(cfg: CfgNode) -> None:
-    """Register the generated street scenes and the data set of ``cfg.DATASETS.PANOPTIC``.
+    """Register the generated street scenes and the data sets that the config describes.
 
     Calling it again with the same config changes nothing. The files of street scenes need not exist
-    yet; those of ``DATASETS.PANOPTIC`` are needed for its class list, for every split that
+    yet; those of a description are needed for its class list, for every split that
     ``DATASETS.TRAIN`` or ``TEST`` names.
 
     Raises:
         ValueError: a name is taken by another data set or described differently, or
-            ``DATASETS.TRAIN`` or ``TEST`` names an unknown data set.
-        DatasetError: a needed split is not there or cannot be used.
+            ``DATASETS.TRAIN`` or ``TEST`` names an unknown data set or one with other classes.
+        DatasetError: a description or a needed split is not there or cannot be used.
     """
     for split, name in NAMES.items():
         files = street_scenes_files(split)
         _register(name, street_scenes_metadata(files), load_street_scenes, files)
-    if cfg.DATASETS.PANOPTIC.NAME:
-        _register_coco_panoptic(cfg)
+    needed = set(cfg.DATASETS.TRAIN) | set(cfg.DATASETS.TEST)
+    for description in descriptions(cfg):
+        _register_description(description, needed)
     for key in ("TRAIN", "TEST"):
         for name in cfg.DATASETS[key]:
             if name not in DatasetCatalog:
                 raise ConfigError(
                     f"DATASETS.{key} names '{name}', which is not registered{near_names(name)}"
                 )
+    _check_one_label_space([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
 
 
 def near_names(name: str) -> str:
@@ -58,14 +60,35 @@ def near_names(name: str) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else "; check the name"
 
 
-def _register_coco_panoptic(cfg: CfgNode) -> None:
-    node = cfg.DATASETS.PANOPTIC
-    root = _root(node)
-    needed = set(cfg.DATASETS.TRAIN) | set(cfg.DATASETS.TEST)
+def _check_one_label_space(names: Sequence[str]) -> None:
+    """Raises ConfigError when data sets that one model sees differ in their classes."""
+    classes = {name: _classes(name) for name in names}
+    for name, actual in classes.items():
+        expected = classes[names[0]]
+        different = [i for i in sorted({*expected, *actual}) if expected.get(i) != actual.get(i)]
+        if actual and expected and different:
+            i = different[0]
+            raise ConfigError(
+                f"DATASETS.TRAIN and TEST: {name} and {names[0]} differ in their classes; class {i} "
+                f"is {actual.get(i, 'missing')} and {expected.get(i, 'missing')}"
+            )
+
+
+def _classes(name: str) -> Dict[int, str]:
+    """Contiguous id -> name and kind; empty for a data set without panoptic metadata."""
+    metadata, found = MetadataCatalog.get(name), {}
+    for kind in ("thing", "stuff"):
+        names = metadata.get(f"{kind}_classes", ())
+        for i in metadata.get(f"{kind}_dataset_id_to_contiguous_id", {}).values():
+            found[i] = f"{names[i] if i < len(names) else '?'} ({kind})"
+    return found
+
+
+def _register_description(description: Description, needed: Set[str]) -> None:
+    """Register the splits that are there; those in ``needed`` must be."""
     found: Dict[str, Dict[str, Any]] = {}
     missing: List[str] = []
-    for split in node.SPLITS:
-        name, files = f"{node.NAME}_{split}", _coco_panoptic_files(node, root, split)
+    for name, files in description.splits.items():
         if name not in needed and not os.path.isfile(files.panoptic_json):
             missing.append(files.panoptic_json)
             continue
@@ -73,34 +96,9 @@ def _register_coco_panoptic(cfg: CfgNode) -> None:
         _check_same_classes(found)
         _register(name, found[name], load_coco_panoptic, files)
     if not found:
-        raise DatasetError(f"{_KEY}: none of {missing} exists; {_remedy()}")
-
-
-def _root(node: CfgNode) -> str:
-    root = expand(node.ROOT) if node.ROOT else os.path.join(data_root(), node.NAME)
-    require_folder(root, f"the root of data set {node.NAME}", _remedy())
-    return root
-
-
-def _remedy() -> str:
-    return f"set {_KEY}.ROOT to its folder or DETECTRON2_DATASETS to the folder above"
-
-
-def _coco_panoptic_files(node: CfgNode, root: str, split: str) -> CocoPanopticFiles:
-    def path(key: str) -> str:
-        try:
-            return os.path.join(root, node[key].format(split=split))
-        except (KeyError, IndexError, ValueError) as error:
-            raise ConfigError(
-                f"{_KEY}.{key} is '{node[key]}'; the only placeholder in it may be {{split}}"
-            ) from error
-
-    return CocoPanopticFiles(
-        images=path("IMAGES"),
-        panoptic_png=path("PANOPTIC_PNG"),
-        panoptic_json=path("PANOPTIC_JSON"),
-        remedy=f"check {_KEY}.ROOT ('{root}') and the paths below it in {_KEY}",
-    )
+        raise DatasetError(
+            f"data set {description.name}: none of {missing} exists; {description.remedy}"
+        )
 
 
 def _check_same_classes(splits: Dict[str, Dict[str, Any]]) -> None:
@@ -126,7 +124,7 @@ def _register(
             key = different[0]
             raise ConfigError(
                 f"data set '{name}' is registered already with another {key}: "
-                f"{known.get(key)} instead of {metadata[key]}; choose another {_KEY}.NAME, or "
+                f"{known.get(key)} instead of {metadata[key]}; choose another name, or "
                 "change the data root before the first registration"
             )
         return
