@@ -4,19 +4,21 @@ N images padded to (Hp, Wp), T thing classes, L levels, P positive cells, K inst
 """
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from ...errors import ConfigError
-from ..base import InstanceHead, Stride4Masks
+from ..base import InstanceHead
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
+from .decoding import Decoder
 from .grids import cell_geometry, check_levels, flatten_cells
 from .losses import category_focal_loss, dice_loss, in_chunks
 from .position_prior import NUM_PARAMETERS, position_prior_logits
@@ -62,13 +64,7 @@ class SOLOv2InstanceHead(InstanceHead):
         category_loss_weight: float = 1.0,
         mask_loss_weight: float = 3.0,
         mask_loss_chunk: int = 256,
-        score_thresh: float = 0.1,
-        nms_pre: int = 500,
-        nms_kernel: str = "gaussian",
-        nms_sigma: float = 2.0,
-        update_thresh: float = 0.05,
-        min_mask_area: int = 1,
-        max_detections: int = 100,
+        **decoding: Any,
     ) -> None:
         """
         Args:
@@ -89,12 +85,7 @@ class SOLOv2InstanceHead(InstanceHead):
             focal_alpha, focal_gamma: of the focal loss.
             category_loss_weight, mask_loss_weight: factors on the two losses.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
-            score_thresh: candidates need a higher class probability.
-            nms_pre: candidates at most.
-            nms_kernel, nms_sigma: of Matrix NMS.
-            update_thresh: lowest score after Matrix NMS.
-            min_mask_area: smallest mask in stride-4 pixels.
-            max_detections: instances per image at most.
+            decoding: of :class:`Decoder`.
 
         Raises:
             ConfigError: unknown variant, lists of different lengths, or no class.
@@ -118,9 +109,7 @@ class SOLOv2InstanceHead(InstanceHead):
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
         self.mask_loss_chunk = mask_loss_chunk
-        self.score_thresh, self.update_thresh = score_thresh, update_thresh
-        self.nms_pre, self.nms_kernel, self.nms_sigma = nms_pre, nms_kernel, nms_sigma
-        self.min_mask_area, self.max_detections = min_mask_area, max_detections
+        self.decoder = Decoder(**decoding)
 
         self.grid_branches = grid_type(
             input_shape[in_features[0]].channels,
@@ -136,10 +125,7 @@ class SOLOv2InstanceHead(InstanceHead):
             out_channels=kernel_dim,
             norm=norm,
         )
-        for prefix, grids in (("", self.num_grids), ("test_", self.test_num_grids)):
-            relative_centers, extents = cell_geometry(grids, self.scale_ranges)
-            self.register_buffer(f"{prefix}cell_centers", relative_centers, persistent=False)
-            self.register_buffer(f"{prefix}cell_extents", extents, persistent=False)
+        self._register_cells()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, object]:
@@ -172,6 +158,13 @@ class SOLOv2InstanceHead(InstanceHead):
             "min_mask_area": node.MIN_MASK_AREA,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
+
+    def _register_cells(self) -> None:
+        """Buffers with what does not change from image to image, for either list of grids."""
+        for prefix, grids in (("", self.num_grids), ("test_", self.test_num_grids)):
+            relative_centers, extents = cell_geometry(grids, self.scale_ranges)
+            self.register_buffer(f"{prefix}cell_centers", relative_centers, persistent=False)
+            self.register_buffer(f"{prefix}cell_extents", extents, persistent=False)
 
     def forward(self, features: Dict[str, torch.Tensor]) -> SOLOv2Output:
         """Neck features -> the dense outputs of the three branches."""
@@ -228,46 +221,9 @@ class SOLOv2InstanceHead(InstanceHead):
             maps.append(inference.points_nms(scores))
         scores = flatten_cells(maps)
         return [
-            self._decode_image(scores[i], output, i, size, min_score)
+            self.decoder(scores[i], partial(self._mask_logits, output, i), size, min_score)
             for i, size in enumerate(image_sizes)
         ]
-
-    def _decode_image(
-        self,
-        scores: torch.Tensor,
-        output: SOLOv2Output,
-        index: int,
-        image_size: Tuple[int, int],
-        min_score: float,
-    ) -> Instances:
-        scores, cells, classes = inference.select_candidates(
-            scores, threshold=max(self.score_thresh, min_score), max_candidates=self.nms_pre
-        )
-        # A cell may be a candidate for several classes; its mask is made once.
-        cells, cell_of_candidate = cells.unique(return_inverse=True)
-        logits = self._mask_logits(output, index, cells)
-        height, width = (-(-s // MASK_STRIDE) for s in image_size)
-        logits = logits[:, :height, :width]
-        areas, maskness = inference.mask_areas_and_maskness(logits)
-        scores = scores * maskness[cell_of_candidate]
-        keep = areas[cell_of_candidate] >= self.min_mask_area
-        keep &= scores >= max(self.update_thresh, min_score)
-        scores, classes, cell_of_candidate = scores[keep], classes[keep], cell_of_candidate[keep]
-
-        masks = logits[cell_of_candidate] > 0
-        scores = inference.matrix_nms(
-            masks, classes, scores, kernel=self.nms_kernel, sigma=self.nms_sigma
-        )
-        scores, order = scores.sort(descending=True, stable=True)
-        order = order[scores >= max(self.update_thresh, min_score)][: self.max_detections]
-        result = Instances(image_size)
-        result.scores = scores[: len(order)]
-        result.thing_index = classes[order]
-        boxes = Boxes(inference.boxes_from_masks(masks[order]) * MASK_STRIDE)
-        boxes.clip(image_size)
-        result.pred_boxes = boxes
-        result.mask_source = Stride4Masks(logits[cell_of_candidate[order]])
-        return result
 
     def _mask_logits(self, output: SOLOv2Output, index: int, cells: torch.Tensor) -> torch.Tensor:
         """(len(cells), h, w) mask logits of the given cells of one image."""

@@ -236,7 +236,7 @@ def test_from_config() -> None:
     cfg.TEST.DETECTIONS_PER_IMAGE = 400
     head = build_instance_head(cfg, SHAPES)
     assert isinstance(head, SOLOv2InstanceHead)
-    assert (head.num_classes, head.max_detections) == (5, 400)
+    assert (head.num_classes, head.decoder.max_detections) == (5, 400)
     assert head.num_grids[0] == (40, 80)
     cfg.MODEL.INSTANCE_HEAD.NAME = "Mask2Former"
     with pytest.raises(ValueError, match="MODEL.INSTANCE_HEAD.NAME is 'Mask2Former'.*SOLOv2"):
@@ -250,5 +250,5 @@ def test_grids_at_inference_may_differ(make_head: MakeHead, make_features: MakeF
     with torch.no_grad():
         assert head.train()(features).category.shape[1] == cells
         assert head.eval()(features).category.shape[1] == 4 * cells
-        head.score_thresh = head.update_thresh = 0.0
+        head.decoder.score_thresh = head.decoder.update_thresh = 0.0
         assert len(head.inference(features, [SIZE])[0]) > 0

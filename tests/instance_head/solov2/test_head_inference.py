@@ -36,10 +36,10 @@ def _slow_candidates(head: SOLOv2InstanceHead, output: Any, image: int) -> List[
             level = scores[offset : offset + rows * columns, label].reshape(rows, columns)
             for i, row in enumerate(_points_nms_loop(level.tolist())):
                 for j, score in enumerate(row):
-                    if score > head.score_thresh:
+                    if score > head.decoder.score_thresh:
                         candidates.append((score, offset + i * columns + j, label))
         offset += rows * columns
-    return sorted(candidates, key=lambda c: (-c[0], c[1], c[2]))[: head.nms_pre]
+    return sorted(candidates, key=lambda c: (-c[0], c[1], c[2]))[: head.decoder.nms_pre]
 
 
 def _slow_matrix_nms(entries: List[dict], sigma: float) -> None:
@@ -72,12 +72,12 @@ def _slow_decode(
     for score, cell, label in _slow_candidates(head, output, image):
         logits = mask_logits(head, output, image, cell)[: -(-size[0] // 4), : -(-size[1] // 4)]
         mask = logits > 0
-        if int(mask.sum()) >= head.min_mask_area:
+        if int(mask.sum()) >= head.decoder.min_mask_area:
             maskness = float(logits.sigmoid()[mask].mean())
             entries.append({"score": score * maskness, "label": label, "mask": mask})
-    _slow_matrix_nms(entries, head.nms_sigma)
-    entries = [e for e in entries if e["final"] >= head.update_thresh]
-    return sorted(entries, key=lambda e: -e["final"])[: head.max_detections]
+    _slow_matrix_nms(entries, head.decoder.nms_sigma)
+    entries = [e for e in entries if e["final"] >= head.decoder.update_thresh]
+    return sorted(entries, key=lambda e: -e["final"])[: head.decoder.max_detections]
 
 
 @pytest.mark.parametrize("size", [SIZE, (50, 91)])
