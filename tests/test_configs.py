@@ -91,7 +91,11 @@ def test_what_belongs_together_agrees(path: Path) -> None:
     assert len(solov2.NUM_GRIDS) == len(solov2.SCALE_RANGES) == levels
     assert len(solov2.TEST_NUM_GRIDS) in (0, levels)
     ranges = solov2.SCALE_RANGES
-    assert ranges[0][0] <= 1 and ranges[-1][1] >= max(cfg.INPUT.CROP_SIZE) * 2
+    longest = {
+        "scale_crop": max(cfg.INPUT.CROP_SIZE) * 2,
+        "shortest_edge": cfg.INPUT.MAX_SIZE_TRAIN,
+    }[cfg.INPUT.AUGMENTATION]
+    assert ranges[0][0] <= 1 and ranges[-1][1] >= longest
     assert all(low[1] >= high[0] for low, high in zip(ranges, ranges[1:]))  # no size is left out
     assert all(size % 32 == 0 for size in cfg.INPUT.CROP_SIZE)
     assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS) or (

@@ -29,6 +29,19 @@ def check_levels(
         )
 
 
+def resampled_strides(strides: Sequence[int]) -> List[int]:
+    """Strides of the levels as the published head reads them: the first level halved, the last enlarged.
+
+    8, 8, 16, 32, 32 for p2 .. p6.
+    """
+    return [2 * strides[0], *strides[1:-1], strides[-1] // 2]
+
+
+def per_cell(num_grids: Grids, values: Sequence[float]) -> torch.Tensor:
+    """(cells,) the value of each cell's level."""
+    return torch.cat([torch.full((h * w,), value) for (h, w), value in zip(num_grids, values)])
+
+
 def flatten_cells(levels: List[torch.Tensor]) -> torch.Tensor:
     """List of (N, C, S_h, S_w) -> (N, cells, C)."""
     return torch.cat([x.flatten(2) for x in levels], dim=2).transpose(1, 2)
@@ -38,13 +51,12 @@ def cell_geometry(
     num_grids: Grids, scale_ranges: Sequence[Tuple[float, float]]
 ) -> Tuple[torch.Tensor, torch.Tensor]:
     """Centres (cells, 2) x, y as fractions of the frame, and the prior's extents (cells,) in px."""
-    centers, extents = [], []
-    for (rows, columns), extent in zip(num_grids, base_extents(scale_ranges)):
+    centers = []
+    for rows, columns in num_grids:
         y, x = torch.meshgrid(
             (torch.arange(rows) + 0.5) / rows,
             (torch.arange(columns) + 0.5) / columns,
             indexing="ij",
         )
         centers.append(torch.stack([x, y], dim=-1).flatten(0, 1))
-        extents.append(torch.full((rows * columns,), extent))
-    return torch.cat(centers), torch.cat(extents)
+    return torch.cat(centers), per_cell(num_grids, base_extents(scale_ranges))

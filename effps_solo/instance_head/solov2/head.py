@@ -1,5 +1,12 @@
 """The SOLOv2 instance head (Wang et al., NeurIPS 2020): wiring of branches, targets and decoding.
 
+With ``variant`` "full" and ``parity`` it equals the published head and its training on one process: on
+several, the counts that divide the losses are means over all of them. Without ``parity`` four faults
+are mended: a cell that two objects claim has one owner (:mod:`.targets`), objects without a stride-4
+mask stay out of the mean of the dice losses, crowds and void are no background, and what
+:mod:`.decoding` lists. Without "full" the branches are lighter (:mod:`.branches`), and masks have a
+prior of their place (:mod:`.position_prior`).
+
 N images padded to (Hp, Wp), T thing classes, L levels, P positive cells, K instances.
 """
 
@@ -19,7 +26,7 @@ from ..base import InstanceHead
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
 from .decoding import Decoder
-from .grids import cell_geometry, check_levels, flatten_cells
+from .grids import cell_geometry, check_levels, flatten_cells, per_cell, resampled_strides
 from .losses import category_focal_loss, dice_loss, in_chunks
 from .position_prior import NUM_PARAMETERS, position_prior_logits
 from .targets import MASK_STRIDE, GridTargets, assign_to_grid
@@ -64,6 +71,7 @@ class SOLOv2InstanceHead(InstanceHead):
         category_loss_weight: float = 1.0,
         mask_loss_weight: float = 3.0,
         mask_loss_chunk: int = 256,
+        parity: bool = False,
         **decoding: Any,
     ) -> None:
         """
@@ -85,6 +93,7 @@ class SOLOv2InstanceHead(InstanceHead):
             focal_alpha, focal_gamma: of the focal loss.
             category_loss_weight, mask_loss_weight: factors on the two losses.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
+            parity: targets, mask loss and decoding as published, see the module's docstring.
             decoding: of :class:`Decoder`.
 
         Raises:
@@ -109,7 +118,8 @@ class SOLOv2InstanceHead(InstanceHead):
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
         self.mask_loss_chunk = mask_loss_chunk
-        self.decoder = Decoder(**decoding)
+        self.parity = parity
+        self.decoder = Decoder(parity=parity, **decoding)
 
         self.grid_branches = grid_type(
             input_shape[in_features[0]].channels,
@@ -125,7 +135,7 @@ class SOLOv2InstanceHead(InstanceHead):
             out_channels=kernel_dim,
             norm=norm,
         )
-        self._register_cells()
+        self._register_cells([input_shape[f].stride for f in in_features])
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, object]:
@@ -150,6 +160,7 @@ class SOLOv2InstanceHead(InstanceHead):
             "category_loss_weight": node.CATEGORY_LOSS_WEIGHT,
             "mask_loss_weight": node.MASK_LOSS_WEIGHT,
             "mask_loss_chunk": node.MASK_LOSS_CHUNK,
+            "parity": node.PARITY,
             "score_thresh": node.SCORE_THRESH,
             "nms_pre": node.NMS_PRE,
             "nms_kernel": node.NMS_KERNEL,
@@ -159,12 +170,14 @@ class SOLOv2InstanceHead(InstanceHead):
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def _register_cells(self) -> None:
+    def _register_cells(self, strides: Sequence[int]) -> None:
         """Buffers with what does not change from image to image, for either list of grids."""
         for prefix, grids in (("", self.num_grids), ("test_", self.test_num_grids)):
             relative_centers, extents = cell_geometry(grids, self.scale_ranges)
             self.register_buffer(f"{prefix}cell_centers", relative_centers, persistent=False)
             self.register_buffer(f"{prefix}cell_extents", extents, persistent=False)
+            cell_strides = per_cell(grids, resampled_strides(strides))
+            self.register_buffer(f"{prefix}cell_strides", cell_strides, persistent=False)
 
     def forward(self, features: Dict[str, torch.Tensor]) -> SOLOv2Output:
         """Neck features -> the dense outputs of the three branches."""
@@ -182,7 +195,10 @@ class SOLOv2InstanceHead(InstanceHead):
     ) -> Dict[str, torch.Tensor]:
         """{"loss_category", "loss_mask"}; see :meth:`InstanceHead.losses`."""
         output = self(features)
-        ignored = [None] * len(instances) if ignore_masks is None else list(ignore_masks)
+        if ignore_masks is None or self.parity:
+            ignored = [None] * len(instances)
+        else:
+            ignored = list(ignore_masks)
         targets = [self._targets(x, output, mask) for x, mask in zip(instances, ignored)]
         category = torch.cat([t.category for t in targets])
         loss_category = category_focal_loss(
@@ -191,7 +207,7 @@ class SOLOv2InstanceHead(InstanceHead):
             alpha=self.focal_alpha,
             gamma=self.focal_gamma,
         )
-        num_positive = sum(len(t.cell_index) for t in targets)
+        num_positive = sum(t.num_positive for t in targets)
         dice = [self._dice(output, i, *pair) for i, pair in enumerate(zip(targets, instances))]
         num_masks = sum(len(d) for d in dice)
         positive_mean, masks_mean = _mean_over_ranks([num_positive, num_masks], loss_category)
@@ -220,8 +236,9 @@ class SOLOv2InstanceHead(InstanceHead):
             scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, grid)
             maps.append(inference.points_nms(scores))
         scores = flatten_cells(maps)
+        strides = self.cell_strides if self.training else self.test_cell_strides
         return [
-            self.decoder(scores[i], partial(self._mask_logits, output, i), size, min_score)
+            self.decoder(scores[i], partial(self._mask_logits, output, i), strides, size, min_score)
             for i, size in enumerate(image_sizes)
         ]
 
@@ -259,6 +276,7 @@ class SOLOv2InstanceHead(InstanceHead):
             center_sigma=self.center_sigma,
             num_classes=self.num_classes,
             ignore=ignore,
+            one_owner=not self.parity,
         )
 
     def _dice(
@@ -275,7 +293,7 @@ class SOLOv2InstanceHead(InstanceHead):
         ignored, masks would flow into the crowds beside them.
         """
         masks = instances.gt_stride4_masks
-        visible = masks.flatten(1).any(dim=1)[targets.instance_index]
+        visible = masks.flatten(1).any(dim=1)[targets.instance_index] | self.parity
         height, width = output.mask_features.shape[-2:]
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 

@@ -1,5 +1,10 @@
 """Grid targets of SOLOv2 (section 3.1 and appendix), a pure function.
 
+Equals the published code but for three things. A cell that two objects claim has one owner; there it
+learns both masks and the later class (``one_owner`` False does the same). Cells in crowds and void can
+be ignored. A centre exactly on the border of two cells is in the cell behind it; there rounding in
+float32 decides.
+
 M objects, L levels with S_h x S_w cells each, P positive cells.
 """
 
@@ -19,13 +24,19 @@ class GridTargets:
     Attributes:
         category: (sum of S_h * S_w,) int64, thing index, ``num_classes`` for background, -1 for
             ignored.
-        cell_index: (P,) int64 positions of the positive cells in ``category``, ascending.
-        instance_index: (P,) int64, the object that owns each of them.
+        cell_index: (P,) int64 positions of the positive cells in ``category``, ascending; a cell
+            comes once for every object whose mask it learns.
+        instance_index: (P,) int64, that object.
     """
 
     category: torch.Tensor
     cell_index: torch.Tensor
     instance_index: torch.Tensor
+
+    @property
+    def num_positive(self) -> int:
+        """Number of different positive cells."""
+        return len(self.cell_index.unique_consecutive())
 
 
 def assign_to_grid(
@@ -40,14 +51,14 @@ def assign_to_grid(
     center_sigma: float,
     num_classes: int,
     ignore: Optional[torch.Tensor] = None,
+    one_owner: bool = True,
 ) -> GridTargets:
     """Assign objects to grid cells.
 
     An object belongs to every level whose range holds sqrt(w * h) of its box (both ends
     inclusive), and there to the cells that its centre region touches: ``center_sigma`` times the
     box around the mass centre, at most one cell to each side of the centre's own. A cell that two
-    objects claim goes to the one with the smaller area (the earlier one if equal); the published
-    code trains such a cell on both masks.
+    objects claim goes to the one with the smaller area (the earlier one if equal).
 
     Args:
         centers: (M, 2) x, y of the mass centres in pixels.
@@ -60,6 +71,8 @@ def assign_to_grid(
         center_sigma: sigma of the paper, 0.2.
         num_classes: T.
         ignore: (Hp/4, Wp/4) bool; a negative cell whose centre lies in it is ignored.
+        one_owner: False as published: a cell learns the masks of all objects that claim it, and the
+            class of the last.
 
     Returns:
         the targets; with M = 0 all cells are background or ignored.
@@ -68,19 +81,25 @@ def assign_to_grid(
     category = _background(padded_size, num_grids, num_classes, ignore, device)
     cells, objects = _claims(centers, boxes, padded_size, num_grids, scale_ranges, center_sigma)
 
-    # Rank objects from the largest (0) to the smallest; the highest rank wins a cell. Reversed
-    # before the stable sort so that of two equal areas the earlier object ranks higher.
-    by_area = areas.flip(0).argsort(descending=True, stable=True)
-    by_area = len(areas) - 1 - by_area
-    rank = torch.empty_like(by_area)
-    rank[by_area] = torch.arange(len(areas), device=device)
-    owner_rank = torch.full((len(category),), -1, dtype=torch.int64, device=device)
-    owner_rank.scatter_reduce_(0, cells, rank[objects], reduce="amax")
+    # Of the objects that claim a cell the highest in rank wins it: the smallest, or the last.
+    by_rank = _by_falling_area(areas) if one_owner else torch.arange(len(areas), device=device)
+    rank = torch.empty_like(by_rank)
+    rank[by_rank] = torch.arange(len(areas), device=device)
+    winning_rank = torch.full((len(category),), -1, dtype=torch.int64, device=device)
+    winning_rank.scatter_reduce_(0, cells, rank[objects], reduce="amax")
 
-    cell_index = (owner_rank >= 0).nonzero().squeeze(1)
-    instance_index = by_area[owner_rank[cell_index]]
-    category[cell_index] = classes[instance_index]
-    return GridTargets(category, cell_index, instance_index)
+    positive = (winning_rank >= 0).nonzero().squeeze(1)
+    winners = by_rank[winning_rank[positive]]
+    category[positive] = classes[winners]
+    if one_owner:
+        return GridTargets(category, positive, winners)
+    cells, order = cells.sort(stable=True)
+    return GridTargets(category, cells, objects[order])
+
+
+def _by_falling_area(areas: torch.Tensor) -> torch.Tensor:
+    """Indices of (M,) areas from the largest to the smallest; of equal ones the earlier comes last."""
+    return len(areas) - 1 - areas.flip(0).argsort(descending=True, stable=True)
 
 
 def _background(

@@ -62,7 +62,11 @@ def _expected_losses(
     instances: List[Instances],
     ignore: Optional[torch.Tensor],
 ) -> Tuple[float, float]:
-    """Focal / (positives + 1) and the mean dice over the masks, by the formulas."""
+    """Focal / (positives + 1) and the mean dice over the masks, by the formulas.
+
+    With ``parity`` of the head nothing is ignored, a contested cell has several masks, and an empty
+    mask counts.
+    """
     output = head(features)
     focal, positives, dice = 0.0, 0, []
     for i, objects in enumerate(instances):
@@ -76,9 +80,10 @@ def _expected_losses(
             scale_ranges=RANGES,
             center_sigma=0.2,
             num_classes=NUM_CLASSES,
-            ignore=None if ignore is None else ignore[i],
+            ignore=None if ignore is None or head.parity else ignore[i],
+            one_owner=not head.parity,
         )
-        positives += len(targets.cell_index)
+        positives += len(set(targets.cell_index.tolist()))
         probability = output.category[i].sigmoid()
         for cell, label in enumerate(targets.category.tolist()):
             for column in range(NUM_CLASSES if label != -1 else 0):
@@ -91,7 +96,7 @@ def _expected_losses(
             target = torch.zeros(SIZE[0] // 4, SIZE[1] // 4)
             mask = objects.gt_stride4_masks[k]
             target[: mask.shape[0], : mask.shape[1]] = mask
-            if not mask.any():
+            if not mask.any() and not head.parity:
                 continue
             p_map = mask_logits(head, output, i, cell).sigmoid()
             denominator = float((p_map**2).sum() + (target**2).sum()) + 2e-3
@@ -116,6 +121,24 @@ def test_losses_equal_the_formulas(
     assert set(losses) == {"loss_category", "loss_mask"}
     assert float(losses["loss_category"]) == pytest.approx(focal, rel=1e-4)
     assert float(losses["loss_mask"]) == pytest.approx(3 * dice, rel=1e-4)
+
+
+def test_losses_with_parity_equal_the_published_formulas(
+    make_lively: MakeHead, make_features: MakeFeatures, mask_logits: MaskLogits
+) -> None:
+    head = make_lively(variant="full", parity=True)
+    features, instances = make_features(), _some_objects()
+    ignore = torch.rand(2, SIZE[0] // 4, SIZE[1] // 4) < 0.5
+    sizes = [SIZE, (48, 80)]
+    with torch.no_grad():
+        losses = head.losses(features, sizes, instances, ignore)
+        focal, dice = _expected_losses(head, mask_logits, features, instances, ignore)
+        mended = make_lively(variant="full").losses(features, sizes, instances, ignore)
+    assert float(losses["loss_category"]) == pytest.approx(focal, rel=1e-5)
+    assert float(losses["loss_mask"]) == pytest.approx(3 * dice, rel=1e-5)
+    assert all(abs(float(losses[key] - mended[key])) > 1e-3 for key in losses)
+    empty = head.losses(features, sizes, [_ground_truth([], [])] * 2, None)
+    assert all(loss.isfinite() for loss in empty.values())
 
 
 def test_loss_weights(make_lively: MakeHead, make_features: MakeFeatures) -> None:

@@ -93,7 +93,7 @@ def test_inference_equals_a_plain_restatement(
         expected = _slow_decode(lively, mask_logits, features, 1, size)
     assert len(expected) > 10
     assert result.image_size == size
-    assert result.scores.tolist() == pytest.approx([e["final"] for e in expected], abs=1e-5)
+    assert result.scores.tolist() == pytest.approx([e["final"] for e in expected], abs=1e-6)
     assert result.thing_index.tolist() == [e["label"] for e in expected]
     assert result.thing_index.dtype == torch.int64
     assert ((result.scores >= 0) & (result.scores <= 1)).all()

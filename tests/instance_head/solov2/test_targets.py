@@ -44,6 +44,7 @@ class Objects:
         scale_ranges: Sequence[Range],
         ignore: Optional[torch.Tensor] = None,
         sigma: float = SIGMA,
+        one_owner: bool = True,
     ) -> GridTargets:
         return assign_to_grid(
             torch.tensor(self.centers).reshape(-1, 2).float(),
@@ -56,6 +57,7 @@ class Objects:
             center_sigma=sigma,
             num_classes=NUM_CLASSES,
             ignore=ignore,
+            one_owner=one_owner,
         )
 
 
@@ -263,3 +265,66 @@ def test_ignore_everything() -> None:
     ignore = torch.ones(16, 16, dtype=torch.bool)
     targets = Objects().assign((64, 64), [(4, 4), (3, 5)], [(1, 64)] * 2, ignore)
     assert targets.category.tolist() == [-1] * 31
+
+
+def _published_cell(position: float, length: int, count: int) -> int:
+    """int((v / D) // (1 / S)) of float32 numbers."""
+    relative = torch.tensor(position, dtype=torch.float32) / length
+    return int(relative // (1.0 / count))
+
+
+def _published(
+    objects: Objects, padded_size: Size, num_grids: Sequence[Size], scale_ranges: Sequence[Range]
+) -> Tuple[List[int], List[Tuple[int, int]]]:
+    """Labels of all cells, and (cell, object) of every mask that is learned."""
+    labels: List[int] = []
+    pairs: List[Tuple[int, int]] = []
+    for (rows, columns), (low, high) in zip(num_grids, scale_ranges):
+        level = [NUM_CLASSES] * (rows * columns)
+        for k, ((x, y), box) in enumerate(zip(objects.centers, objects.boxes)):
+            width, height = box[2] - box[0], box[3] - box[1]
+            if not low <= (width * height) ** 0.5 <= high:
+                continue
+            half_w, half_h = 0.5 * SIGMA * width, 0.5 * SIGMA * height
+            row = _published_cell(y, padded_size[0], rows)
+            column = _published_cell(x, padded_size[1], columns)
+            top = max(max(0, _published_cell(y - half_h, padded_size[0], rows)), row - 1)
+            down = min(min(rows - 1, _published_cell(y + half_h, padded_size[0], rows)), row + 1)
+            left = max(max(0, _published_cell(x - half_w, padded_size[1], columns)), column - 1)
+            right = min(_published_cell(x + half_w, padded_size[1], columns), columns - 1)
+            for i in range(top, down + 1):
+                for j in range(left, min(right, column + 1) + 1):
+                    level[i * columns + j] = objects.classes[k]
+                    pairs.append((len(labels) + i * columns + j, k))
+        labels += level
+    return labels, pairs
+
+
+@pytest.mark.parametrize("count", [0, 1, 12, 40, 600])
+@pytest.mark.parametrize("padded_size", [(64, 64), (96, 160), (800, 1344)])
+def test_without_one_owner_it_equals_the_published(padded_size: Size, count: int) -> None:
+    """Every claim is a mask to learn, and the last object gives the class."""
+    rng = random.Random(count)
+    objects = _random_objects(rng, padded_size, count)
+    grids = [(10, 10), (7, 7), (6, 14), (1, 1)]
+    targets = objects.assign(padded_size, grids, RANGES, one_owner=False)
+    labels, pairs = _published(objects, padded_size, grids, RANGES)
+    assert targets.category.tolist() == labels
+    actual = list(zip(targets.cell_index.tolist(), targets.instance_index.tolist()))
+    assert actual == sorted(pairs)
+    assert targets.num_positive == len({cell for cell, _ in pairs})
+    if count >= 40:
+        assert len(pairs) > targets.num_positive  # the test sees contested cells
+
+
+def test_published_cells_of_centres_on_a_border() -> None:
+    """There rounding decides; here such a centre is always in the cell behind the border."""
+    for count, in_the_lower in ((40, 25), (16, 0)):
+        borders = [k * 1344 / count for k in range(1, count)]
+        theirs = [_published_cell(v, 1344, count) for v in borders]
+        assert sum(cell < k for k, cell in enumerate(theirs, 1)) == in_the_lower
+    objects = Objects()
+    objects.add((33.6 * 5, 0.5), (1e-3, 1e-3))
+    assert objects.centers[0][0] == 168.0
+    targets = objects.assign((1344, 1344), [(40, 40)], [(0, 10)], sigma=0.0)
+    assert targets.cell_index.tolist() == [5]
