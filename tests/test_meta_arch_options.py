@@ -222,7 +222,7 @@ def test_the_released_layout() -> None:
     for pooler in (*heads.box_pooler.level_poolers, *heads.mask_pooler.level_poolers):
         assert not pooler.aligned and pooler.sampling_ratio == 2
     assert heads.box_predictor.test_score_thresh == model.fusion.score_thresh == 0.5
-    assert model.fusion.instance_logit_scale == 4
+    assert model.fusion.instance_logit_scale == 4 and model.fusion.void_unclaimed_things
 
 
 def test_parameters_of_solov2() -> None:

@@ -2,12 +2,22 @@
 
 The agreement of instance head and semantic head decides: per instance
 FL = (sigmoid(ML_A) + sigmoid(ML_B)) * (ML_A + ML_B) of its mask logits and the semantic logits of its
-class competes with the logits of the stuff classes. Differs from the released code where that is at
-fault: outside an instance's support FL is no vote at all (there it is 0, which beats negative stuff
-logits far away); where mask and semantics both say no, FL says so, too; the channels that compete
-at an output pixel are those that win at the stride-4 points around it, and only they are evaluated
-there; the smallest stuff area is a fraction of the image; the output has the size that was asked
-for.
+class competes with the logits of the stuff classes; where masks overlap, the larger FL wins, not the
+better score. ``instance_logit_scale`` 4 and ``void_unclaimed_things`` are the released fusion, but for
+its faults, which are mended in both modes:
+
+- Outside an instance's support FL is no vote at all. There it was 0, which beats negative stuff logits
+  far away.
+- Where mask and semantics both say no, FL says so, too. There it was near 0, which beats the same.
+- Instances are numbered apart from stuff. Where no stuff was left, the first one was lost.
+- Logits lose their padding. There they were squeezed into the image with it.
+- The smallest stuff area is a fraction of the image, not a number of pixels.
+
+The released code also carves the masks of worse instances, but only for the overlap test. Carving their
+votes as well changed PQ by +0.1, 0.0 and -0.2 on three data sets, so nothing is carved here.
+
+The fusion is made at stride 4: the channels that compete at an output pixel are those that win at the
+stride-4 points around it, and only they are evaluated there. The output has the size that was asked for.
 """
 
 from typing import Any, Dict, Tuple

@@ -1,4 +1,4 @@
-"""Adaptive fusion: small maps worked out by hand, and the faults that it must not have.
+"""Adaptive fusion: small maps worked out by hand.
 
 Label space of most tests: stuff 0 (road) and 1 (house), things 2 (car) and 3 (person).
 """
@@ -14,12 +14,6 @@ from detectron2.structures import Instances
 
 from effps_solo import add_effps_solo_config
 from effps_solo.fusion import AdaptiveFusion, build_panoptic_fusion
-from effps_solo.fusion.adaptive import (
-    fuse_logits,
-    fused_votes,
-    support_masks,
-    without_overlaps,
-)
 from effps_solo.label_space import PanopticLabelSpace
 
 ROAD, HOUSE, CAR, PERSON = 0, 1, 2, 3
@@ -63,42 +57,6 @@ def _check_consistency(panoptic: torch.Tensor, segments: List[Dict[str, Any]]) -
         assert 0 <= segment["score"] <= 1
 
 
-def test_fuse_logits() -> None:
-    a, b = torch.tensor([[[0.0, 2.0, -3.0]]]), torch.tensor([[[0.0, -1.0, 1.0]]])
-    expected = []
-    for x, y in ((0.0, 0.0), (2.0, -1.0), (-3.0, 1.0)):
-        expected.append((1 / (1 + math.exp(-x)) + 1 / (1 + math.exp(-y))) * (x + y))
-    assert fuse_logits(a, b).flatten().tolist() == pytest.approx(expected)
-    assert fuse_logits(a[:0], b[:0]).shape == (0, 1, 3)
-
-
-def test_votes_are_the_published_ones_where_they_agree_on_yes() -> None:
-    torch.manual_seed(0)
-    a, b = 6 * torch.randn(2, 50, 4, 4)
-    yes = a + b >= 0
-    votes = fused_votes(a, b)
-    assert torch.equal(votes[yes], fuse_logits(a, b)[yes])
-    assert torch.allclose(votes, -fused_votes(-a, -b))  # odd, hence continuous at 0
-    # Two sure "no": the published vote is -20 * 2 sigmoid(-10) = -0.0018.
-    sure = torch.full((1, 1, 1), -10.0)
-    assert float(fused_votes(sure, sure)) == pytest.approx(-40, rel=1e-3)
-
-
-def test_an_instance_does_not_swallow_an_undetected_neighbour(
-    make_instances: MakeInstances,
-) -> None:
-    """A car around a gap in which the semantic head sees a person that the instance head missed."""
-    semantic = torch.full((4, 6, 6), -10.0)
-    semantic[CAR], semantic[CAR, 2:4, 2:4], semantic[PERSON, 2:4, 2:4] = 10.0, -10.0, 10.0
-    mask = -_blob(6, 6, slice(2, 4), slice(2, 4))
-    panoptic, segments = _fusion()(semantic, make_instances(mask[None], [0.9], [0]), (24, 24))
-    _check_consistency(panoptic, segments)
-    categories = _category_map(panoptic, segments)
-    gap = categories == -1
-    assert gap[9:15, 9:15].all() and not gap[:8].any() and not gap[:, 16:].any()
-    assert (categories[~gap] == CAR).all()
-
-
 def test_worked_by_hand(make_instances: MakeInstances) -> None:
     """A car on the road in a 4 x 4 map: its four points, and the pixels that follow from them."""
     semantic = _semantic(4, 4)
@@ -129,47 +87,6 @@ def test_semantic_and_mask_logits_both_count(make_instances: MakeInstances, scal
     assert (panoptic == 1).all()
 
 
-def test_a_car_does_not_leak_into_a_far_person(make_instances: MakeInstances) -> None:
-    """All stuff logits are -5 in a region of an undetected person: the car must stay out of it."""
-    semantic = _semantic(20, 40)
-    semantic[CAR, 4:8, 4:8], semantic[ROAD, 4:8, 4:8] = 2.0, -2.0
-    semantic[:, 5:15, 25:35] = -5.0
-    semantic[PERSON, 5:15, 25:35] = 3.0
-    car = make_instances(_blob(20, 40, slice(4, 8), slice(4, 8))[None], [0.9], [0])
-    panoptic, segments = _fusion()(semantic, car, (80, 160))
-    _check_consistency(panoptic, segments)
-    assert segments[0]["category_id"] == CAR
-    assert not (panoptic[:, 100:140] == segments[0]["id"]).any()
-    # Undetected, hence void; or the best stuff class.
-    assert (panoptic[24:56, 104:136] == 0).all()
-    panoptic, segments = _fusion(void_unclaimed_things=False)(semantic, car, (80, 160))
-    person = _category_map(panoptic, segments)[24:56, 104:136]
-    assert (person == ROAD).all() or (person == HOUSE).all()
-
-
-def test_result_outside_the_supports_does_not_depend_on_the_offset_of_the_logits(
-    make_instances: MakeInstances,
-) -> None:
-    semantic = _semantic(8, 16)
-    semantic[PERSON, :, 10:] = 4.0
-    car = make_instances(_blob(8, 16, slice(2, 5), slice(1, 4))[None], [0.9], [0])
-    for offset in (-20.0, 0.0, 10.0):
-        panoptic, segments = _fusion()(semantic + offset, car, (32, 64))
-        categories = _category_map(panoptic, segments)
-        assert (categories[:, 44:] == -1).all()
-        assert (categories[:, 28:38] == ROAD).all()
-
-
-def test_the_first_instance_keeps_its_pixels(make_instances: MakeInstances) -> None:
-    """No pixel is left for stuff: the first of two cars is not mistaken for background."""
-    semantic = _semantic(4, 8, CAR)
-    maps = torch.stack([_blob(4, 8, slice(0, 4), slice(k, k + 4)) for k in (0, 4)])
-    panoptic, segments = _fusion()(semantic, make_instances(maps, [0.9, 0.8], [0, 0]), (16, 32))
-    _check_consistency(panoptic, segments)
-    assert [s["category_id"] for s in segments] == [CAR, CAR]
-    assert (panoptic[:, :16] == 1).all() and (panoptic[:, 16:] == 2).all()
-
-
 def test_two_instances_share_by_their_logits(make_instances: MakeInstances) -> None:
     """Where two masks overlap, the larger FL wins, not the better score."""
     semantic = _semantic(2, 6, CAR)
@@ -194,40 +111,6 @@ def test_overlap(make_instances: MakeInstances, taken: int, kept: bool) -> None:
     swapped = make_instances(maps.flip(0), [0.8, 0.9], [0, 0])
     _, other = _fusion()(semantic, swapped, (4, 64))
     assert [s["score"] for s in other] == [s["score"] for s in segments]
-
-
-def test_without_overlaps() -> None:
-    masks = torch.zeros(5, 2, 4, dtype=torch.bool)
-    masks[0, 0] = True
-    masks[1, :, :2] = True  # half of it is taken: stays
-    masks[2, 0, :3] = True  # all of it is taken
-    masks[4] = True  # 6 of 8 points are taken; 3 is empty
-    assert without_overlaps(masks, 0.5).tolist() == [0, 1]
-    assert without_overlaps(masks, 0.75).tolist() == [0, 1, 4]
-    assert without_overlaps(masks, 1.0).tolist() == [0, 1, 2, 4]
-    assert without_overlaps(masks, 0.0).tolist() == [0]
-    empty = without_overlaps(masks[:0], 0.5)
-    assert empty.shape == (0,) and empty.dtype == torch.int64
-
-
-def test_a_dropped_instance_takes_nothing() -> None:
-    """The overlap of a dropped mask does not count against a later one."""
-    masks = torch.zeros(3, 1, 8, dtype=torch.bool)
-    masks[0, 0, :4] = True
-    masks[1, 0, 1:6] = True  # 3 of 5 taken: dropped
-    masks[2, 0, 4:6] = True
-    assert without_overlaps(masks, 0.5).tolist() == [0, 2]
-
-
-def test_support_masks() -> None:
-    boxes = torch.tensor([[16.0, 20.0, 24.0, 24.0], [0.0, 0.0, 40.0, 40.0]])
-    support = support_masks(boxes, (10, 10))
-    assert support[1].all()
-    rows, columns = support[0].nonzero(as_tuple=True)
-    # The box covers the points 4, 5 x 5; every neighbour has a vote, far points have none.
-    assert rows.min() <= 4 and rows.max() >= 6 and columns.min() <= 3 and columns.max() >= 6
-    assert not support[0, :, 0].any() and not support[0, :, 9].any() and not support[0, 0].any()
-    assert support_masks(boxes[:0], (10, 10)).shape == (0, 10, 10)
 
 
 def test_scores_below_the_threshold_stay_out(make_instances: MakeInstances) -> None:
