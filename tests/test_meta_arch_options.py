@@ -44,6 +44,7 @@ def _cfg(backbone: str = BACKBONES[0], head: str = HEADS[0], fusion: str = FUSIO
     model.RESNETS.DEPTH, model.RESNETS.RES2_OUT_CHANNELS = 18, 64
     model.RESNETS.NORM = "BN"  # frozen statistics of an untrained network explode
     model.TWO_WAY_FPN.OUT_CHANNELS = model.FPN.OUT_CHANNELS = 32
+    model.SEM_SEG_HEAD.NUM_CLASSES, model.INSTANCE_HEAD.NUM_CLASSES = 19, 8
     model.SEM_SEG_HEAD.CONVS_DIM = 32
     model.INSTANCE_HEAD.NAME, model.PANOPTIC_FUSION.NAME = head, fusion
     model.SOLOV2.CHANNELS = model.SOLOV2.KERNEL_DIM = model.SOLOV2.MASK_CHANNELS = 32
