@@ -16,6 +16,10 @@ PREFIX = "instance_head"
 _RPN = f"{PREFIX}.proposal_generator.rpn_head"
 _ROI = f"{PREFIX}.roi_heads"
 _BOX_SIZE = 4  # numbers per box
+BACKGROUND_NOTE = (
+    "Mask R-CNN heads: background moved from the first to the last row of the classification, its "
+    "rows dropped from box regression and masks"
+)
 
 MASK_RCNN_RULES: Tuple[Rule, ...] = (
     Rule(r"rpn_head\.rpn_conv", f"{_RPN}.conv", {**WEIGHT_BIAS, **MMCV_SEPARABLE}),
@@ -70,10 +74,7 @@ def mask_rcnn_settings(converted: StateDict, report: ConversionReport) -> Dict[s
     scores = converted.get(f"{_ROI}.box_predictor.cls_score.bias")
     if scores is None:
         return {}
-    report.notes.append(
-        "Mask R-CNN heads: background moved from the first to the last row of the classification, "
-        "its rows dropped from box regression and masks"
-    )
+    report.notes.append(BACKGROUND_NOTE)
     num_things = len(scores) - 1
     settings: Dict[str, Any] = {"MODEL.INSTANCE_HEAD.NUM_CLASSES": num_things}
     boxes = converted.get(f"{_ROI}.box_predictor.bbox_pred.bias", ())

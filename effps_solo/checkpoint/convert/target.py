@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode
 
 from ...errors import CheckpointError
-from .efficientps_mask_rcnn import is_mask_rcnn_key
+from .efficientps_mask_rcnn import BACKGROUND_NOTE, is_mask_rcnn_key
 from .report import ConversionReport
 from .rules import StateDict
 
@@ -25,6 +25,8 @@ def fit_to_model(
     converted: StateDict, report: ConversionReport, model_state: Mapping[str, torch.Tensor]
 ) -> StateDict:
     """Keep what ``model_state`` takes; the report gets left_out, reshaped and missing.
+
+    A note about heads of which nothing is kept goes.
 
     Args:
         converted: our names.
@@ -53,6 +55,8 @@ def fit_to_model(
         for key in model_state
         if key not in fitting and key not in report.reshaped and not key.endswith(_COUNTER)
     ]
+    if not any(map(is_mask_rcnn_key, fitting)):
+        report.notes = [note for note in report.notes if note != BACKGROUND_NOTE]
     if not fitting:
         seen = ", ".join(list(converted)[:3])
         raise CheckpointError(f"nothing of the checkpoint fits the config's model (it has {seen})")

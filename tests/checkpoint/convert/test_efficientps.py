@@ -178,6 +178,7 @@ def test_without_the_heads_target(efficientps_state: Callable) -> None:
     foreign["neck.extra.weight"] = torch.ones(1)
     converted, report = convert_checkpoint(foreign)
     assert report.unmatched == ["neck.extra.weight"]
+    assert any("background moved" in note for note in report.notes)
     model = network("b0", separable=False, num_classes=5)
     model["instance_head"] = nn.Linear(2, 2)
     state = fit_to_model(converted, report, model.state_dict())
@@ -192,6 +193,7 @@ def test_without_the_heads_target(efficientps_state: Callable) -> None:
     seen = {*report.converted, *report.left_out, *report.unmatched}
     assert seen == set(foreign)
     text = report.to_text()
+    assert "background" not in text and "in-place ABN folded" in text
     assert "[19] in the file, [5] in the model" in text
     for name in ("neck.extra.weight", "instance_head.bias", "sem_seg_head.predictor.weight"):
         assert name in text

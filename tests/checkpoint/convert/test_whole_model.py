@@ -77,6 +77,23 @@ def test_efficientps(
 
 
 @pytest.mark.slow
+def test_efficientps_with_its_own_heads(
+    efficientps_state: Callable, tiny_config: Path, tmp_path: Path
+) -> None:
+    """Nothing is left out, missing or initialised anew: the original EfficientPS."""
+    foreign = efficientps_state("b0", num_classes=CLASSES, num_things=THINGS)
+    words = ["MODEL.INSTANCE_HEAD.NAME", "MaskRCNNInstanceHead"]
+    words += ["MODEL.ROI_MASK_HEAD.CONV_DIM", "256", "MODEL.EFFICIENTNET.NAME"]
+    words += ["tf_efficientnet_b0", "MODEL.TWO_WAY_FPN.OUT_CHANNELS", "256"]
+    words += settings(convert(foreign, tmp_path, tiny_config, *words))
+    report = convert(foreign, tmp_path, tiny_config, *words)
+    for part in ("conflicts", "unmatched", "reshaped", "left_out", "missing"):
+        assert not report[part], part
+    assert any("background moved" in note for note in report["notes"])
+    assert load_and_predict(tmp_path, tiny_config, *words) == []
+
+
+@pytest.mark.slow
 def test_solov2(solov2_state: Callable, tiny_config: Path, tmp_path: Path) -> None:
     width = {"num_classes": THINGS, "channels": 64, "kernel_dim": 32, "num_convs": 2}
     foreign = solov2_state("mmdet", **width)
