@@ -1,17 +1,21 @@
 """Prediction on single images."""
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
+from detectron2.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance_outputs
+from detectron2.structures import Instances
 
 from .checkpoint.checkpointer import EffPSCheckpointer
 from .data.augmentation import build_augmentations
 from .engine.setup import check_device
 from .errors import ConfigError
+
+_SEGMENT_KEYS = ("id", "category_id", "isthing", "score")
 
 
 class Predictor:
@@ -36,6 +40,8 @@ class Predictor:
         checkpointer.load(cfg.MODEL.WEIGHTS)
         self.image_format = cfg.INPUT.FORMAT
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
+        self._score_thresh = cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH
+        self._overlap_thresh = cfg.MODEL.PANOPTIC_FUSION.OVERLAP_THRESH
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Dict[str, Any]:
@@ -52,3 +58,41 @@ class Predictor:
         pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
         inputs = {"image": torch.from_numpy(pixels), "height": height, "width": width}
         return self.model([inputs])[0]
+
+    def panoptic(self, image: np.ndarray) -> Tuple[torch.Tensor, List[Dict[str, Any]]]:
+        """The panoptic map of ``image`` and its segments, as in the model's "panoptic_seg".
+
+        Of a model without a semantic head it holds things alone, see :func:`paste_things`.
+        """
+        output = self(image)
+        if "panoptic_seg" in output:
+            panoptic_seg, segments_info = output["panoptic_seg"]
+            return panoptic_seg, segments_info
+        return paste_things(output["instances"], self._score_thresh, self._overlap_thresh)
+
+
+def paste_things(
+    instances: Instances, score_thresh: float, overlap_thresh: float
+) -> Tuple[torch.Tensor, List[Dict[str, Any]]]:
+    """Paste instances in the order of their scores, each where nothing is yet; the rest is void.
+
+    Args:
+        instances: a model's, in the frame of the output.
+        score_thresh: instances below it are left out.
+        overlap_thresh: an instance of which a larger fraction is taken already is left out.
+
+    Returns:
+        panoptic_seg (H, W) int32, 0 is void, and one dict per instance that holds a pixel: id,
+        category_id (contiguous), isthing, score, area.
+    """
+    nowhere = torch.zeros(instances.image_size, dtype=torch.int64, device=instances.scores.device)
+    panoptic_seg, segments = combine_semantic_and_instance_outputs(
+        instances, nowhere, overlap_thresh, 0, score_thresh
+    )
+    areas = torch.bincount(panoptic_seg.flatten(), minlength=len(segments) + 1).tolist()
+    segments_info = [
+        {**{key: s[key] for key in _SEGMENT_KEYS}, "area": areas[s["id"]]}
+        for s in segments
+        if areas[s["id"]] > 0
+    ]
+    return panoptic_seg, segments_info

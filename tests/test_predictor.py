@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.structures import Instances
 
 from effps_solo.engine import Trainer, load_config
 from effps_solo.errors import CheckpointError, ConfigError
-from effps_solo.predictor import Predictor
+from effps_solo.predictor import Predictor, paste_things
 
 
 @pytest.fixture
@@ -72,6 +73,42 @@ def test_the_image_stays_as_it_is(cfg: CfgNode) -> None:
 def test_only_what_is_asked_for(cfg: CfgNode) -> None:
     cfg.MODEL.OUTPUTS = ["panoptic_seg"]
     assert set(Predictor(cfg)(picture(40, 60))) == {"panoptic_seg"}
+
+
+def test_panoptic_map_with_and_without_a_semantic_head(cfg: CfgNode) -> None:
+    predictor, image = Predictor(cfg), picture(40, 60)
+    ids, segments = predictor.panoptic(image)
+    expected = predictor(image)["panoptic_seg"]
+    assert torch.equal(ids, expected[0]) and segments == expected[1] and len(segments) > 0
+    cfg.MODEL.SEM_SEG_HEAD.NAME, cfg.MODEL.OUTPUTS = "", ["instances"]
+    predictor = Predictor(cfg)
+    assert set(predictor(image)) == {"instances"}
+    ids, segments = predictor.panoptic(image)
+    assert ids.shape == (40, 60) and ids.dtype == torch.int32
+    assert all(s["isthing"] for s in segments)
+
+
+def test_pasted_things_worked_by_hand() -> None:
+    instances = Instances((2, 8))
+    instances.scores = torch.tensor([0.6, 0.9, 0.8, 0.7, 0.4])
+    instances.pred_classes = torch.tensor([5, 6, 7, 5, 5])
+    instances.pred_masks = torch.zeros(5, 2, 8, dtype=torch.bool)
+    for k, columns in enumerate([(3, 5), (0, 4), (2, 6), (1, 5), (6, 8)]):
+        instances.pred_masks[k, :, slice(*columns)] = True
+    ids, segments = paste_things(instances, score_thresh=0.5, overlap_thresh=0.5)
+    # Best first: 0 .. 4; 4 .. 6 of the second, half of which is taken; the others are taken wholly.
+    assert ids.tolist() == [[1, 1, 1, 1, 2, 2, 0, 0]] * 2 and ids.dtype == torch.int32
+    assert [(s["id"], s["category_id"], s["isthing"], s["area"]) for s in segments] == [
+        (1, 6, True, 8),
+        (2, 7, True, 4),
+    ]
+    assert [s["score"] for s in segments] == pytest.approx([0.9, 0.8])
+    # Nothing is dropped for its overlap: what holds no pixel is no segment.
+    ids, segments = paste_things(instances, score_thresh=0.3, overlap_thresh=1.0)
+    assert sorted(set(ids.unique().tolist()) - {0}) == [s["id"] for s in segments]
+    assert [s["score"] for s in segments] == pytest.approx([0.9, 0.8, 0.4])
+    ids, segments = paste_things(instances[:0], 0.5, 0.5)
+    assert segments == [] and not ids.any()
 
 
 def test_without_weights(cfg: CfgNode) -> None:

@@ -88,6 +88,17 @@ def test_train_evaluate_and_evaluate_again(run: Run, tmp_path: Path) -> None:
     assert all(same(again[task], results[task]) for task in results)
 
 
+def test_without_a_semantic_head_there_is_ap_alone(run: Run, tmp_path: Path) -> None:
+    words = ("MODEL.SEM_SEG_HEAD.NAME", "", "MODEL.OUTPUTS", "['instances']")
+    results = run(*words)
+    assert set(results) == {"segm"} and math.isfinite(results["segm"]["AP"])
+    log = (tmp_path / "output" / "log.txt").read_text()
+    assert "No PQ and mIoU: the model has no semantic head" in log
+    weights = str(tmp_path / "output" / "model_final.pth")
+    again = run("--eval-only", *words, "MODEL.WEIGHTS", weights)
+    assert set(again) == {"segm"} and same(again["segm"], results["segm"])
+
+
 def test_resume_goes_on_with_optimizer_and_schedule(run: Run, tmp_path: Path) -> None:
     common = ("TEST.EVAL_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD", "2")
     run("SOLVER.MAX_ITER", "4", *common)

@@ -71,10 +71,15 @@ def run(args: argparse.Namespace) -> int:
     if not paths:
         logger.error("no image found in %s", ", ".join(args.input))
         return 1
-    overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']"]
+    overrides = list(args.opts)
     if args.confidence_threshold is not None:
         overrides += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(args.confidence_threshold)]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
+    if cfg.MODEL.SEM_SEG_HEAD.NAME:
+        cfg.MODEL.OUTPUTS = ["panoptic_seg"]
+    else:
+        logger.info("the model has no semantic head (MODEL.SEM_SEG_HEAD.NAME is ''): things only")
+        cfg.MODEL.OUTPUTS = ["instances"]
     writer = PanopticWriter(Path(args.output), cfg.DATASETS.TRAIN[0])
     predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
     return _process_all(paths, predictor, writer)
@@ -118,7 +123,7 @@ def _process(path: Path, predictor: Any, writer: "PanopticWriter") -> bool:
     except ImageError as error:
         logger.error("skipped: %s", error)
         return False
-    panoptic_seg, segments_info = predictor(image)["panoptic_seg"]
+    panoptic_seg, segments_info = predictor.panoptic(image)
     if predictor.image_format == "BGR":
         image = image[..., ::-1]
     writer.add(path, image, panoptic_seg.cpu().numpy(), segments_info)

@@ -39,6 +39,10 @@ def build_evaluator(
         )
     folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
     os.makedirs(folder, exist_ok=True)
+    if not cfg.MODEL.SEM_SEG_HEAD.NAME:
+        logger.info(
+            "No PQ and mIoU: the model has no semantic head (MODEL.SEM_SEG_HEAD.NAME is '')"
+        )
     evaluators: List[DatasetEvaluator] = []
     if "panoptic_seg" in cfg.MODEL.OUTPUTS:
         evaluators.append(PanopticEvaluator(dataset_name, folder))

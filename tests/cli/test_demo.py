@@ -27,10 +27,12 @@ def output(tmp_path: Path) -> Path:
 def run(tiny_config: Path, lively_weights: Path, output: Path) -> Demo:
     """Run the command; returns the exit status."""
 
-    def start(*inputs: Path, words: Any = (), weights: str = str(lively_weights)) -> int:
+    def start(
+        *inputs: Path, words: Any = (), weights: str = str(lively_weights), opts: Any = ()
+    ) -> int:
         return main(
             ["demo", "--config-file", str(tiny_config), "--input", *map(str, inputs)]
-            + ["--output", str(output), *words, "--opts", "MODEL.WEIGHTS", weights]
+            + ["--output", str(output), *words, "--opts", "MODEL.WEIGHTS", weights, *opts]
             + ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.2"]
             * ("--confidence-threshold" not in words)
         )
@@ -90,6 +92,30 @@ def test_outputs_read_back(run: Demo, output: Path, folder: Path) -> None:
         check_segments(ids, annotation["segments_info"])
 
 
+def test_a_model_without_a_semantic_head(
+    run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """Things alone, pasted; all the rest of an image is void."""
+    draw(folder / "a.png"), draw(folder / "b.png", size=(64, 50), seed=1)
+    without = ["MODEL.SEM_SEG_HEAD.NAME", "", "MODEL.OUTPUTS", "['instances']"]
+    counts = []
+    for threshold in ("0.1", "0.8"):
+        words = ["--confidence-threshold", threshold]
+        assert run(folder, words=words, opts=without) == 0
+        assert "MODEL.SEM_SEG_HEAD.NAME is ''" in capfd.readouterr().out
+        segments = []
+        for annotation in read_json(output)["annotations"]:
+            ids = read_ids(output / annotation["file_name"])
+            check_segments(ids, annotation["segments_info"])
+            segments += annotation["segments_info"]
+        assert {s["isthing"] for s in segments} == {1}
+        assert all(s["score"] >= float(threshold) for s in segments)
+        counts.append(len(segments))
+    assert counts[0] > counts[1] > 0
+    expected = ["a_overlay.png", "a_panoptic.png", "b_overlay.png", "b_panoptic.png"]
+    assert names(output) == [*expected, "panoptic.json"]
+
+
 def check_segments(ids: np.ndarray, segments: List[Dict[str, Any]]) -> None:
     """PNG and JSON hold the same segments, with true areas, boxes and categories."""
     assert set(np.unique(ids)) - {0} == {s["id"] for s in segments}
@@ -117,11 +143,11 @@ def test_the_overlay_of_a_bgr_model_has_the_colours_of_the_image(tmp_path: Path)
     class Predictor:
         image_format = "BGR"
 
-        def __call__(self, image: np.ndarray) -> Dict[str, Any]:
+        def panoptic(self, image: np.ndarray) -> Any:
             import torch
 
             assert image[0, 0].tolist() == [0, 0, 250]
-            return {"panoptic_seg": (torch.zeros(image.shape[:2], dtype=torch.int32), [])}
+            return torch.zeros(image.shape[:2], dtype=torch.int32), []
 
     class Writer:
         def add(self, path: Path, image: np.ndarray, *rest: Any) -> None:
