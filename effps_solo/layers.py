@@ -69,16 +69,25 @@ def norm_factory(norm: str) -> Union[str, NormFactory]:
     return norm
 
 
+class GroupNorm(nn.GroupNorm):
+    """torch's group norm, also of one value per group, where torch's refuses: that gives the bias."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def make_norm(norm: str, channels: int) -> nn.Module:
     """The norm layer ``norm`` over ``channels``, eps 1e-5.
 
     Raises:
         ConfigError: unknown name, or GN over channels that its 32 groups do not divide.
     """
-    if norm == "GN" and channels % GN_GROUPS:
-        raise ConfigError(
-            f"norm GN has {GN_GROUPS} groups, which do not divide {channels} channels"
-        )
+    if norm == "GN":
+        if channels % GN_GROUPS:
+            raise ConfigError(
+                f"norm GN has {GN_GROUPS} groups, which do not divide {channels} channels"
+            )
+        return GroupNorm(GN_GROUPS, channels)
     return get_norm(norm_factory(norm), channels)
 
 

@@ -116,7 +116,10 @@ class EfficientPS(nn.Module):
     def _preprocess(self, batched_inputs: List[Dict[str, Any]]) -> ImageList:
         images = [x["image"].to(self.device) for x in batched_inputs]
         images = [(x - self.pixel_mean) / self.pixel_std for x in images]
-        batch = ImageList.from_tensors(images, self.backbone.size_divisibility)
+        divisor = self.backbone.size_divisibility
+        if self.training and len(images) == 1 and max(images[0].shape[-2:]) <= divisor:
+            divisor *= 2  # batch norms do not train on the one point of its coarsest level
+        batch = ImageList.from_tensors(images, divisor)
         return ImageList(
             batch.tensor.contiguous(memory_format=torch.channels_last), batch.image_sizes
         )

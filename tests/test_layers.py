@@ -37,6 +37,22 @@ def test_norms(norm: str) -> None:
     assert layer.eval()(x).shape == x.shape
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_group_norm_of_one_value(training: bool) -> None:
+    """An image of 32 pixels has one point on the coarsest level; torch's own layer raises there."""
+    layer = layers.make_norm("GN", 32).train(training)
+    nn.init.normal_(layer.bias)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        nn.GroupNorm(32, 32)(torch.ones(1, 32, 1, 1))
+    x = torch.randn(1, 32, 1, 1, requires_grad=True)
+    out = layer(x)
+    torch.testing.assert_close(out[0, :, 0, 0], layer.bias, rtol=0, atol=1e-3)
+    out.sum().backward()
+    assert all(t.grad.isfinite().all() for t in (x, layer.weight, layer.bias))
+    y = torch.randn(3, 64, 4, 5)
+    assert torch.equal(layers.make_norm("GN", 64)(y), nn.GroupNorm(32, 64)(y))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch's SyncBN is used on a GPU")
 def test_sync_bn_trains_on_a_cpu() -> None:
     layer = layers.make_norm("SyncBN", 8)

@@ -1,7 +1,7 @@
 """What a config may exchange: backbones x instance heads x fusions, no semantic head, and their sizes."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
@@ -67,17 +67,17 @@ def _excite(model: EfficientPS) -> None:
         nn.init.constant_(head.roi_heads.mask_head.predictor.bias, 1.0)
 
 
-def _image(seed: int = 0) -> Dict[str, Any]:
+def _image(seed: int = 0, size: Tuple[int, int] = SIZE) -> Dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
-    return {"image": torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8, generator=generator)}
+    return {"image": torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)}
 
 
-def _sample(boxes: List[List[int]]) -> Dict[str, Any]:
+def _sample(boxes: List[List[int]], size: Tuple[int, int] = SIZE) -> Dict[str, Any]:
     """A training sample as the mapper makes it; filled boxes of class 0, the rest is road."""
-    objects = torch.zeros(SIZE, dtype=torch.int32)
+    objects = torch.zeros(size, dtype=torch.int32)
     for k, (x0, y0, x1, y1) in enumerate(boxes):
         objects[y0:y1, x0:x1] = k + 1
-    instances = Instances(SIZE)
+    instances = Instances(size)
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     instances.gt_boxes = Boxes(corners)
     instances.gt_centers = (corners[:, :2] + corners[:, 2:] - 1) / 2
@@ -87,10 +87,10 @@ def _sample(boxes: List[List[int]]) -> Dict[str, Any]:
     instances.gt_masks = ObjectMasks(objects, ids)
     instances.gt_stride4_masks = objects[::4, ::4] == ids[:, None, None]
     return {
-        **_image(),
+        **_image(size=size),
         "sem_seg": torch.where(objects > 0, 11, 0),
         "instances": instances,
-        "instance_ignore": torch.zeros(SIZE[0] // 4, SIZE[1] // 4, dtype=torch.bool),
+        "instance_ignore": torch.zeros(*objects[::4, ::4].shape, dtype=torch.bool),
     }
 
 
@@ -142,6 +142,21 @@ def test_a_batch_without_objects_touches_every_parameter(head: str) -> None:
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), key
     assert all(b.isfinite().all() for b in model.buffers())
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("size", [(32, 32), (20, 27), (32, 64)])
+def test_one_image_below_32_pixels(head: str, size: Tuple[int, int]) -> None:
+    """Its coarsest level is one point, which has no statistics for a batch norm to train on."""
+    model = build_model(_cfg(head=head)).train()
+    losses = model([_sample([[4, 4, 20, 12]], size)])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values()) and float(losses["loss_mask"]) > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert all(b.isfinite().all() for b in model.buffers())
+    with torch.no_grad():
+        result = model.eval()([_image(size=size)])[0]
+    assert result["sem_seg"].shape == (19, *size)
 
 
 def test_mask_r_cnn_on_five_levels() -> None:

@@ -1,6 +1,6 @@
 """The three branches: published layout, coordinates, and plain re-statements of both variants."""
 
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 import pytest
 import torch
@@ -190,6 +190,14 @@ def test_efficient_grid_branches(grids: List[Tuple[int, int]]) -> None:
             assert kernels[level].shape == (2, 10, *grid)
             torch.testing.assert_close(category[level], x, rtol=1e-3, atol=1e-4)
             torch.testing.assert_close(kernels[level], kernel, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [FullMaskBranch, EfficientMaskBranch])
+def test_mask_branches_of_one_image_of_32_pixels(kind: Any) -> None:
+    """Its coarsest level is one point: one value for each of the 32 groups."""
+    branch = kind([32] * 4, channels=32, out_channels=32)
+    output = branch([x[:1] for x in _pyramid(8, 8, 32, 4)])
+    assert output.shape == (1, 32, 8, 8) and output.isfinite().all()
 
 
 @pytest.mark.parametrize("size", [(16, 24), (8, 8)])
