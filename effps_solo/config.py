@@ -146,7 +146,7 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.UPDATE_THRESH = 0.05
     # Masks of fewer stride-4 pixels are dropped.
     cfg.MODEL.SOLOV2.MIN_MASK_AREA = 1
-    # Targets, mask loss and decoding as published, also where that is at fault (head.py, decoding.py).
+    # Targets, mask loss and decoding as published, also where that is at fault.
     cfg.MODEL.SOLOV2.PARITY = False
 
 

@@ -70,7 +70,7 @@ def norm_factory(norm: str) -> Union[str, NormFactory]:
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's group norm, also of one value per group, where torch's refuses: that gives the bias."""
+    """torch's group norm, which also takes one value per group: the result is the bias."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

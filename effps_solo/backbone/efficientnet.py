@@ -5,6 +5,9 @@ Equal to the backbone of EfficientPS (section 3.1 and its released layout) with 
 an inverted residual (linear bottleneck), TF "SAME" padding, BN eps 1e-3, an activation after the
 pointwise convolution of stage 0 too, and ``conv_head`` (1x1 + BN + activation) as the stride-32
 output. Parameter names are timm's without ``se`` and ``classifier``.
+
+Departs in the norm: a plain one scales by its weight, the released in-place ABN by |weight| + eps;
+:mod:`effps_solo.checkpoint.convert` takes that into account.
 """
 
 from typing import Dict, List, Sequence

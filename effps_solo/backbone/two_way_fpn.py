@@ -1,10 +1,13 @@
 """The two-way feature pyramid of EfficientPS (section 3.2).
 
 Two independent sets of lateral 1x1 convolutions feed a top-down branch (coarse to fine) and a
-bottom-up branch (fine to coarse); both resample by nearest neighbour and add. Their sum goes through
-one 3x3 output convolution per level: separable in the paper, full in the released code
+bottom-up branch (fine to coarse); both resample by nearest neighbour and add. Their sum goes
+through one 3x3 output convolution per level: separable in the paper, full in the released code
 (``separable``). Every convolution is without bias and followed by a norm and an activation; no
 activation stands between the additions and the output convolution.
+
+Equals the released neck but for a fifth level without parameters, p6, which SOLOv2 wants, and for
+the initial values, which are Detectron2's.
 """
 
 from typing import Dict, List

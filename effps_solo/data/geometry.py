@@ -1,5 +1,8 @@
 """Geometry of all objects of an image from its id map, in passes over the map and not over objects.
 
+Mass centres and stride-4 masks equal the published targets of SOLOv2 (mmdetection and
+WXinlong/SOLO; AdelaiDet resizes masks before it pads them to a multiple of 4).
+
 H x W pixels, M objects with ids 1 .. M.
 """
 

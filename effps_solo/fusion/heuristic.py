@@ -1,7 +1,9 @@
 """The heuristic fusion of Panoptic-FPN (Kirillov et al., CVPR 2019, section 4.1).
 
-Instances are pasted in the order of their scores, each where nothing is yet; the rest gets the stuff
-classes of the semantic head.
+Instances are pasted in the order of their scores, each where nothing is yet; the rest gets the
+stuff classes of the semantic head. Differs from Detectron2's in two things: the smallest stuff area
+is a fraction of the image, and the semantic head knows every class of things, not one for all of
+them. A pixel that it gives to things and no instance claims is void in both.
 """
 
 from typing import List, Tuple

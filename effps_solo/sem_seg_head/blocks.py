@@ -1,7 +1,8 @@
 """LSFE, DPC and MC: the three blocks of EfficientPS's semantic head (section 3.3).
 
 SepConv is depthwise 3x3, norm, activation, pointwise 1x1, norm, activation
-(:func:`effps_solo.layers.separable_conv`). All blocks keep (H, W) but MC, which doubles it.
+(:func:`effps_solo.layers.separable_conv`). All blocks keep (H, W) but MC, which doubles it. They
+equal the released ones.
 """
 
 from typing import Tuple

@@ -17,7 +17,8 @@ def hard_pixel_cross_entropy(
 
     Every pixel among the ``top_fraction`` with the largest loss weighs 1 / (top_fraction * H * W),
     the others 0. Pixels are ranked per image, as in the paper, so that the loss does not depend on
-    how a batch is split. Ignored pixels have loss 0 and count in H * W.
+    how a batch is split; the released code ranks all pixels of a GPU's batch together. Ignored
+    pixels have loss 0 and count in H * W, as there.
 
     Args:
         logits: (N, C, H, W), any float type; the loss is computed in at least fp32.

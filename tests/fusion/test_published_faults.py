@@ -1,7 +1,7 @@
-"""Faults of the released fusion on cases worked out by hand, and what the fusion here makes of them.
+"""Faults of the released fusion on cases worked out by hand, and what the fusion here does there.
 
-``published`` re-states the released steps at full resolution from their description. Label space: stuff
-0 (road) and 1 (house), things 2 (car) and 3 (person).
+``published`` re-states the released steps at full resolution from their description. Label space:
+stuff 0 (road) and 1 (house), things 2 (car) and 3 (person).
 """
 
 from typing import Any, Callable, Dict, List, Sequence, Tuple
@@ -214,8 +214,8 @@ def test_padded_logits_are_squeezed(make_instances: MakeInstances) -> None:
 def test_carved_masks_are_for_the_overlap_test_alone(make_instances: MakeInstances) -> None:
     """Two cars share two columns, the worse one is surer there: the larger vote wins, no carving.
 
-    The released code carves the mask of the worse one, but makes no votes of the carved mask. So it is
-    in the paper and here. Carving the votes as well would give the columns to the better score.
+    The released code carves the mask of the worse one, but makes no votes of the carved mask; so it
+    is in the paper and here. To carve the votes, too, would give the columns to the better score.
     """
     semantic = _semantic(2, 12, CAR)
     semantic[CAR, :, 9:], semantic[ROAD, :, 9:] = -2.0, 2.0
@@ -229,7 +229,7 @@ def test_carved_masks_are_for_the_overlap_test_alone(make_instances: MakeInstanc
 
 
 def _scene(make_instances: MakeInstances) -> Tuple[torch.Tensor, Instances]:
-    """Smooth logits with some stuff above 0 everywhere, where no fault shows; five round objects."""
+    """Smooth logits with stuff above 0 everywhere, where no fault shows; five round objects."""
 
     def smooth(count: int) -> torch.Tensor:
         coarse = torch.randn(1, count, 7, 9)

@@ -107,6 +107,7 @@ def convert_solov2(state: StateDict, layout: str) -> Tuple[StateDict, Conversion
     report.settings.update(resnet_settings(converted, torchvision_style=layout != ADELAIDET))
     report.settings.update(_head_settings(converted))
     report.notes.append("the file has no weights for a semantic head")
+    report.notes.append("MODEL.SOLOV2.PARITY True decodes as the published code, faults and all")
     return converted, report
 
 

@@ -1,7 +1,13 @@
 """Mask R-CNN (He et al., ICCV 2017) as an instance head: Detectron2's modules behind our contract.
 
-The head of the original EfficientPS, there to be compared with. N images padded to (Hp, Wp), T thing
-classes, P proposals, K instances.
+The head of the original EfficientPS, there to be compared with. Its networks equal the released
+ones; with the keys of ``configs/cityscapes/effps_b5_mask_rcnn_released.yaml`` so do anchors,
+pooling, sampling, losses and thresholds. It departs where Detectron2 does: anchors are not rounded
+to pixels (decoded boxes differ by at most one), every object has an anchor however small their
+overlap, mask targets are pooled. Nothing predicts boxes and masks of the background, and crowds are
+no negatives of the box head.
+
+N images padded to (Hp, Wp), T thing classes, P proposals, K instances.
 """
 
 import contextlib

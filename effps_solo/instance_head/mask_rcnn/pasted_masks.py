@@ -1,5 +1,8 @@
 """Masks that a network predicts in a small grid over a box, as Mask R-CNN does.
 
+Equal to Detectron2's pasting; the released EfficientPS interpolates logits, not probabilities, and
+so gets larger objects.
+
 K instances, S x S cells over each box.
 """
 

@@ -3,13 +3,15 @@
 Grid branches: list of L features (N, C, H_l, W_l) -> per level category logits (N, T, S_h, S_w) and
 kernels (N, D, S_h, S_w). Mask branch: features of strides 4 to 32 -> (N, E, Hp/4, Wp/4).
 
-``Full*``: the published head (spec of the released code): coordinates are concatenated at feature
-resolution *before* the resize to the grid, plain 3x3 convolutions without bias + norm + ReLU, and
-mask features behind a ReLU.
+``Full*`` equals the published head: coordinates are concatenated at feature resolution *before* the
+resize to the grid, plain 3x3 convolutions without bias + norm + ReLU, mask features behind a ReLU.
+The mask branch has its coordinates on the last level, as in mmdetection; AdelaiDet and
+WXinlong/SOLO have them on the fourth, which is the same for four levels.
 
-``Efficient*``: the same branches in the manner of EfficientPS: separable convolutions and fewer
-channels. Coordinates enter as a pointwise term before the first norm, which equals a 1x1
-convolution over the concatenation.
+``Efficient*`` departs in the manner of EfficientPS: separable convolutions, fewer channels, 1x1
+predictors, one resize of each level to its grid or to stride 4. Coordinates are made at the grid
+and enter as a pointwise term before the first norm, which equals a 1x1 convolution over the
+concatenation.
 """
 
 import math

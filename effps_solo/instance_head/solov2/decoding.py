@@ -2,12 +2,12 @@
 
 Equals the published decoding with ``parity``. Without it four things differ:
 
-- Masks are judged by their part inside the image; as published with their part in the padding, too, so
-  that results depend on the other images of a batch.
+- Masks are judged by their part inside the image; as published with their part in the padding, too,
+  so that results depend on the other images of a batch.
 - The smallest mask is a setting; as published it has more stride-4 points than the stride of its
   level, which loses two thirds of small persons.
-- The best candidates by class score get masks; as published all of them get one, however many, and the
-  best by class score times maskness stay.
+- The best candidates by class score get masks; as published all of them get one, however many, and
+  the best by class score times maskness stay.
 - Between the stride-4 points logits are interpolated; as published, probabilities.
 
 T thing classes, h x w the stride-4 map.

@@ -30,7 +30,7 @@ def check_levels(
 
 
 def resampled_strides(strides: Sequence[int]) -> List[int]:
-    """Strides of the levels as the published head reads them: the first level halved, the last enlarged.
+    """Strides after the published resampling, which halves the first level and doubles the last.
 
     8, 8, 16, 32, 32 for p2 .. p6.
     """

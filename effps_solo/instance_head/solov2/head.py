@@ -1,9 +1,9 @@
 """The SOLOv2 instance head (Wang et al., NeurIPS 2020): wiring of branches, targets and decoding.
 
-With ``variant`` "full" and ``parity`` it equals the published head and its training on one process: on
-several, the counts that divide the losses are means over all of them. Without ``parity`` four faults
-are mended: a cell that two objects claim has one owner (:mod:`.targets`), objects without a stride-4
-mask stay out of the mean of the dice losses, crowds and void are no background, and what
+With ``variant`` "full" and ``parity`` it equals the published head and its training on one process:
+on several, the counts that divide the losses are means over all of them. Without ``parity`` four
+faults are mended: a cell that two objects claim has one owner (:mod:`.targets`), objects without a
+stride-4 mask stay out of the mean of the dice losses, crowds and void are no background, and what
 :mod:`.decoding` lists. Without "full" the branches are lighter (:mod:`.branches`), and masks have a
 prior of their place (:mod:`.position_prior`).
 

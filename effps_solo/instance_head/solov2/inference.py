@@ -1,4 +1,7 @@
-"""Decoding of SOLOv2 (section 3.3 and appendix A), pure functions.
+"""Steps of the decoding of SOLOv2 (section 3.3 and appendix A), pure functions.
+
+They equal the published ones, but the order of equal scores is defined (the earlier one is the
+better), and identical masks are no division by 0 in the linear kernel of Matrix NMS.
 
 T thing classes, S_h x S_w cells a level, K candidates, h x w the stride-4 map.
 """

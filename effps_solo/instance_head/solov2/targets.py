@@ -1,9 +1,9 @@
 """Grid targets of SOLOv2 (section 3.1 and appendix), a pure function.
 
-Equals the published code but for three things. A cell that two objects claim has one owner; there it
-learns both masks and the later class (``one_owner`` False does the same). Cells in crowds and void can
-be ignored. A centre exactly on the border of two cells is in the cell behind it; there rounding in
-float32 decides.
+Equals the published code but for three things. A cell that two objects claim has one owner; there
+it learns both masks and the later class (``one_owner`` False does the same). Cells in crowds and
+void can be ignored. A centre exactly on the border of two cells is in the cell behind it; there
+rounding in float32 decides.
 
 M objects, L levels with S_h x S_w cells each, P positive cells.
 """
@@ -98,7 +98,7 @@ def assign_to_grid(
 
 
 def _by_falling_area(areas: torch.Tensor) -> torch.Tensor:
-    """Indices of (M,) areas from the largest to the smallest; of equal ones the earlier comes last."""
+    """Indices of (M,) areas, the largest first; of equal ones the earlier comes last."""
     return len(areas) - 1 - areas.flip(0).argsort(descending=True, stable=True)
 
 

@@ -65,6 +65,8 @@ def test_the_settings_build_the_model_of_the_weights(solov2_state: Callable, lay
     assert cfg.MODEL.RESNETS.DEPTH == 50
     assert (cfg.MODEL.SOLOV2.NUM_CONVS, cfg.MODEL.SOLOV2.CHANNELS) == (2, 64)
     assert cfg.MODEL.SOLOV2.SCALE_RANGES[0] == [1, 56]  # those of the light variants
+    # What decodes as published is for the user to choose, no matter of the weights.
+    assert not cfg.MODEL.SOLOV2.PARITY and any("SOLOV2.PARITY" in note for note in report.notes)
 
 
 def test_the_three_layouts_hold_the_same(solov2_state: Callable) -> None:
