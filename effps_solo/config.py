@@ -159,6 +159,9 @@ def _add_mask_rcnn_keys(cfg: CN) -> None:
     cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256]]
     # Anchors stand in the middle of their cells, as in mmdetection and the released code.
     cfg.MODEL.ANCHOR_GENERATOR.OFFSET = 0.5
+    # Of MODEL.RPN.HEAD_NAME "SeparableRPNHead" (EfficientPS's paper); "StandardRPNHead" has neither.
+    cfg.MODEL.RPN.NORM = "BN"
+    cfg.MODEL.RPN.ACTIVATION = "leaky_relu"
     # Proposals before NMS per level, and after it over all levels.
     cfg.MODEL.RPN.PRE_NMS_TOPK_TRAIN = 2000
     cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = 1000

@@ -77,6 +77,8 @@ def mask_rcnn_settings(converted: StateDict, report: ConversionReport) -> Dict[s
     report.notes.append(BACKGROUND_NOTE)
     num_things = len(scores) - 1
     settings: Dict[str, Any] = {"MODEL.INSTANCE_HEAD.NUM_CLASSES": num_things}
+    if f"{_RPN}.conv.depthwise.weight" in converted:
+        settings["MODEL.RPN.HEAD_NAME"] = "SeparableRPNHead"
     boxes = converted.get(f"{_ROI}.box_predictor.bbox_pred.bias", ())
     if len(boxes) == _BOX_SIZE and num_things > 1:
         settings["MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG"] = True

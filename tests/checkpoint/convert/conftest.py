@@ -122,8 +122,11 @@ def write_semantic_head(writer: Writer, num_classes: int) -> None:
     writer.conv("semantic_head.conv_logits", num_classes, 4 * 128, 1, 1, bias=True)
 
 
-def write_mask_rcnn(writer: Writer, num_things: int) -> None:
-    writer.conv("rpn_head.rpn_conv", 256, 256, 3, 3, bias=True)
+def write_mask_rcnn(writer: Writer, num_things: int, separable_rpn: bool) -> None:
+    if separable_rpn:
+        write_separable(writer, "rpn_head.rpn_conv", 256, 256)
+    else:
+        writer.conv("rpn_head.rpn_conv", 256, 256, 3, 3, bias=True)
     writer.conv("rpn_head.rpn_cls", 3, 256, 1, 1, bias=True)
     writer.conv("rpn_head.rpn_reg", 12, 256, 1, 1, bias=True)
     writer.conv("bbox_head.shared_fcs.0", 1024, 256 * 7 * 7, bias=True)
@@ -138,7 +141,7 @@ def write_mask_rcnn(writer: Writer, num_things: int) -> None:
 
 @pytest.fixture(scope="session")
 def efficientps_state() -> Callable[..., State]:
-    """Function of (network, separable, num_classes, num_things, mask_rcnn, counters, values)."""
+    """Function of the network; keywords say which parts it has, and their sizes."""
 
     def build(
         network: str = "b0",
@@ -147,6 +150,7 @@ def efficientps_state() -> Callable[..., State]:
         num_classes: int = 19,
         num_things: int = 8,
         mask_rcnn: bool = True,
+        separable_rpn: bool = False,
         counters: bool = True,
         values: bool = True,
     ) -> State:
@@ -156,7 +160,7 @@ def efficientps_state() -> Callable[..., State]:
         write_neck(writer, (channels[1], channels[2], channels[4], head), separable)
         write_semantic_head(writer, num_classes)
         if mask_rcnn:
-            write_mask_rcnn(writer, num_things)
+            write_mask_rcnn(writer, num_things, separable_rpn)
         return writer.state
 
     return build

@@ -12,6 +12,7 @@ from torch import nn
 from effps_solo.backbone import EfficientNet, TwoWayFPN
 from effps_solo.checkpoint.convert import convert_checkpoint, fit_to_model
 from effps_solo.checkpoint.convert.efficientps import fold_in_place_abn
+from effps_solo.instance_head.mask_rcnn import SeparableRPNHead
 from effps_solo.layers import separable_conv
 from effps_solo.sem_seg_head import EfficientPSSemanticHead
 
@@ -161,15 +162,15 @@ def test_class_agnostic_boxes_stay(efficientps_state: Callable) -> None:
 
 
 def test_separable_rpn_is_recognised(efficientps_state: Callable) -> None:
-    foreign = efficientps_state("b0", values=False)
-    for name in ("weight", "bias"):
-        del foreign[f"rpn_head.rpn_conv.{name}"]
-    foreign["rpn_head.rpn_conv.depthwise_conv.conv.weight"] = torch.ones(256, 1, 3, 3)
-    foreign["rpn_head.rpn_conv.pointwise_conv.bn.bias"] = torch.ones(256)
+    foreign = efficientps_state("b5", separable=True, separable_rpn=True, values=False)
+    assert count_parameters(foreign) == 40_902_856 - 593_935 + 72_719  # 40.38 M
     state, report = convert_checkpoint(foreign)
-    prefix = "instance_head.proposal_generator.rpn_head.conv"
-    assert f"{prefix}.depthwise.weight" in state and f"{prefix}.pointwise.norm.bias" in state
+    prefix = "instance_head.proposal_generator.rpn_head."
+    rpn = SeparableRPNHead(in_channels=256, num_anchors=3)
+    rpn.load_state_dict(sub_state(state, prefix))
+    assert sum(p.numel() for p in rpn.parameters()) == 72_719
     assert not report.unmatched
+    assert report.settings["MODEL.RPN.HEAD_NAME"] == "SeparableRPNHead"
 
 
 def test_without_the_heads_target(efficientps_state: Callable) -> None:

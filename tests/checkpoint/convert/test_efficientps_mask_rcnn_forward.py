@@ -40,7 +40,10 @@ class Published:
 
     def rpn(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         """(N, 3, H, W) objectness and (N, 12, H, W) deltas."""
-        x = F.conv2d(x, *self.weights("rpn_head.rpn_conv"), padding=1).clamp(min=0)
+        if "rpn_head.rpn_conv.weight" in self.state:
+            x = F.conv2d(x, *self.weights("rpn_head.rpn_conv"), padding=1).clamp(min=0)
+        else:
+            x = self.separable(x, "rpn_head.rpn_conv")
         objectness = F.conv2d(x, *self.weights("rpn_head.rpn_cls"))
         return objectness, F.conv2d(x, *self.weights("rpn_head.rpn_reg"))
 
@@ -60,24 +63,27 @@ class Published:
         x = (x - mean) / (var + 1e-5).sqrt() * (weight.abs() + 1e-5) + bias
         return torch.where(x < 0, 0.01 * x, x)
 
+    def separable(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        depthwise = self.state[f"{name}.depthwise_conv.conv.weight"]
+        pointwise = self.state[f"{name}.pointwise_conv.conv.weight"]
+        x = F.conv2d(x, depthwise, padding=1, groups=x.shape[1])
+        x = F.conv2d(self.abn(x, f"{name}.depthwise_conv.bn"), pointwise)
+        return self.abn(x, f"{name}.pointwise_conv.bn")
+
     def mask(self, roi: torch.Tensor) -> torch.Tensor:
         """(R, 9, 28, 28) logits."""
         x = roi
         for index in range(4):
-            name = f"mask_head.convs.{index}"
-            depthwise = self.state[f"{name}.depthwise_conv.conv.weight"]
-            pointwise = self.state[f"{name}.pointwise_conv.conv.weight"]
-            x = F.conv2d(x, depthwise, padding=1, groups=x.shape[1])
-            x = F.conv2d(self.abn(x, f"{name}.depthwise_conv.bn"), pointwise)
-            x = self.abn(x, f"{name}.pointwise_conv.bn")
+            x = self.separable(x, f"mask_head.convs.{index}")
         x = F.conv_transpose2d(x, *self.weights("mask_head.upsample"), stride=2).clamp(min=0)
         return F.conv2d(x, *self.weights("mask_head.conv_logits"))
 
 
-def released_head(project_root: Path) -> MaskRCNNInstanceHead:
+def released_head(project_root: Path, rpn_head: str = "StandardRPNHead") -> MaskRCNNInstanceHead:
     cfg = get_cfg()
     add_effps_solo_config(cfg)
     load_config_file(cfg, str(project_root / "configs" / RELEASED))
+    cfg.MODEL.RPN.HEAD_NAME = rpn_head
     shapes = {n: ShapeSpec(channels=256, stride=s) for n, s in zip(LEVELS, STRIDES)}
     return MaskRCNNInstanceHead(cfg, shapes).eval()
 
@@ -89,16 +95,18 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     assert float((ours - theirs).abs().max()) < bound * float(theirs.abs().max())
 
 
+@pytest.mark.parametrize("separable_rpn", [False, True])
 @torch.no_grad()
 def test_forward_equals_the_published_computation(
-    efficientps_state: Callable, project_root: Path
+    efficientps_state: Callable, project_root: Path, separable_rpn: bool
 ) -> None:
-    foreign = efficientps_state("b0", num_things=NUM_THINGS)
+    foreign = efficientps_state("b0", num_things=NUM_THINGS, separable_rpn=separable_rpn)
     assert (foreign["mask_head.convs.2.pointwise_conv.bn.weight"] < 0).any()
     published = Published(foreign)
-    state, _ = convert_checkpoint(foreign)
+    state, report = convert_checkpoint(foreign)
     own = {key[len(PREFIX) :]: value for key, value in state.items() if key.startswith(PREFIX)}
-    head: Any = released_head(project_root).double()
+    head_name = report.settings.get("MODEL.RPN.HEAD_NAME", "StandardRPNHead")
+    head: Any = released_head(project_root, head_name).double()
     head.load_state_dict(own)
     torch.manual_seed(0)
     pyramid = [torch.randn(2, 256, 40 // s, 64 // s, dtype=torch.float64) for s in (1, 2, 4, 8)]
