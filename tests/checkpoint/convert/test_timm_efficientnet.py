@@ -39,15 +39,21 @@ def test_with_squeeze_and_excitation(timm_state: Callable) -> None:
     assert report.settings["MODEL.EFFICIENTNET.SQUEEZE_EXCITE"] is True
 
 
+@pytest.mark.parametrize(
+    "name, squeeze_excite, activation",
+    [("tf_efficientnet_lite0", False, "relu6"), ("tf_efficientnet_b0", True, "swish")],
+)
 @torch.no_grad()
-def test_a_lite_network_computes_the_same_as_timms() -> None:
+def test_it_computes_the_same_as_timms(name: str, squeeze_excite: bool, activation: str) -> None:
     torch.manual_seed(0)
-    reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).double().eval()
-    state, report = convert_checkpoint(reference.state_dict())
+    reference = timm.create_model(name, pretrained=False).double().eval()
+    state, report = convert_checkpoint(reference.state_dict(), squeeze_excite=squeeze_excite)
     settings = report.settings
-    assert settings["MODEL.EFFICIENTNET.ACTIVATION"] == "relu6"
-    assert settings["MODEL.PIXEL_MEAN"] == [127.5] * 3
+    assert settings["MODEL.EFFICIENTNET.ACTIVATION"] == activation
+    assert settings.get("MODEL.EFFICIENTNET.SQUEEZE_EXCITE", False) is squeeze_excite
+    assert settings.get("MODEL.PIXEL_MEAN") == (None if squeeze_excite else [127.5] * 3)
     backbone = EfficientNet(
+        squeeze_excite=squeeze_excite,
         name=settings["MODEL.EFFICIENTNET.NAME"],
         activation=settings["MODEL.EFFICIENTNET.ACTIVATION"],
         stage0_activation=settings["MODEL.EFFICIENTNET.STAGE0_ACTIVATION"],
