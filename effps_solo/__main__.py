@@ -18,6 +18,7 @@ COMMANDS: Dict[str, str] = {
     "env": "show versions, devices and data sets, and how to mend what is wrong",
     "demo": "draw panoptic predictions of images and folders",
     "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
+    "import-dataset": "make a data set from COCO instances, labelme or Cityscapes polygons",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
 }
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
+from ..conversion import write_atomically
 from .render import Picture, render
 from .scene import sample_scene
 
@@ -86,7 +86,6 @@ def write_image(root: Path, parameters: SetParameters, split: str, index: int) -
     contents += [_png(image.astype(np.uint8)) for image in labels]
     contents.append(_png(instances))
     for path, content in zip(files, contents):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
 
 
@@ -109,13 +108,6 @@ def write_panoptic(root: Path, split: str) -> None:
             useTrainId=False,  # the loader maps the original ids itself
             setNames=[split],
         )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it is either absent or whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _png(image: np.ndarray) -> bytes:

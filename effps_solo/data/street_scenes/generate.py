@@ -11,12 +11,12 @@ from typing import Iterator
 import cv2
 from tqdm import tqdm
 
+from ..conversion import write_atomically
 from .cityscapes_layout import (
     MANIFEST,
     SPLITS,
     UNFINISHED,
     SetParameters,
-    write_atomically,
     write_image,
     write_panoptic,
 )

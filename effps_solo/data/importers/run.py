@@ -1,0 +1,153 @@
+"""From a source of annotations to a data set in COCO panoptic layout with its description."""
+
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import yaml
+from PIL import Image
+
+from ...panoptic_png import ids_to_rgb
+from ..conversion import Job, convert_all, write_atomically
+from .canvas import SegmentCanvas
+from .classes import ClassList
+from .source import Item, Source, SourceError, image_size
+
+_FORMAT = "1"  # raised with every change that alters a PNG or its segments_info
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of a split.
+
+    Attributes:
+        num_images: in the split.
+        num_segments: by class name, in the order of the classes.
+        notes: what was left out, and how often.
+    """
+
+    num_images: int
+    num_segments: Dict[str, int]
+    notes: Counter
+
+
+def split_items(items: Sequence[Item], val_fraction: float) -> Tuple[List[Item], List[Item]]:
+    """(training, validation) items; an image stays where it is when others are added.
+
+    Args:
+        val_fraction: in (0, 1).
+
+    Raises:
+        SourceError: one of them is empty.
+    """
+    parts: Tuple[List[Item], List[Item]] = ([], [])
+    for item in items:
+        digest = hashlib.sha256(Path(item.image).name.encode()).digest()
+        parts[int.from_bytes(digest[:4], "big") < val_fraction * 2**32].append(item)
+    if not all(parts):
+        raise SourceError(
+            f"--val-fraction {val_fraction} of {len(items)} images gives {len(parts[0])} and "
+            f"{len(parts[1])}; choose another, or import the splits one by one"
+        )
+    return parts
+
+
+def import_split(
+    source: Source, items: Sequence[Item], folder: Path, split: str, num_workers: int
+) -> Imported:
+    """Write ``panoptic_<split>`` and ``panoptic_<split>.json`` below ``folder``.
+
+    What is there and up to date stays; see :func:`convert_all`.
+
+    Raises:
+        UserError: annotations cannot be used. There is no JSON then.
+    """
+    target = folder / f"panoptic_{split}.json"
+    target.unlink(missing_ok=True)
+    names = [os.path.relpath(item.image, source.images) for item in items]
+    _check_names(names, split)
+    pngs = [str(Path(name).with_suffix(".png")) for name in names]
+    jobs = [
+        Job(f"panoptic_{split}/{png}", (item.image, *item.sources), (item.image, item.annotation))
+        for png, item in zip(pngs, items)
+    ]
+    results = convert_all(
+        partial(_convert, source.draw, source.classes),
+        jobs,
+        journal=folder / f".panoptic_{split}.journal",
+        settings=f"{_FORMAT} {source.classes!r}",
+        num_workers=num_workers,
+        title=split,
+    )
+    content: Dict[str, List[Any]] = {"images": [], "annotations": []}
+    for image_id, (name, png, result) in enumerate(zip(names, pngs, results), 1):
+        size = {"height": result["height"], "width": result["width"]}
+        content["images"].append({"id": image_id, "file_name": Path(name).as_posix(), **size})
+        annotation = {"image_id": image_id, "file_name": Path(png).as_posix()}
+        content["annotations"].append({**annotation, "segments_info": result["segments_info"]})
+    content["categories"] = source.classes.categories
+    write_atomically(target, json.dumps(content).encode())
+    return _summary(source.classes, results)
+
+
+def write_description(folder: Path, name: str, split: str, images: str) -> Path:
+    """Add a split to the description ``folder``/``name``.yaml, or change it; returns the path.
+
+    Args:
+        images: the image folder of the split.
+
+    Raises:
+        SourceError: the file is there, but not one of this function.
+    """
+    path = folder / f"{name}.yaml"
+    description: Any = {"name": name, "splits": {}}
+    if path.is_file():
+        description = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(description, dict) or not isinstance(description.get("splits"), dict):
+            raise SourceError(f"{path} is no description of an import; choose another --name")
+    absolute, root = os.path.abspath(images), os.path.abspath(folder)
+    below = os.path.commonpath([absolute, root]) == root
+    image_folder = os.path.relpath(absolute, root) if below else absolute
+    description["splits"][split] = {"images": image_folder}
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode())
+    return path
+
+
+def _convert(draw: Any, classes: ClassList, task: Tuple[str, Any], output: Path) -> Dict[str, Any]:
+    image, annotation = task
+    height, width = image_size(image)
+    canvas = SegmentCanvas(height, width)
+    draw(annotation, classes, canvas)
+    ids, segments_info = canvas.result()
+    data = io.BytesIO()
+    Image.fromarray(ids_to_rgb(ids)).save(data, format="PNG")
+    write_atomically(output, data.getvalue())
+    size = {"height": height, "width": width}
+    return {**size, "segments_info": segments_info, "notes": dict(canvas.notes)}
+
+
+def _check_names(names: Sequence[str], split: str) -> None:
+    stems = Counter(os.path.splitext(name)[0] for name in names)
+    twice = [stem for stem, count in stems.items() if count > 1]
+    if twice:
+        raise SourceError(
+            f"split {split}: several images are named {twice[0]} but for their suffix; rename them"
+        )
+    if not names:
+        raise SourceError(f"split {split} has no annotated image")
+
+
+def _summary(classes: ClassList, results: Sequence[Dict[str, Any]]) -> Imported:
+    segments = Counter(s["category_id"] for result in results for s in result["segments_info"])
+    notes: Counter = Counter()
+    for result in results:
+        notes.update(result["notes"])
+    counts = {category["name"]: segments[category["id"]] for category in classes.categories}
+    return Imported(len(results), counts, notes)

@@ -1,0 +1,136 @@
+"""What an importer finds, and how it pairs annotations with images."""
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
+
+from PIL import Image
+
+from ...errors import UserError
+from ...image_io import UNREADABLE
+
+if TYPE_CHECKING:
+    from .canvas import SegmentCanvas
+    from .classes import ClassList
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_CITYSCAPES_SUFFIX = "_leftImg8bit"
+_EXIF_ORIENTATION, _ROTATED = 0x0112, (5, 6, 7, 8)  # quarter turns exchange height and width
+
+
+class SourceError(UserError):
+    """An annotation that cannot be imported; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One annotated image.
+
+    Attributes:
+        image: its path.
+        sources: the files that hold its annotation.
+        annotation: what ``Source.draw`` needs; can be pickled.
+    """
+
+    image: str
+    sources: Tuple[str, ...]
+    annotation: Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """All annotations that an importer found.
+
+    Attributes:
+        images: the folder below which all images lie.
+        draw: (annotation of an item, classes, canvas of the image's size), a function of a module;
+            raises SourceError.
+    """
+
+    images: str
+    items: List[Item]
+    classes: "ClassList"
+    draw: Callable[[Any, "ClassList", "SegmentCanvas"], None]
+
+
+class ImageIndex:
+    """Images below a folder by their names without suffix."""
+
+    def __init__(self, folder: str) -> None:
+        """Raises SourceError when there is no such folder or no image in it."""
+        self.folder = folder
+        self._by_path: Dict[str, str] = {}
+        self._by_name: Dict[str, List[str]] = defaultdict(list)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                stem = path.stem.removesuffix(_CITYSCAPES_SUFFIX)
+                self._by_path[str(path.relative_to(folder).with_name(stem))] = str(path)
+                self._by_name[stem].append(str(path))
+        if not self._by_path:
+            raise SourceError(f"--images '{folder}' is no folder with images")
+
+    def find(self, stem: str, annotation: str) -> str:
+        """The image of an annotation file.
+
+        Args:
+            stem: path relative to the folder, without suffix; another folder is no obstacle if the name
+                occurs once.
+
+        Raises:
+            SourceError: no image, or several; names ``annotation``.
+        """
+        if stem in self._by_path:
+            return self._by_path[stem]
+        found = self._by_name.get(os.path.basename(stem), [])
+        if len(found) != 1:
+            reason = f"{len(found)} images" if found else "no image"
+            raise SourceError(
+                f"{annotation}: {reason} named '{os.path.basename(stem)}' in '{self.folder}'; check "
+                "--images"
+            )
+        return found[0]
+
+
+def files_below(folder: str, pattern: str) -> List[Path]:
+    """The files below a folder. Raises SourceError when there is none."""
+    found = sorted(path for path in Path(folder).rglob(pattern) if path.is_file())
+    if not found:
+        raise SourceError(f"--annotations '{folder}' is no folder with {pattern}")
+    return found
+
+
+def read_lists(path: str, *keys: str) -> Dict[str, Any]:
+    """The object in a JSON file. Raises SourceError unless ``keys`` are lists of objects in it."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read as JSON: {error}") from error
+    for key in keys:
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            raise SourceError(f"{path} has no list of objects '{key}'; check --from")
+    result: Dict[str, Any] = content
+    return result
+
+
+def image_size(path: str) -> Tuple[int, int]:
+    """(height, width) as training sees the image, upright. Raises SourceError."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            rotated = image.getexif().get(_EXIF_ORIENTATION) in _ROTATED
+    except UNREADABLE as error:
+        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+    return (width, height) if rotated else (height, width)
+
+
+def require_size(canvas: "SegmentCanvas", height: Any, width: Any, annotation: str) -> None:
+    """Raises SourceError unless an annotation states the size of its image."""
+    if (height, width) != canvas.size:
+        raise SourceError(
+            f"{annotation} is made for {width}x{height} pixels, but its image has "
+            f"{canvas.size[1]}x{canvas.size[0]}"
+        )

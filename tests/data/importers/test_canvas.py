@@ -1,0 +1,89 @@
+"""Segments drawn over each other, worked out by hand."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from effps_solo.data.importers.canvas import SegmentCanvas
+
+CAR, ROAD = {"id": 300, "name": "car", "isthing": 1}, {"id": 0, "name": "road", "isthing": 0}
+
+
+def test_nothing_drawn_is_void() -> None:
+    ids, info = SegmentCanvas(3, 5).result()
+    assert ids.shape == (3, 5) and ids.dtype == np.int32 and not ids.any()
+    assert info == []
+
+
+def test_later_covers_earlier() -> None:
+    canvas = SegmentCanvas(6, 8)
+    canvas.rectangle((7, 5), (0, 0), canvas.segment(ROAD))
+    canvas.rectangle((1, 1), (4, 3), canvas.segment(CAR, instance=1))
+    canvas.rectangle((3, 2), (5, 4), canvas.segment(CAR, instance=2))
+    canvas.rectangle((0, 5), (7, 5), 0)
+    ids, info = canvas.result()
+    expected = np.ones((6, 8), dtype=int)
+    expected[1:4, 1:5], expected[2:5, 3:6], expected[5] = 2, 3, 0
+    assert np.array_equal(ids, expected)
+    assert info == [
+        {"id": 1, "category_id": 0, "iscrowd": 0, "area": 40 - 8 - 9, "bbox": [0, 0, 8, 5]},
+        {"id": 2, "category_id": 300, "iscrowd": 0, "area": 12 - 4, "bbox": [1, 1, 4, 3]},
+        {"id": 3, "category_id": 300, "iscrowd": 0, "area": 9, "bbox": [3, 2, 3, 3]},
+    ]
+
+
+def test_what_is_one_segment() -> None:
+    canvas = SegmentCanvas(4, 4)
+    assert canvas.segment(ROAD, instance=1) == canvas.segment(ROAD, instance=2, crowd=True)
+    assert canvas.segment(CAR, instance=1) == canvas.segment(CAR, instance=1)
+    assert canvas.segment(CAR, instance=1) != canvas.segment(CAR, instance=2)
+    crowd = canvas.segment(CAR, instance=1, crowd=True)
+    assert crowd == canvas.segment(CAR, instance=2, crowd=True)
+    assert crowd != canvas.segment(CAR, instance=1)
+    canvas.rectangle((0, 0), (3, 0), crowd)
+    assert [segment["iscrowd"] for segment in canvas.result()[1]] == [1]
+
+
+def test_covered_segments_are_noted() -> None:
+    canvas = SegmentCanvas(4, 4)
+    canvas.rectangle((1, 1), (2, 2), canvas.segment(CAR, instance=1))
+    canvas.rectangle((0, 0), (3, 3), canvas.segment(ROAD))
+    assert [segment["id"] for segment in canvas.result()[1]] == [2]
+    assert dict(canvas.notes) == {"segments that others cover entirely": 1}
+
+
+def test_polygons_as_pillow_draws_them() -> None:
+    points = [[1.2, 0.4], [14.7, 3.1], [9.5, 11.9], [-3.0, 7.0]]
+    canvas = SegmentCanvas(12, 16)
+    canvas.polygon(points, canvas.segment(CAR))
+    image = Image.new("L", (16, 12))
+    ImageDraw.Draw(image).polygon([tuple(p) for p in points], fill=1, outline=1)
+    assert np.array_equal(canvas.result()[0], np.array(image))
+
+
+def test_circles() -> None:
+    canvas = SegmentCanvas(21, 21)
+    canvas.circle((10, 10), (10, 4), canvas.segment(CAR))
+    ids, ((segment),) = canvas.result()
+    y, x = np.mgrid[:21, :21]
+    distance = np.hypot(x - 10, y - 10)
+    assert (ids[distance < 5.5] == 1).all() and not ids[distance > 7].any()
+    assert segment["bbox"] == [4, 4, 13, 13]
+
+
+def test_masks_at_a_corner_and_beyond_the_image() -> None:
+    canvas = SegmentCanvas(5, 6)
+    mask = np.array([[True, False, True], [True, True, True]])
+    canvas.mask(mask, canvas.segment(ROAD), (1, 2))
+    canvas.mask(mask, canvas.segment(CAR), (4, 4))
+    expected = np.zeros((5, 6), dtype=int)
+    expected[2:4, 1:4] = mask
+    expected[4, 4:6] = [2, 0]
+    assert np.array_equal(canvas.result()[0], expected)
+
+
+def test_many_segments() -> None:
+    canvas = SegmentCanvas(20, 20)
+    for k in range(400):
+        canvas.rectangle((k % 20, k // 20), (k % 20, k // 20), canvas.segment(CAR, instance=k))
+    ids, info = canvas.result()
+    assert np.array_equal(ids.ravel(), np.arange(1, 401)) and len(info) == 400

@@ -1,0 +1,178 @@
+"""COCO instances and semantic PNGs against masks that are laid over each other one by one."""
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+from PIL import Image
+
+from effps_solo.data.importers.coco_instances import coco_instances_source
+from effps_solo.data.importers.source import Source, SourceError
+
+SIZE = (40, 60)
+CATEGORIES = [{"id": 0, "name": "dog"}, {"id": 500, "name": "cat", "supercategory": "pet"}]
+STUFF = "[{name: grass, isthing: 0, id: 7}, {name: sky, isthing: 0, labels: [0, 3]}]"
+Load = Callable[..., Source]
+
+
+def random_mask(rng: np.random.Generator) -> np.ndarray:
+    mask = np.zeros(SIZE, dtype=np.uint8)
+    (y, x), (h, w) = rng.integers(0, (35, 55)), rng.integers(3, 25, 2)
+    mask[y : y + h, x : x + w] = rng.random(mask[y : y + h, x : x + w].shape) < 0.9
+    return mask
+
+
+def as_rle(mask: np.ndarray) -> Dict[str, Any]:
+    rle = mask_util.encode(np.asfortranarray(mask))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def as_counts(mask: np.ndarray) -> Dict[str, Any]:
+    """Uncompressed: lengths of the runs of 0 and 1 by turns, columns first."""
+    flat = [0, *mask.T.ravel().tolist()]
+    borders = [i - 1 for i in range(1, len(flat)) if flat[i] != flat[i - 1]]
+    counts = np.diff([0, *borders, mask.size]).tolist()
+    return {"size": list(SIZE), "counts": counts}
+
+
+@pytest.fixture
+def load(tmp_path: Path, write_image: Callable[..., Path]) -> Load:
+    """Write one image with annotations and semantic values, and read them."""
+
+    def run(
+        annotations: List[Dict[str, Any]],
+        values: Optional[np.ndarray] = None,
+        stuff: str = STUFF,
+        **image: Any,
+    ) -> Source:
+        write_image("images/a/1.jpg", *SIZE)
+        entry = {"id": 9, "file_name": "a/1.jpg", "height": SIZE[0], "width": SIZE[1], **image}
+        content = {"images": [entry], "categories": CATEGORIES}
+        content["annotations"] = [{"image_id": 9, **a} for a in annotations]
+        (tmp_path / "instances.json").write_text(json.dumps(content))
+        files: Dict[str, str] = {}
+        if values is not None:
+            (tmp_path / "semantic" / "a").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(tmp_path / "semantic" / "a" / "1.png")
+            (tmp_path / "stuff.yaml").write_text(stuff)
+            files = {"classes": str(tmp_path / "stuff.yaml"), "semantic": f"{tmp_path}/semantic"}
+        return coco_instances_source(
+            str(tmp_path / "instances.json"), str(tmp_path / "images"), **files
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_equals_masks_laid_over_each_other(load: Load, draw: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = [random_mask(rng) for _ in range(8)]
+    annotations = []
+    for k, mask in enumerate(masks):
+        segmentation = as_counts(mask) if k % 2 else as_rle(mask)
+        crowd = int(rng.random() < 0.2)
+        category = int(rng.choice([0, 500]))
+        annotations.append(
+            {"id": k, "category_id": category, "iscrowd": crowd, "segmentation": segmentation}
+        )
+    values = rng.choice([0, 3, 7, 9, 255], SIZE)
+    ids, info, notes = draw(load(annotations, values))
+
+    # What lies on top at each pixel: objects from small to large, then crowds, then values.
+    order = sorted(range(8), key=lambda k: (annotations[k]["iscrowd"], masks[k].sum(), -k))
+    expected = {7: 7, 0: 501, 3: 501}
+    crowds = {s["id"]: s["iscrowd"] for s in info}
+    category_of = {0: None, **{s["id"]: s["category_id"] for s in info}}
+    owner: Dict[int, int] = {}
+    for y in range(SIZE[0]):
+        for x in range(SIZE[1]):
+            top = next((k for k in order if masks[k][y, x]), None)
+            segment = int(ids[y, x])
+            if top is None:
+                assert category_of[segment] == expected.get(int(values[y, x]))
+                continue
+            assert category_of[segment] == annotations[top]["category_id"]
+            assert crowds[segment] == annotations[top]["iscrowd"]
+            if not annotations[top]["iscrowd"]:
+                assert owner.setdefault(segment, top) == top
+    for segment in info:
+        assert segment["area"] == (ids == segment["id"]).sum()
+    assert {key for key in notes if "semantic" in key} == {
+        f"semantic value {value}, which no class names: void" for value in (9, 255)
+    }
+
+
+def test_polygons_are_those_of_pycocotools(load: Load, draw: Any) -> None:
+    parts = [[3.0, 3.0, 20.5, 4.0, 12.0, 30.2], [30.0, 10.0, 50.0, 12.0, 41.3, 33.3]]
+    source = load([{"id": 1, "category_id": 500, "segmentation": parts}])
+    ids, info, _ = draw(source)
+    mask = mask_util.decode(mask_util.merge(mask_util.frPyObjects(parts, *SIZE)))
+    assert np.array_equal(ids > 0, mask > 0)
+    assert [(s["category_id"], s["area"]) for s in info] == [(500, int(mask.sum()))]
+    assert source.classes.categories == [
+        {"id": 0, "name": "dog", "isthing": 1},
+        {"id": 500, "name": "cat", "isthing": 1},
+    ]
+
+
+def test_an_image_without_annotations(load: Load, draw: Any) -> None:
+    ids, info, notes = draw(load([]))
+    assert not ids.any() and info == [] and notes == {}
+
+
+def test_empty_masks_are_noted(load: Load, draw: Any) -> None:
+    empty = as_rle(np.zeros(SIZE, dtype=np.uint8))
+    annotations = [{"id": 1, "category_id": 0, "segmentation": s} for s in ([], empty)]
+    ids, info, notes = draw(load([*annotations, {"id": 3, "category_id": 0}]))
+    assert info == [] and notes == {"annotations without a mask": 3}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ({"category_id": 3, "segmentation": [[1, 1, 5, 1, 5, 5]]}, "category_id 3.*'categories'"),
+        ({"category_id": 0, "segmentation": [[1, 1]]}, "annotation 4 cannot be read"),
+        ({"category_id": 0, "segmentation": {"size": [9, 9], "counts": [81]}}, r"\[9, 9\].*40, 60"),
+        ({"category_id": 0, "segmentation": {"size": [9, 9]}}, "annotation 4 cannot be read"),
+    ],
+)
+def test_broken_annotations(load: Load, draw: Any, annotation: Any, message: str) -> None:
+    with pytest.raises(SourceError, match=message) as error:
+        draw(load([{"id": 4, **annotation}]))
+    assert "instances.json" in str(error.value)
+
+
+def test_sizes_that_differ(load: Load, draw: Any) -> None:
+    with pytest.raises(SourceError, match="instances.json is made for 61x40 .* 60x40"):
+        draw(load([], width=61))
+    with pytest.raises(SourceError, match="1.png is made for 5x4 pixels, .* 60x40"):
+        draw(load([], np.zeros((4, 5))))
+    with pytest.raises(SourceError, match="1.png has 3 channels"):
+        draw(load([], np.zeros((*SIZE, 3))))
+
+
+def test_files_that_do_not_fit(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="image_id 33, which 'images' does not list"):
+        load([{"id": 1, "image_id": 33}])
+    with pytest.raises(SourceError, match="dog is a thing; list stuff only"):
+        load([], np.zeros(SIZE), "[{name: dog, isthing: 1}]")
+    with pytest.raises(SourceError, match="grass has no id and no labels"):
+        load([], np.zeros(SIZE), "[{name: grass, isthing: 0}]")
+    with pytest.raises(SourceError, match="several classes have the id 500"):
+        load([], np.zeros(SIZE), "[{name: grass, isthing: 0, id: 500}]")
+    load([], np.zeros(SIZE))
+    json_file, images = str(tmp_path / "instances.json"), str(tmp_path / "images")
+    with pytest.raises(SourceError, match="--semantic and --classes go together"):
+        coco_instances_source(json_file, images, semantic=str(tmp_path / "semantic"))
+    with pytest.raises(SourceError, match="--semantic lacks .*nowhere/a/1.png"):
+        coco_instances_source(
+            json_file, images, semantic="nowhere", classes=str(tmp_path / "stuff.yaml")
+        )
+    with pytest.raises(SourceError, match="none.json cannot be read as JSON"):
+        coco_instances_source("none.json", images)
+    (tmp_path / "instances.json").write_text("[]")
+    with pytest.raises(SourceError, match="instances.json has no list of objects 'images'"):
+        coco_instances_source(json_file, images)

@@ -1,0 +1,164 @@
+"""Shapes of labelme: kinds, groups, order, and what cannot be used."""
+
+import base64
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from effps_solo.data.importers.classes import ClassList
+from effps_solo.data.importers.labelme import labelme_labels, labelme_source
+from effps_solo.data.importers.source import Source, SourceError
+
+SIZE = (20, 30)
+CLASSES = ClassList(
+    [
+        {"name": "cell", "isthing": 1, "id": 0},
+        {"name": "dish", "isthing": 0, "id": 900, "labels": ["dish", "plate"]},
+    ],
+    "classes.yaml",
+)
+Shape = Dict[str, Any]
+Load = Callable[..., Source]
+
+
+def box(label: str, x0: int, y0: int, x1: int, y1: int, **fields: Any) -> Shape:
+    return {"label": label, "points": [[x0, y0], [x1, y1]], "shape_type": "rectangle", **fields}
+
+
+@pytest.fixture
+def load(tmp_path: Path, write_image: Callable[..., Path]) -> Load:
+    def run(shapes: List[Shape], size: Tuple[int, int] = SIZE) -> Source:
+        write_image("a/1.jpg", *SIZE)
+        content = {"shapes": shapes, "imagePath": "..\\1.jpg", "imageData": None}
+        content.update(imageHeight=size[0], imageWidth=size[1], version="5.4.1", flags={})
+        (tmp_path / "a" / "1.json").write_text(json.dumps(content))
+        return labelme_source(str(tmp_path), str(tmp_path), CLASSES)
+
+    return run
+
+
+def test_things_lie_over_stuff_and_later_over_earlier(load: Load, draw: Any) -> None:
+    shapes = [
+        box("cell", 0, 0, 9, 9),
+        box("cell", 5, 5, 14, 14),
+        box("plate", 0, 0, 29, 19),
+        box("scratch", 20, 0, 29, 3),
+    ]
+    ids, info, notes = draw(load(shapes))
+    expected = np.full(SIZE, 900)
+    expected[:4, 20:] = -1
+    expected[:15, :15] = np.where(expected[:15, :15] == 900, 900, 0)
+    expected[:10, :10], expected[5:15, 5:15] = 0, 0
+    category = {0: -1, **{s["id"]: s["category_id"] for s in info}}
+    assert np.array_equal(np.vectorize(category.get)(ids), expected)
+    first, second = (s for s in info if s["category_id"] == 0)
+    assert (first["area"], second["area"]) == (75, 100)
+    assert second["bbox"] == [5, 5, 10, 10]
+    assert notes == {"label 'scratch', which no class names: void": 1}
+
+
+def test_shapes_of_a_group_are_one_object(load: Load, draw: Any) -> None:
+    shapes = [
+        box("cell", 0, 0, 3, 3, group_id=1),
+        box("cell", 10, 0, 13, 3, group_id=1),
+        box("cell", 20, 0, 23, 3, group_id=2),
+        box("cell", 0, 10, 3, 13, group_id=None),
+        box("cell", 10, 10, 13, 13),
+    ]
+    _, info, _ = draw(load(shapes))
+    assert [s["area"] for s in info] == [32, 16, 16, 16]
+
+
+def test_groups_of_things(load: Load, draw: Any) -> None:
+    shapes = [
+        box("cell", 0, 0, 3, 3, flags={"iscrowd": True}),
+        box("cell", 10, 0, 13, 3, flags={"iscrowd": True}),
+        box("cell", 20, 0, 23, 3, flags={"iscrowd": False}),
+    ]
+    _, info, _ = draw(load(shapes))
+    assert [(s["iscrowd"], s["area"]) for s in info] == [(1, 32), (0, 16)]
+
+
+def test_kinds_of_shapes(load: Load, draw: Any) -> None:
+    polygon = [[1.5, 2.0], [9.0, 3.5], [4.0, 12.7]]
+    mask = np.zeros((4, 5), dtype=np.uint8)
+    mask[1:, 2:] = 255
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, format="PNG")
+    shapes = [
+        {"label": "cell", "points": polygon, "shape_type": "polygon"},
+        {"label": "cell", "points": [[16, 8], [16, 12]], "shape_type": "circle"},
+        {
+            "label": "cell",
+            "points": [[23, 10], [27, 13]],
+            "shape_type": "mask",
+            "mask": base64.b64encode(file.getvalue()).decode(),
+        },
+    ]
+    ids, info, _ = draw(load(shapes))
+    image = Image.new("I", (SIZE[1], SIZE[0]))
+    ImageDraw.Draw(image).polygon([tuple(p) for p in polygon], fill=1, outline=1)
+    ImageDraw.Draw(image).ellipse((12, 4, 20, 12), fill=2, outline=2)
+    expected = np.array(image)
+    expected[11:14, 25:28] = 3
+    assert np.array_equal(ids, expected)
+    assert len(info) == 3
+
+
+def test_shapes_without_an_area_are_noted(load: Load, draw: Any) -> None:
+    shapes = [
+        {"label": "cell", "points": [[1, 1], [5, 5]], "shape_type": "line"},
+        {"label": "cell", "points": [[1, 1]], "shape_type": "point"},
+        {"label": "cell", "points": [[1, 1], [2, 2]]},
+    ]
+    ids, info, notes = draw(load(shapes))
+    assert not ids.any() and info == []
+    assert notes == {f"shapes without an area ({k})": 1 for k in ("line", "point", "polygon")}
+
+
+def test_broken_shapes(load: Load, draw: Any) -> None:
+    for shape in (
+        {"label": "cell", "points": [[1], [2], [3]]},
+        {"label": "cell", "points": [[1, "x"], [2, 2], [3, 3]]},
+        {"label": "cell", "points": [[1, 1], [2, 2]], "shape_type": "mask", "mask": "no png"},
+        {"label": "cell", "points": [[1, 1], [2, 2]], "shape_type": "mask"},
+    ):
+        with pytest.raises(SourceError, match="1.json: shape 0 cannot be drawn"):
+            draw(load([shape]))
+
+
+def test_files_that_do_not_fit(load: Load, draw: Any, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="1.json is made for 30x21 pixels, .* 30x20"):
+        draw(load([], size=(21, 30)))
+    source = load([])
+    (tmp_path / "a" / "1.json").write_text("{}")
+    with pytest.raises(SourceError, match="1.json has no list of objects 'shapes'"):
+        draw(source)
+    (tmp_path / "a" / "2.json").write_text("{}")
+    with pytest.raises(SourceError, match="2.json: no image named '2' in .*check --images"):
+        load([])
+
+
+def test_images_in_another_folder(load: Load, tmp_path: Path, write_image: Any) -> None:
+    load([])
+    photo = write_image("photos/b/1.png", *SIZE)
+    (source,) = labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES).items
+    assert source.image == str(photo)
+    write_image("photos/c/1.png", *SIZE)
+    with pytest.raises(SourceError, match="1.json: 2 images named '1'"):
+        labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES)
+    with pytest.raises(SourceError, match="--images 'nowhere' is no folder with images"):
+        labelme_source(str(tmp_path / "a"), "nowhere", CLASSES)
+
+
+def test_labels(load: Load, tmp_path: Path) -> None:
+    load([box("cell", 0, 0, 1, 1), box("cell", 0, 0, 1, 1), box("dish", 0, 0, 1, 1)])
+    assert labelme_labels(str(tmp_path)) == Counter(cell=2, dish=1)
+    with pytest.raises(SourceError, match="--annotations 'nowhere' is no folder with"):
+        labelme_labels("nowhere")

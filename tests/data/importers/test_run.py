@@ -1,0 +1,138 @@
+"""From a source to files: names, splits, descriptions, repetition."""
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+import pytest
+import yaml
+
+from effps_solo.data.conversion import ConversionError
+from effps_solo.data.importers.classes import ClassList
+from effps_solo.data.importers.labelme import labelme_source
+from effps_solo.data.importers.run import import_split, split_items, write_description
+from effps_solo.data.importers.source import Item, Source, SourceError
+from effps_solo.panoptic_png import read_segment_ids
+
+CLASSES = ClassList(
+    [{"name": "cell", "isthing": 1}, {"name": "dish", "isthing": 0}], "classes.yaml"
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[[], Source]:
+    """Five images of different size, in two folders."""
+    for k in range(5):
+        folder = "ab"[k % 2]
+        write_image(f"raw/{folder}/{k}.jpg", 10 + k, 20)
+        shapes = [
+            {"label": label, "points": [[x, 0], [x + k, 4]], "shape_type": "rectangle"}
+            for label, x in (("dish", 0), ("cell", 0), ("cell", 10), ("hair", 18))
+        ]
+        content = {"shapes": shapes, "imageHeight": 10 + k, "imageWidth": 20}
+        (tmp_path / "raw" / folder / f"{k}.json").write_text(json.dumps(content))
+    return lambda: labelme_source(str(tmp_path / "raw"), str(tmp_path / "raw"), CLASSES)
+
+
+def read(folder: Path, split: str = "train") -> Dict[str, Any]:
+    content: Dict[str, Any] = json.loads((folder / f"panoptic_{split}.json").read_text())
+    return content
+
+
+def test_files(source: Callable[[], Source], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = source()
+    imported = import_split(found, found.items, out, "train", 1)
+    content = read(out)
+    assert content["categories"] == CLASSES.categories
+    names = [image["file_name"] for image in content["images"]]
+    assert names == ["a/0.jpg", "a/2.jpg", "a/4.jpg", "b/1.jpg", "b/3.jpg"]
+    for image, annotation in zip(content["images"], content["annotations"]):
+        assert annotation["image_id"] == image["id"]
+        ids = read_segment_ids(str(out / "panoptic_train" / annotation["file_name"]))
+        assert ids.shape == (image["height"], image["width"])
+        segments = annotation["segments_info"]
+        assert sorted(np.unique(ids)) == [0, *sorted(s["id"] for s in segments)]
+        assert all(s["area"] == (ids == s["id"]).sum() for s in segments)
+    assert imported.num_images == 5
+    assert imported.num_segments == {"cell": 10, "dish": 0}
+    assert dict(imported.notes) == {
+        "label 'hair', which no class names: void": 5,
+        "segments that others cover entirely": 5,  # the dish
+    }
+
+
+def test_several_processes_make_the_same(source: Callable[[], Source], tmp_path: Path) -> None:
+    found = source()
+    for workers in (1, 2):
+        import_split(found, found.items, tmp_path / str(workers), "train", workers)
+    assert read(tmp_path / "1") == read(tmp_path / "2")
+    for path in (tmp_path / "1" / "panoptic_train").rglob("*.png"):
+        other = tmp_path / "2" / path.relative_to(tmp_path / "1")
+        assert path.read_bytes() == other.read_bytes()
+
+
+def test_only_what_changed_is_drawn_again(source: Callable[[], Source], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = source()
+    import_split(found, found.items, out, "train", 1)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    path = tmp_path / "raw" / "b" / "3.json"
+    path.write_text(path.read_text().replace("hair", "dish"))
+    (tmp_path / "raw" / "a" / "0.json").unlink()
+    found = source()
+    imported = import_split(found, found.items, out, "train", 1)
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert set(before) - set(after) == {out / "panoptic_train" / "a" / "0.png"}
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed == {"3.png"}
+    assert imported.num_segments == {"cell": 8, "dish": 1}
+
+
+def test_failures_leave_no_json(source: Callable[[], Source], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = source()
+    import_split(found, found.items, out, "train", 1)
+    (tmp_path / "raw" / "b" / "1.json").write_text("{")
+    with pytest.raises(ConversionError, match="1 of 5 images failed.*\n.*b/1.json cannot be read"):
+        import_split(found, found.items, out, "train", 1)
+    assert not (out / "panoptic_train.json").exists()
+
+
+def test_images_that_differ_in_their_suffix(tmp_path: Path) -> None:
+    items = [Item(str(tmp_path / name), (), None) for name in ("a.jpg", "a.png")]
+    source = Source(str(tmp_path), items, CLASSES, print)
+    with pytest.raises(SourceError, match="several images are named a but for their suffix"):
+        import_split(source, items, tmp_path, "train", 1)
+    with pytest.raises(SourceError, match="split val has no annotated image"):
+        import_split(source, [], tmp_path, "val", 1)
+
+
+def names_of(items: List[Item]) -> List[str]:
+    return [item.image for item in items]
+
+
+def test_random_splits_are_stable() -> None:
+    items = [Item(f"folder/{k}.jpg", (), None) for k in range(1000)]
+    train, val = split_items(items, 0.2)
+    assert 150 < len(val) < 250 and sorted(names_of(train + val)) == sorted(names_of(items))
+    more = [*items, *(Item(f"folder/{k}.jpg", (), None) for k in range(1000, 1200))]
+    assert set(names_of(val)) <= set(names_of(split_items(more, 0.2)[1]))
+    with pytest.raises(SourceError, match="--val-fraction 0.001 of 2 images gives 2 and 0"):
+        split_items(items[:2], 0.001)
+
+
+def test_descriptions(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = write_description(out, "mine", "train", str(out / "photos"))
+    assert (
+        write_description(out, "mine", "val", str(tmp_path / "more")) == path == out / "mine.yaml"
+    )
+    assert yaml.safe_load(path.read_text()) == {
+        "name": "mine",
+        "splits": {"train": {"images": "photos"}, "val": {"images": str(tmp_path / "more")}},
+    }
+    path.write_text("name: mine\nsplits: [train]")
+    with pytest.raises(SourceError, match="mine.yaml is no description of an import"):
+        write_description(out, "mine", "val", str(tmp_path))
