@@ -26,7 +26,7 @@ def build_evaluator(
 
     Returns:
         evaluators whose results are "panoptic_seg" (PQ, SQ, RQ, also _th and _st, PQ-<class>),
-        "sem_seg" (mIoU and more) and "segm" (AP and more), all in percent.
+        "sem_seg" (mIoU, IoU-<class> and more) and "segm" (AP, AP-<class> and more), all in percent.
 
     Raises:
         ConfigError: the data set has no panoptic ground truth.

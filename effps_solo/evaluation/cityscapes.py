@@ -75,7 +75,7 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator):
                 raise self._import_error or ImportError("on another process")
             root = os.path.dirname(os.path.dirname(os.path.normpath(self._metadata.gt_dir)))
             script = _import_script(self.script, root)
-            with contextlib.redirect_stdout(said), _tamed(script):
+            with contextlib.redirect_stdout(said), _tamed(script) as raw:
                 result: Optional[Results] = super().evaluate()
         except ImportError as error:
             logger.warning(
@@ -88,11 +88,16 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator):
             ) from error
         if result is None:
             return None
-        return {task: {k: float(v) for k, v in scores.items()} for task, scores in result.items()}
+        scores = {**result[self.task], **self._class_scores(raw[-1])}
+        return {self.task: {key: float(value) for key, value in scores.items()}}
+
+    def _class_scores(self, raw: Dict[str, Any]) -> Dict[str, float]:
+        """The score of every class in percent, nan where there is none, from the script's result."""
+        raise NotImplementedError(f"{type(self).__name__} has no scores of classes")
 
 
 class CityscapesSemanticEvaluator(_QuietCityscapesEvaluator, CityscapesSemSegEvaluator):
-    """mIoU: {"sem_seg": {"mIoU", "IoU" (the same), "iIoU", "IoU_sup", "iIoU_sup"}}."""
+    """mIoU: {"sem_seg": {"mIoU", "IoU" (the same), "iIoU", "IoU_sup", "iIoU_sup", IoU-<class>}}."""
 
     script = "evalPixelLevelSemanticLabeling"
     task = "sem_seg"
@@ -104,12 +109,20 @@ class CityscapesSemanticEvaluator(_QuietCityscapesEvaluator, CityscapesSemSegEva
             result[self.task] = {"mIoU": scores["IoU"], **scores}
         return result
 
+    def _class_scores(self, raw: Dict[str, Any]) -> Dict[str, float]:
+        names = self._metadata.stuff_classes
+        return {f"IoU-{name}": 100 * raw["classScores"][name] for name in names}
+
 
 class CityscapesMaskEvaluator(_QuietCityscapesEvaluator, CityscapesInstanceEvaluator):
-    """Mask AP: {"segm": {"AP", "AP50"}}; objects below 100 pixels do not count."""
+    """Mask AP: {"segm": {"AP", "AP50", AP-<class>}}; objects below 100 pixels do not count."""
 
     script = "evalInstanceLevelSemanticLabeling"
     task = "segm"
+
+    def _class_scores(self, raw: Dict[str, Any]) -> Dict[str, float]:
+        classes = raw["averages"]["classes"].items()
+        return {f"AP-{name}": 100 * scores["ap"] for name, scores in classes}
 
 
 class _NumpyWithIn1d:
@@ -133,19 +146,30 @@ def _import_script(name: str, dataset_root: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _tamed(script: ModuleType) -> Iterator[None]:
+def _tamed(script: ModuleType) -> Iterator[List[Dict[str, Any]]]:
     """Within the context a script is quiet, finds ``in1d``, and writes no JSON.
 
     Its JSON files are a copy of its results in the current folder and a cache that would not
-    notice changed ground truth; either fails on numpy's integers.
+    notice changed ground truth; either fails on numpy's integers. Yields a list that gets all of
+    its results, of which Detectron2 passes on the averages.
     """
-    changes = {"np": _NumpyWithIn1d(), "writeDict2JSON": lambda content, file_name: None}
+    raw: List[Dict[str, Any]] = []
+
+    def evaluate_and_keep(*args: Any) -> Dict[str, Any]:
+        raw.append(before["evaluateImgLists"](*args))
+        return raw[-1]
+
+    changes = {
+        "np": _NumpyWithIn1d(),
+        "writeDict2JSON": lambda content, file_name: None,
+        "evaluateImgLists": evaluate_and_keep,
+    }
     before = {name: getattr(script, name) for name in changes}
     quiet = script.args.quiet
     try:
         vars(script).update(changes)
         script.args.quiet = True
-        yield
+        yield raw
     finally:
         vars(script).update(before)
         script.args.quiet = quiet

@@ -1,11 +1,10 @@
-"""Panoptic quality (Kirillov et al., CVPR 2019) by panopticapi, also of every class."""
+"""Panoptic quality (Kirillov et al., CVPR 2019) by panopticapi, also of every class and image."""
 
 import contextlib
 import io
 import itertools
 import json
 import logging
-import math
 import os
 import tempfile
 from collections import OrderedDict
@@ -17,16 +16,17 @@ from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from ..data.conversion import num_cores
+from .quality import GROUPS, MEASURES, Scores, class_scores, group_scores, image_row, write_rows
+
 logger = logging.getLogger(__name__)
 
-_MEASURES = ("pq", "sq", "rq")
-_GROUPS = (("All", "", None), ("Things", "_th", True), ("Stuff", "_st", False))
+PER_IMAGE_NAME = "panoptic_per_image.csv"
 _SEGMENT_KEYS: Dict[str, type] = {"id": int, "category_id": int, "isthing": bool}
-Scores = Dict[str, float]
 
 
 class PanopticEvaluator(COCOPanopticEvaluator):
-    """Detectron2's evaluator of PQ, with the PQ of every class.
+    """Detectron2's evaluator of PQ, with the PQ of every class and a table of all images.
 
     Also unlike Detectron2's: the model's ``segments_info`` stay as they are, images of equal names
     in different folders are told apart, a data set without things or without stuff is no error
@@ -37,7 +37,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         """
         Args:
             dataset_name: of a data set with panoptic ground truth.
-            output_dir: the folder of predictions.json.
+            output_dir: the folder of predictions.json and panoptic_per_image.csv.
         """
         super().__init__(dataset_name, output_dir)
         self._predictions: List[Dict[str, Any]] = []
@@ -73,26 +73,38 @@ class PanopticEvaluator(COCOPanopticEvaluator):
             with open(os.path.join(self._output_dir, "predictions.json"), "w") as file:
                 json.dump({"annotations": predictions}, file)
             pairs = _pairs(truth["annotations"], predictions, self._metadata.panoptic_json)
-            statistics = _count(pairs, self._metadata.panoptic_root, folder, categories)
-        return self._results(statistics, categories)
+            per_image = _count(pairs, self._metadata.panoptic_root, folder, categories)
+        self._write_per_image(truth, per_image, categories)
+        return self._results(_total(per_image), categories)
+
+    def _write_per_image(
+        self,
+        truth: Dict[str, Any],
+        per_image: Sequence[Any],
+        categories: Dict[int, Dict[str, Any]],
+    ) -> None:
+        names = {image["id"]: image["file_name"] for image in truth.get("images", ())}
+        rows = []
+        for annotation, statistics in zip(truth["annotations"], per_image):
+            image_id = annotation["image_id"]
+            name = names.get(image_id, annotation["file_name"])
+            rows.append(image_row(image_id, name, statistics, categories))
+        path = os.path.join(self._output_dir, PER_IMAGE_NAME)
+        write_rows(rows, path)
+        logger.info("Panoptic quality of every image, worst first: %s", path)
 
     def _results(self, statistics: Any, categories: Dict[int, Dict[str, Any]]) -> Dict[str, Scores]:
-        per_class = {key: _class_scores(statistics[key]) for key in categories}
+        per_class = {key: class_scores(statistics[key]) for key in categories}
         result: Scores = {}
         table = []
-        for name, suffix, isthing in _GROUPS:
-            group = [
-                per_class[key]
-                for key in per_class
-                if isthing is None or bool(categories[key]["isthing"]) == isthing
-            ]
-            scores, count = _mean_scores(group)
-            result.update({f"{key.upper()}{suffix}": scores[key] for key in _MEASURES})
-            table.append([name, *(scores[key] for key in _MEASURES), count])
+        for title, suffix, isthing in GROUPS:
+            scores, count = group_scores(per_class, categories, isthing)
+            result.update({f"{key.upper()}{suffix}": scores[key] for key in MEASURES})
+            table.append([title, *(scores[key] for key in MEASURES), count])
         for key, scores in per_class.items():
             name = categories[key]["name"]
             result[f"PQ-{name}"] = scores["pq"]
-            table.append([name, *(scores[k] for k in _MEASURES), ""])
+            table.append([name, *(scores[k] for k in MEASURES), ""])
         text = tabulate(table, headers=["", "PQ", "SQ", "RQ", "classes"], floatfmt=".2f")
         logger.info("Panoptic quality on %s, in percent:\n%s", self._metadata.name, text)
         return OrderedDict({"panoptic_seg": result})
@@ -127,9 +139,9 @@ def _count(
     truth_folder: str,
     prediction_folder: str,
     categories: Mapping[int, Dict[str, Any]],
-) -> Any:
-    """panopticapi's ``PQStat`` of all images; its own function takes a process for every core."""
-    from panopticapi.evaluation import PQStat, pq_compute_single_core
+) -> List[Any]:
+    """panopticapi's ``PQStat`` of every image; its own function takes a process for every core."""
+    from panopticapi.evaluation import pq_compute_single_core
 
     def count_one(pair: Tuple[Dict[str, Any], Dict[str, Any]]) -> Any:
         try:
@@ -140,38 +152,16 @@ def _count(
                 f"{pair[0]['image_id']} cannot be compared: {error}"
             ) from error
 
-    total = PQStat()
     with contextlib.redirect_stdout(io.StringIO()):
-        with ThreadPoolExecutor(_num_cores()) as threads:
-            for statistics in threads.map(count_one, pairs):
-                total += statistics
+        with ThreadPoolExecutor(num_cores()) as threads:
+            return list(threads.map(count_one, pairs))
+
+
+def _total(per_image: Sequence[Any]) -> Any:
+    """The ``PQStat`` of all images together."""
+    from panopticapi.evaluation import PQStat
+
+    total = PQStat()
+    for statistics in per_image:
+        total += statistics
     return total
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _class_scores(statistics: Any) -> Scores:
-    """PQ, SQ and RQ of one class in percent; nan when it does not occur."""
-    tp, fp, fn = statistics.tp, statistics.fp, statistics.fn
-    if tp + fp + fn == 0:
-        return dict.fromkeys(_MEASURES, math.nan)
-    recognition = tp / (tp + 0.5 * fp + 0.5 * fn)
-    segmentation = statistics.iou / tp if tp else 0.0
-    return {
-        "pq": 100 * float(segmentation * recognition),
-        "sq": 100 * float(segmentation),
-        "rq": 100 * float(recognition),
-    }
-
-
-def _mean_scores(group: Sequence[Scores]) -> Tuple[Scores, int]:
-    """Means over the classes that occur, and their number."""
-    present = [scores for scores in group if not math.isnan(scores["pq"])]
-    if not present:
-        return dict.fromkeys(_MEASURES, math.nan), 0
-    means = {key: sum(scores[key] for scores in present) / len(present) for key in _MEASURES}
-    return means, len(present)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -36,6 +37,34 @@ def test_ground_truth_is_perfect(
     assert results["segm"]["AP50"] == pytest.approx(100.0)
     for scores in results.values():
         assert all(isinstance(float(value), float) for value in scores.values())
+
+
+@pytest.mark.parametrize("image_id", [3, 2**40, "street 7"])
+@pytest.mark.parametrize("stuff", [[70000], []])
+def test_any_ids_of_images_and_classes(
+    cfg: CfgNode,
+    write_coco: Callable[..., str],
+    perfect: Callable[..., Record],
+    evaluate: Callable[..., Any],
+    image_id: Any,
+    stuff: List[int],
+) -> None:
+    categories = [{"id": i, "name": f"class {i}", "isthing": 0} for i in stuff]
+    categories += [{"id": i, "name": f"class {i}", "isthing": 1} for i in (300, 0)]
+    ids = np.zeros((40, 30), dtype=np.int64)
+    ids[:8], ids[8:18], ids[18:28] = 255, 256**2, 1
+    segments = [{"id": 256**2, "category_id": 0}, {"id": 1, "category_id": 300}]
+    segments.append({"id": 255, "category_id": [*stuff, 300][0]})
+    name = write_coco({image_id: ids}, {image_id: segments}, categories=categories)
+    results = evaluate(build_evaluator(cfg, name), name, lambda r: perfect(name, r))
+    assert set(results) == {"panoptic_seg", "sem_seg", "segm"}
+    assert results["panoptic_seg"]["PQ"] == pytest.approx(100.0)
+    assert results["sem_seg"]["mIoU"] == pytest.approx(100.0)
+    for category in categories:
+        assert results["panoptic_seg"][f"PQ-{category['name']}"] == pytest.approx(100.0)
+        assert results["sem_seg"][f"IoU-{category['name']}"] == pytest.approx(100.0)
+        if category["isthing"]:
+            assert results["segm"][f"AP-{category['name']}"] == pytest.approx(100.0)
 
 
 def test_every_class_has_its_pq(
@@ -122,6 +151,7 @@ def test_files_go_to_the_output_folder_alone(
     new = set(files_below(tmp_path)) - set(before)
     assert {path for path in new if not path.startswith(str(folder))} == set()
     assert (folder / "predictions.json").is_file()
+    assert (folder / "panoptic_per_image.csv").is_file()
     assert not [path for path in new if path.endswith((".png", ".txt"))]
     assert dict(os.environ) == environment
 

@@ -1,5 +1,6 @@
 """mIoU and AP of the layout of Cityscapes by cityscapesscripts."""
 
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict
 
@@ -23,7 +24,10 @@ def test_one_of_two_cars(
     evaluator = CityscapesMaskEvaluator(cityscapes_name, str(tmp_path / "out"))
     scores = evaluate(evaluator, cityscapes_name, partly)["segm"]
     # Person: all found. Car: precision 1 up to recall 1/2.
-    assert scores == pytest.approx({"AP": 75.0, "AP50": 75.0})
+    assert (scores["AP"], scores["AP50"]) == pytest.approx((75.0, 75.0))
+    assert (scores["AP-person"], scores["AP-car"]) == pytest.approx((100.0, 50.0))
+    assert math.isnan(scores["AP-train"])
+    assert len(scores) == 2 + 8
 
 
 def test_wrong_class(
@@ -57,6 +61,9 @@ def test_miou_by_hand(cityscapes_name: str, tmp_path: Path, evaluate: Callable[.
     # Road, sky, car, building, person occur; void (8 rows) does not count.
     assert scores["mIoU"] == pytest.approx(100 * road / total / 5)
     assert scores["mIoU"] == scores["IoU"]
+    assert scores["IoU-road"] == pytest.approx(100 * road / total)
+    assert scores["IoU-car"] == 0.0 and math.isnan(scores["IoU-truck"])
+    assert len([key for key in scores if key.startswith("IoU-")]) == 19
 
 
 def test_image_without_prediction(

@@ -1,9 +1,10 @@
 """PQ against numbers worked out by hand and against panopticapi driven by Detectron2."""
 
+import csv
 import json
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
@@ -13,9 +14,16 @@ from detectron2.evaluation import COCOPanopticEvaluator
 from PIL import Image
 
 from effps_solo.evaluation.panoptic import PanopticEvaluator
+from effps_solo.panoptic_png import ids_to_rgb, read_segment_ids
 
 Record = Dict[str, Any]
 CONTIGUOUS = {"person": 0, "car": 1, "road": 2, "sky": 3}
+COCO_CATEGORIES = (
+    {"id": 21, "isthing": 0},
+    {"id": 7, "isthing": 1},
+    {"id": 90, "isthing": 0},
+    {"id": 3, "isthing": 1},
+)
 
 
 def _segment(segment_id: int, name: str) -> Record:
@@ -161,3 +169,116 @@ def test_the_table_names_every_class(
     evaluate(PanopticEvaluator(hand_worked, str(tmp_path / "out")), hand_worked, _hand_prediction)
     for word in ["Things", "Stuff", *MetadataCatalog.get(hand_worked).thing_classes]:
         assert word in caplog.text
+
+
+def _random_image(rng: np.random.Generator, segments: List[Record]) -> np.ndarray:
+    """Blocks of random segments, which may vanish below each other; 0 is void."""
+    ids = np.zeros((24, 32), dtype=np.int64)
+    for segment in rng.permutation(np.array([0, *(s["id"] for s in segments)])):
+        y, x = rng.integers(0, (20, 28))
+        ids[y : y + rng.integers(2, 20), x : x + rng.integers(2, 24)] = segment
+    return ids
+
+
+def _random_segments(rng: np.random.Generator, crowds: bool) -> List[Record]:
+    numbers = rng.choice(np.arange(1, 90000), 9, replace=False).tolist()
+    found = []
+    for number in numbers:
+        category = COCO_CATEGORIES[int(rng.integers(4))]
+        crowd = int(crowds and category["isthing"] and rng.random() < 0.3)
+        found.append({"id": number, "category_id": category["id"], "iscrowd": crowd})
+    return found
+
+
+@pytest.fixture
+def random_truth(write_coco: Callable[..., str]) -> str:
+    """Thirty images of random blocks with crowds and void."""
+    rng = np.random.default_rng(5)
+    images, segments = {}, {}
+    for image_id in range(1, 31):
+        drawn = _random_segments(rng, crowds=True)
+        images[image_id] = _random_image(rng, drawn)
+        present = set(np.unique(images[image_id]).tolist())
+        segments[image_id] = [segment for segment in drawn if segment["id"] in present]
+    return write_coco(images, segments)
+
+
+def _random_prediction(record: Record) -> Record:
+    """The truth with some segments moved, added and of another class."""
+    rng = np.random.default_rng(record["image_id"])
+    truth = read_segment_ids(record["pan_seg_file_name"]).astype(np.int64)
+    classes = {s["id"]: s["category_id"] for s in record["segments_info"]}
+    classes.update({100000 + k: int(rng.integers(4)) for k in range(3)})
+    ids = np.roll(truth, tuple(rng.integers(-2, 3, 2)), (0, 1))
+    for extra in (100000, 100001, 100002, 0):
+        y, x = rng.integers(0, (20, 28))
+        ids[y : y + 5, x : x + 6] = extra
+    for key in list(classes):
+        if rng.random() < 0.15:
+            classes[key] = int(rng.integers(4))
+    names = list(CONTIGUOUS)
+    segments = [_segment(int(key), names[classes[int(key)]]) for key in np.unique(ids) if key]
+    return {"panoptic_seg": (torch.from_numpy(ids).int(), segments)}
+
+
+def _panopticapi(name: str, folder: Path, image_ids: Any = None) -> Any:
+    """(PQStat, categories) of panopticapi over files that this function writes itself."""
+    from panopticapi.evaluation import pq_compute_single_core
+
+    metadata = MetadataCatalog.get(name)
+    truth = json.loads(Path(metadata.panoptic_json).read_text())
+    dataset_id = {v: k for k, v in metadata.thing_dataset_id_to_contiguous_id.items()}
+    dataset_id.update({v: k for k, v in metadata.stuff_dataset_id_to_contiguous_id.items()})
+    records = {record["image_id"]: record for record in DatasetCatalog.get(name)}
+    folder.mkdir(exist_ok=True)
+    pairs = []
+    for annotation in truth["annotations"]:
+        image_id = annotation["image_id"]
+        if image_ids is not None and image_id not in image_ids:
+            continue
+        ids, segments = _random_prediction(records[image_id])["panoptic_seg"]
+        Image.fromarray(ids_to_rgb(ids.numpy())).save(folder / f"{image_id}.png")
+        info = [{"id": s["id"], "category_id": dataset_id[s["category_id"]]} for s in segments]
+        predicted = {"image_id": image_id, "file_name": f"{image_id}.png", "segments_info": info}
+        pairs.append((annotation, predicted))
+    categories = {category["id"]: category for category in truth["categories"]}
+    statistics = pq_compute_single_core(0, pairs, metadata.panoptic_root, str(folder), categories)
+    return statistics, categories
+
+
+def test_as_panopticapi_to_nine_digits(
+    random_truth: str, tmp_path: Path, evaluate: Callable[..., Any]
+) -> None:
+    evaluator = PanopticEvaluator(random_truth, str(tmp_path / "out"))
+    scores = evaluate(evaluator, random_truth, _random_prediction)["panoptic_seg"]
+    statistics, categories = _panopticapi(random_truth, tmp_path / "theirs")
+    for suffix, isthing in (("", None), ("_th", True), ("_st", False)):
+        average, per_class = statistics.pq_average(categories, isthing=isthing)
+        for measure in ("pq", "sq", "rq"):
+            ours = scores[f"{measure.upper()}{suffix}"]
+            assert ours == pytest.approx(100 * average[measure], rel=0, abs=1e-9)
+        for key, expected in per_class.items():
+            ours = scores[f"PQ-{categories[key]['name']}"]
+            assert ours == pytest.approx(100 * expected["pq"], rel=0, abs=1e-9)
+    assert 20 < scores["PQ"] < 90
+
+
+def test_every_image_as_panopticapi(
+    random_truth: str, tmp_path: Path, evaluate: Callable[..., Any]
+) -> None:
+    evaluator = PanopticEvaluator(random_truth, str(tmp_path / "out"))
+    evaluate(evaluator, random_truth, _random_prediction)
+    with open(tmp_path / "out" / "panoptic_per_image.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 30
+    qualities = [float(row["PQ"]) for row in rows]
+    assert qualities == sorted(qualities) and len(set(qualities)) > 10
+    for row in rows[::7]:
+        image_id = int(row["image_id"])
+        assert row["file_name"] == f"{image_id}/same.jpg"
+        statistics, categories = _panopticapi(random_truth, tmp_path / "theirs", [image_id])
+        average, _ = statistics.pq_average(categories, isthing=None)
+        for measure in ("pq", "sq", "rq"):
+            assert float(row[measure.upper()]) == pytest.approx(100 * average[measure], abs=1e-4)
+        counted = sum(statistics[key].tp for key in categories)
+        assert int(row["TP"]) == counted

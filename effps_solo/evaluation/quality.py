@@ -1,0 +1,84 @@
+"""Panoptic quality from counts: of a class, of groups of classes, of single images.
+
+The counts are panopticapi's ``PQStat``: tp, fp, fn and the sum of the matched IoUs of every class.
+"""
+
+import csv
+import math
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+Scores = Dict[str, float]
+Categories = Mapping[int, Mapping[str, Any]]  # by dataset id, with "isthing"
+
+MEASURES = ("pq", "sq", "rq")
+# Title, suffix of the keys, and which classes: things, stuff or all.
+GROUPS: Tuple[Tuple[str, str, Optional[bool]], ...] = (
+    ("All", "", None),
+    ("Things", "_th", True),
+    ("Stuff", "_st", False),
+)
+COLUMNS = ("image_id", "file_name", "PQ", "SQ", "RQ", "PQ_th", "PQ_st", "TP", "FP", "FN")
+
+
+def class_scores(counts: Any) -> Scores:
+    """PQ, SQ and RQ of one class in percent; nan when it does not occur."""
+    tp, fp, fn = counts.tp, counts.fp, counts.fn
+    if tp + fp + fn == 0:
+        return dict.fromkeys(MEASURES, math.nan)
+    recognition = tp / (tp + 0.5 * fp + 0.5 * fn)
+    segmentation = counts.iou / tp if tp else 0.0
+    return {
+        "pq": 100 * float(segmentation * recognition),
+        "sq": 100 * float(segmentation),
+        "rq": 100 * float(recognition),
+    }
+
+
+def group_scores(
+    per_class: Mapping[int, Scores], categories: Categories, isthing: Optional[bool]
+) -> Tuple[Scores, int]:
+    """Means over the classes of a group that occur, nan if none does, and their number."""
+    present = [
+        scores
+        for key, scores in per_class.items()
+        if isthing is None or bool(categories[key]["isthing"]) == isthing
+        if not math.isnan(scores["pq"])
+    ]
+    if not present:
+        return dict.fromkeys(MEASURES, math.nan), 0
+    means = {key: sum(scores[key] for scores in present) / len(present) for key in MEASURES}
+    return means, len(present)
+
+
+def image_row(
+    image_id: Any, file_name: str, statistics: Any, categories: Categories
+) -> Dict[str, Any]:
+    """The quality of one image, its ``COLUMNS``: means over the classes that it holds, in percent."""
+    per_class = {key: class_scores(statistics[key]) for key in categories}
+    row: Dict[str, Any] = {"image_id": image_id, "file_name": file_name}
+    for _, suffix, isthing in GROUPS:
+        scores, _ = group_scores(per_class, categories, isthing)
+        row.update({f"{key.upper()}{suffix}": scores[key] for key in MEASURES})
+    for count in ("tp", "fp", "fn"):
+        row[count.upper()] = sum(getattr(statistics[key], count) for key in categories)
+    return {column: row[column] for column in COLUMNS}
+
+
+def write_rows(rows: Sequence[Dict[str, Any]], path: str) -> None:
+    """A CSV of images, worst PQ first; images without any segment come last."""
+
+    def order(row: Dict[str, Any]) -> Tuple[float, str]:
+        return (math.inf if math.isnan(row["PQ"]) else row["PQ"], row["file_name"])
+
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(
+            {k: _as_text(v) for k, v in row.items()} for row in sorted(rows, key=order)
+        )
+
+
+def _as_text(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.4f}"
