@@ -35,21 +35,24 @@ def _add_input_keys(cfg: CN) -> None:
 
     # "scale_crop": random scale, fixed crop with padding, flip (EfficientPS section 4.2), sized by
     # the keys below.
+    # "large_scale_jitter": the same with factors on the size at which an image just fits into
+    # CROP_SIZE, at test time, too; published with SCALE_RANGE (0.1, 2.0) (Ghiasi et al., CVPR 2021).
     # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip.
     cfg.INPUT.AUGMENTATION = "scale_crop"
     # Images are brought to this shorter edge (pixels) before the factors below, in training and at
-    # test time; for data sets whose image sizes differ. 0: an image's own size.
+    # test time; for data sets whose image sizes differ ("scale_crop" only). 0: an image's own size.
     cfg.INPUT.BASE_SHORTEST_EDGE = 0
     # Range of the random factor on the image size.
     cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
     # (height, width) of the training crop in pixels; smaller images are padded with void.
     cfg.INPUT.CROP_SIZE = (1024, 2048)
     # Probability of a crop that is placed around a random object, for images with few of them
-    # ("scale_crop" only).
+    # (not "shortest_edge"). Images without objects stay in the training.
     cfg.INPUT.CROP_OBJECT_PROB = 0.0
-    # Strength of random brightness, contrast and saturation, factors in [1 - x, 1 + x]; 0: none.
+    # Strength of random brightness, contrast and saturation (Detectron2's transforms), factors in
+    # [1 - x, 1 + x]; 0: none.
     cfg.INPUT.COLOR_JITTER = 0.0
-    # Factor on the image size at test time ("scale_crop" only).
+    # Factor on the image size at test time (not "shortest_edge").
     cfg.INPUT.TEST_SCALE = 1.0
 
 

@@ -1,7 +1,7 @@
 """Training and test augmentations as Detectron2 transforms."""
 
 import math
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -17,18 +17,36 @@ PADDED_ID = 255  # Detectron2's value for segmentation maps outside the image
 class RandomScale(T.Augmentation):
     """Scale the image by a random factor, drawn uniformly from ``scale_range``.
 
-    The factor counts from the size at which the shorter edge of the image has ``base_shortest_edge``
-    pixels; 0: from the image's own size.
+    The factor counts from the image's own size, or from the size at which its shorter edge has
+    ``base_shortest_edge`` pixels, or from that at which it just fits into ``fit_size``.
     """
 
-    def __init__(self, scale_range: Tuple[float, float], base_shortest_edge: int = 0) -> None:
+    def __init__(
+        self,
+        scale_range: Tuple[float, float],
+        base_shortest_edge: int = 0,
+        fit_size: Optional[Tuple[int, int]] = None,
+    ) -> None:
+        """
+        Args:
+            base_shortest_edge: in pixels; 0: none.
+            fit_size: (height, width) in pixels; goes before ``base_shortest_edge``.
+        """
         super().__init__()
-        self._init({"scale_range": tuple(scale_range), "base_shortest_edge": base_shortest_edge})
+        self._init(
+            {
+                "scale_range": tuple(scale_range),
+                "base_shortest_edge": base_shortest_edge,
+                "fit_size": fit_size,
+            }
+        )
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         scale = np.random.uniform(*self.scale_range)
         height, width = image.shape[:2]
-        if self.base_shortest_edge:
+        if self.fit_size:
+            scale *= min(self.fit_size[0] / height, self.fit_size[1] / width)
+        elif self.base_shortest_edge:
             scale *= self.base_shortest_edge / min(height, width)
         return T.ResizeTransform(
             height, width, max(1, round(height * scale)), max(1, round(width * scale))
@@ -74,18 +92,19 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
         augmentations = detection_utils.build_augmentation(cfg, is_train)
         if is_train and cfg.INPUT.CROP.ENABLED:
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
-    elif cfg.INPUT.AUGMENTATION == "scale_crop":
+    elif cfg.INPUT.AUGMENTATION in ("scale_crop", "large_scale_jitter"):
         augmentations = _scale_crop(cfg) if is_train else _test_scale(cfg)
     else:
         raise ConfigError(
-            f"INPUT.AUGMENTATION is '{cfg.INPUT.AUGMENTATION}'; choose scale_crop or shortest_edge"
+            f"INPUT.AUGMENTATION is '{cfg.INPUT.AUGMENTATION}'; choose scale_crop, "
+            "large_scale_jitter or shortest_edge"
         )
     return augmentations + (_color_jitter(cfg.INPUT.COLOR_JITTER) if is_train else [])
 
 
 def _scale_crop(cfg: CfgNode) -> List[T.Augmentation]:
     augmentations: List[T.Augmentation] = [
-        RandomScale(cfg.INPUT.SCALE_RANGE, cfg.INPUT.BASE_SHORTEST_EDGE),
+        _scale(cfg, cfg.INPUT.SCALE_RANGE),
         T.FixedSizeCrop(cfg.INPUT.CROP_SIZE, pad_value=VOID_PIXEL, seg_pad_value=PADDED_ID),
     ]
     if cfg.INPUT.CROP_OBJECT_PROB > 0:
@@ -98,8 +117,15 @@ def _scale_crop(cfg: CfgNode) -> List[T.Augmentation]:
 
 
 def _test_scale(cfg: CfgNode) -> List[T.Augmentation]:
-    scale, base = cfg.INPUT.TEST_SCALE, cfg.INPUT.BASE_SHORTEST_EDGE
-    return [RandomScale((scale, scale), base)] if base or scale != 1.0 else []
+    augmentation = _scale(cfg, (cfg.INPUT.TEST_SCALE, cfg.INPUT.TEST_SCALE))
+    own_size = not (augmentation.fit_size or augmentation.base_shortest_edge)
+    return [] if own_size and cfg.INPUT.TEST_SCALE == 1.0 else [augmentation]
+
+
+def _scale(cfg: CfgNode, scale_range: Tuple[float, float]) -> RandomScale:
+    if cfg.INPUT.AUGMENTATION == "large_scale_jitter":
+        return RandomScale(scale_range, fit_size=tuple(cfg.INPUT.CROP_SIZE))
+    return RandomScale(scale_range, cfg.INPUT.BASE_SHORTEST_EDGE)
 
 
 def _color_jitter(strength: float) -> List[T.Augmentation]:

@@ -127,6 +127,38 @@ def test_base_size_makes_image_sizes_equal(cfg: CfgNode) -> None:
     assert (training.base_shortest_edge, training.scale_range) == (60, cfg.INPUT.SCALE_RANGE)
 
 
+@pytest.mark.parametrize("size", [(30, 200), (200, 30), (48, 80), (11, 9), (1, 400)])
+def test_large_scale_jitter_counts_from_what_fits(cfg: CfgNode, size: Tuple[int, int]) -> None:
+    cfg.INPUT.AUGMENTATION, cfg.INPUT.BASE_SHORTEST_EDGE = "large_scale_jitter", 7
+    cfg.INPUT.SCALE_RANGE = (0.1, 2.0)
+    scale = build_augmentations(cfg, is_train=True)[0]
+    image = np.zeros((*size, 3), dtype=np.uint8)
+    theirs = T.ResizeScale(0.1, 2.0, *cfg.INPUT.CROP_SIZE)
+    for seed in range(20):
+        np.random.seed(seed)
+        ours = scale.get_transform(image)
+        np.random.seed(seed)
+        expected = theirs.get_transform(image)
+        # A side that rounds to nothing keeps a pixel.
+        assert (ours.new_h, ours.new_w) == (max(1, expected.new_h), max(1, expected.new_w))
+
+
+def test_large_scale_jitter_gives_crops_and_fits_test_images(cfg: CfgNode) -> None:
+    cfg.INPUT.AUGMENTATION, cfg.INPUT.SCALE_RANGE = "large_scale_jitter", (0.1, 2.0)
+    cfg.INPUT.CROP_OBJECT_PROB = 0.5
+    kinds = [type(a) for a in build_augmentations(cfg, is_train=True)]
+    assert kinds == [RandomScale, CropAtObject, T.FixedSizeCrop, T.RandomFlip]
+    cfg.INPUT.CROP_OBJECT_PROB = 0.0
+    np.random.seed(3)
+    for _ in range(10):
+        image, labels = apply(build_augmentations(cfg, is_train=True), (33, 100))
+        assert image.shape == (48, 80, 3) and (labels == 1).any()
+    assert apply(build_augmentations(cfg, False), (24, 80))[0].shape == (24, 80, 3)
+    assert apply(build_augmentations(cfg, False), (96, 100))[0].shape == (48, 50, 3)
+    cfg.INPUT.TEST_SCALE = 2.0
+    assert apply(build_augmentations(cfg, False), (96, 100))[0].shape == (96, 100, 3)
+
+
 def crop_at(boxes: List[List[float]], size: Tuple[int, int] = (100, 200)) -> T.Transform:
     """A transform of ``CropAtObject`` with windows of 48 x 80."""
     image = np.zeros((*size, 3), dtype=np.uint8)

@@ -1,5 +1,6 @@
 """Optimiser, clipping and the loop of the trainer."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List
@@ -138,6 +139,22 @@ def test_a_step_changes_every_part(tiny_config: Path) -> None:
         if not torch.equal(parameter, before[name])
     }
     assert changed == {"backbone", "sem_seg_head", "instance_head"}
+
+
+@pytest.mark.parametrize("filter_empty", ["True", "False"])
+def test_images_without_objects_stay_in_the_training(
+    tiny_config: Path, tiny_set: Path, filter_empty: str
+) -> None:
+    path = tiny_set / "panoptic_train.json"
+    content = json.loads(path.read_text())
+    for segment in content["annotations"][0]["segments_info"]:
+        segment["category_id"] = 21  # a road
+    path.write_text(json.dumps(content))
+    words = ["DATALOADER.FILTER_EMPTY_ANNOTATIONS", filter_empty, "INPUT.CROP_OBJECT_PROB", "1.0"]
+    loader = iter(Trainer.build_train_loader(load_config(str(tiny_config), words)))
+    batches = [next(loader) for _ in range(3)]
+    counts = {x["file_name"][-5:]: len(x["instances"]) for batch in batches for x in batch}
+    assert counts == {"0.png": 0, "1.png": 2}
 
 
 def test_images_with_rare_classes_are_repeated(tiny_config: Path) -> None:
