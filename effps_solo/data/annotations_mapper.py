@@ -13,7 +13,7 @@ from detectron2.structures import BitMasks, Instances
 
 from ..label_space import PanopticLabelSpace
 from .augmentation import PADDED_ID, build_augmentations
-from .geometry import stride4_majority
+from .geometry import stride4_mask
 from .mapper import AnnotationError, instances_from_objects
 
 
@@ -72,9 +72,8 @@ class AnnotationsDatasetMapper:
         void = np.isin(sem_seg, (self.label_space.ignore_label, PADDED_ID))
         objects = object_map(mapped["instances"], void)
         group = np.isin(sem_seg, self.label_space.thing_ids) & (objects == 0)
-        ignored = stride4_majority((void | group).astype(np.uint8))[0] > 0
         mapped["instances"] = instances_from_objects(objects, classes.tolist())
-        mapped["instance_ignore"] = torch.from_numpy(ignored)
+        mapped["instance_ignore"] = torch.from_numpy(stride4_mask(void | group))
         return mapped
 
 

@@ -81,6 +81,15 @@ def _extent(obj: np.ndarray, position: np.ndarray, num_objects: int) -> Tuple[np
     return low, high
 
 
+def stride4_mask(mask: np.ndarray) -> np.ndarray:
+    """(H, W) bool -> (ceil(H/4), ceil(W/4)) bool: at least two of the centre 2 x 2 pixels of a block.
+
+    The rule of ``ObjectGeometry.stride4_masks`` for one mask.
+    """
+    count = sum(part.astype(np.uint8) for part in _center_pixels(mask))
+    return np.asarray(count) >= 2
+
+
 def stride4_majority(ids: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """The ids that hold at least two of the centre 2 x 2 pixels of every 4 x 4 block.
 
@@ -90,14 +99,18 @@ def stride4_majority(ids: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     Returns:
         two (ceil(H/4), ceil(W/4)) maps: there may be two such ids, 0 where there is none.
     """
-    pad_y, pad_x = -ids.shape[0] % MASK_STRIDE, -ids.shape[1] % MASK_STRIDE
-    ids = np.pad(ids, ((0, pad_y), (0, pad_x)))
-    a, b = ids[1::4, 1::4], ids[1::4, 2::4]
-    c, d = ids[2::4, 1::4], ids[2::4, 2::4]
+    a, b, c, d = _center_pixels(ids)
     first = np.where((a == b) | (a == c) | (a == d), a, 0)
     # Pairs without a: at most one of them differs from the id of ``first``.
     other = np.where((b == c) | (b == d), b, np.where(c == d, c, 0))
     return first, np.where(other == first, 0, other)
+
+
+def _center_pixels(array: np.ndarray) -> Tuple[np.ndarray, ...]:
+    """The centre 2 x 2 pixels of every 4 x 4 block, row by row; 0 beyond the array."""
+    pad_y, pad_x = -array.shape[0] % MASK_STRIDE, -array.shape[1] % MASK_STRIDE
+    array = np.pad(array, ((0, pad_y), (0, pad_x)))
+    return tuple(array[y::MASK_STRIDE, x::MASK_STRIDE] for y in (1, 2) for x in (1, 2))
 
 
 def _stride4_masks(ids: np.ndarray, num_objects: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from ..image_io import read_image
 from ..label_space import PanopticLabelSpace
 from ..panoptic_png import VOID, read_segment_ids
 from .augmentation import PADDED_ID, build_augmentations
-from .geometry import boxes_from_id_map, geometry_from_id_map, stride4_majority
+from .geometry import boxes_from_id_map, geometry_from_id_map, stride4_mask
 from .object_masks import ObjectMasks
 
 
@@ -129,7 +129,7 @@ class PanopticDatasetMapper(DatasetMapper):
         """ "sem_seg", "instances" and "instance_ignore" of the transformed segments."""
         label_space = self.label_space
         class_of_id = np.full(len(segments.info), label_space.ignore_label, dtype=np.int64)
-        ignored_id = np.ones(len(segments.info), dtype=np.uint8)
+        ignored_id = np.ones(len(segments.info), dtype=bool)
         for dense_id, segment in enumerate(segments.info):
             if segment is not None:
                 class_of_id[dense_id] = segment["category_id"]
@@ -139,11 +139,10 @@ class PanopticDatasetMapper(DatasetMapper):
             for s in segments.info
             if s is not None and self._is_object(s)
         ]
-        ignored = stride4_majority(ignored_id[segments.ids])[0] > 0
         return {
             "sem_seg": torch.from_numpy(class_of_id[segments.ids]),
             "instances": instances_from_objects(self.objects(segments), classes),
-            "instance_ignore": torch.from_numpy(ignored),
+            "instance_ignore": torch.from_numpy(stride4_mask(ignored_id[segments.ids])),
         }
 
     def objects(self, segments: DenseSegments) -> np.ndarray:

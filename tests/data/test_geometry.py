@@ -4,7 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from effps_solo.data.geometry import boxes_from_id_map, geometry_from_id_map, stride4_majority
+from effps_solo.data.geometry import (
+    boxes_from_id_map,
+    geometry_from_id_map,
+    stride4_majority,
+    stride4_mask,
+)
 
 
 def test_hand_worked_object():
@@ -73,3 +78,18 @@ def test_majority_of_mixed_block():
     block = np.array([[9, 9, 9, 9], [9, 3, 5, 9], [9, 5, 3, 9], [9, 9, 9, 9]])
     first, second = stride4_majority(block)
     assert {int(first[0, 0]), int(second[0, 0])} == {3, 5}
+
+
+@pytest.mark.parametrize("pattern", range(16))
+def test_one_mask_needs_two_of_four(pattern):
+    """Whichever of the centre pixels they are."""
+    center = np.array([pattern >> k & 1 for k in range(4)], dtype=bool)
+    block = np.zeros((4, 4), dtype=bool)
+    block[1:3, 1:3] = center.reshape(2, 2)
+    assert stride4_mask(block).tolist() == [[center.sum() >= 2]]
+
+
+def test_one_mask_beyond_its_end():
+    mask = np.ones((7, 5), dtype=bool)
+    assert stride4_mask(mask).tolist() == [[True, False], [True, False]]
+    assert stride4_mask(np.zeros((0, 9), dtype=bool)).shape == (0, 3)
