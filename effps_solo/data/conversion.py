@@ -28,7 +28,7 @@ Convert = Callable[[Any, Path], Any]
 
 
 class ConversionError(UserError):
-    """Some jobs failed; the message names the first of them."""
+    """Some jobs failed, the message names the first of them; or a worker process died."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,10 @@ def convert_all(
     todo = [job for job in jobs if job.output not in done]
     failures: List[str] = []
     with open(journal, "a", encoding="utf-8") as file:
-        for job, (result, failure) in _run(
-            partial(_attempt, convert, folder), todo, num_workers, title
-        ):
+        outcomes = map_in_processes(
+            partial(_attempt, convert, folder), todo, num_workers=num_workers, title=title
+        )
+        for job, (result, failure) in zip(todo, outcomes):
             if failure is not None:
                 failures.append(failure)
                 continue
@@ -148,22 +149,35 @@ def _read_journal(path: Path) -> Dict[str, Dict[str, Any]]:
     return entries
 
 
-Outcome = Tuple[Any, Optional[str]]  # result, or the message of the error
+def map_in_processes(
+    work: Callable[[Any], Any],
+    items: Sequence[Any],
+    *,
+    num_workers: int,
+    title: str,
+    show_progress: bool = True,
+) -> Iterator[Any]:
+    """``work`` of every item, in their order, under a progress bar on stderr.
 
+    Args:
+        work: a function of a module.
+        items: which can be pickled.
+        num_workers: processes; 1 works in this one.
+        title: of the progress bar.
 
-def _run(
-    work: Callable[[Job], Outcome], jobs: Sequence[Job], num_workers: int, title: str
-) -> Iterator[Tuple[Job, Outcome]]:
-    bar = partial(tqdm, total=len(jobs), desc=title, unit="image")
-    num_workers = min(num_workers, len(jobs))
+    Raises:
+        ConversionError: a process died.
+    """
+    bar = partial(tqdm, total=len(items), desc=title, unit="image", disable=not show_progress)
+    num_workers = min(num_workers, len(items))
     if num_workers <= 1:
-        yield from zip(jobs, bar(map(work, jobs)))
+        yield from bar(map(work, items))
         return
     # Forked copies of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, context, _leave_interrupts_to_the_parent) as pool:
         try:
-            yield from zip(jobs, bar(pool.map(work, jobs, chunksize=_CHUNK)))
+            yield from bar(pool.map(work, items, chunksize=_CHUNK))
         except BrokenProcessPool as error:
             raise ConversionError(
                 "a worker process died, perhaps for lack of memory; run it again with fewer --workers"
@@ -176,7 +190,8 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _attempt(convert: Convert, folder: Path, job: Job) -> Outcome:
+def _attempt(convert: Convert, folder: Path, job: Job) -> Tuple[Any, Optional[str]]:
+    """The result, or the message of the error."""
     try:
         return convert(job.task, folder / job.output), None
     except UserError as error:
