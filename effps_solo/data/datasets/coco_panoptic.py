@@ -8,10 +8,17 @@ import colorsys
 import os
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Set
+from typing import Any, Dict, List, Mapping
 
 from ...label_space import PanopticLabelSpace
-from .files import DatasetError, examples, read_json_object, require_file, require_folder
+from .files import (
+    DatasetError,
+    examples,
+    files_below,
+    read_json_object,
+    require_file,
+    require_folder,
+)
 
 _KEYS = ("images", "annotations", "categories")
 _MAX_SEGMENT_ID = 256**3 - 1
@@ -208,7 +215,7 @@ def _check_pairs(
 
 def _check_png_files(annotations: List[Dict[str, Any]], files: CocoPanopticFiles) -> None:
     named = {os.path.normpath(annotation["file_name"]) for annotation in annotations}
-    present = {name for name in _files_below(files.panoptic_png) if name.lower().endswith(".png")}
+    present = {name for name in files_below(files.panoptic_png) if name.lower().endswith(".png")}
     if named - present:
         raise DatasetError(
             f"{files.panoptic_png} lacks {examples(named - present)}, which "
@@ -222,7 +229,7 @@ def _check_png_files(annotations: List[Dict[str, Any]], files: CocoPanopticFiles
 
 
 def _check_image_files(images: Mapping[Any, Dict[str, Any]], files: CocoPanopticFiles) -> None:
-    present = _files_below(files.images)
+    present = files_below(files.images)
     missing = {image["file_name"] for image in images.values()}
     missing = {name for name in missing if os.path.normpath(name) not in present}
     if missing:
@@ -230,15 +237,6 @@ def _check_image_files(images: Mapping[Any, Dict[str, Any]], files: CocoPanoptic
             f"{files.images} lacks the images {examples(missing)}, which {files.panoptic_json} "
             "lists; restore them or remove their entries"
         )
-
-
-def _files_below(folder: str) -> Set[str]:
-    """Paths below ``folder``, relative to it."""
-    found = set()
-    for parent, _, names in os.walk(folder, followlinks=True):
-        relative = os.path.relpath(parent, folder)
-        found |= {os.path.normpath(os.path.join(relative, name)) for name in names}
-    return found
 
 
 def _repeated(values: Any) -> List[Any]:

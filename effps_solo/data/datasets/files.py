@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Dict, Iterable, Sequence
+from typing import Any, Dict, Iterable, Sequence, Set
 
 from ...errors import UserError
 
@@ -65,6 +65,15 @@ def read_json_object(path: str, keys: Sequence[str]) -> Dict[str, Any]:
         if not all(isinstance(entry, dict) for entry in content[key]):
             raise DatasetError(f"{path}: the list '{key}' must hold objects only")
     return content
+
+
+def files_below(folder: str) -> Set[str]:
+    """Paths of all files below ``folder``, relative to it."""
+    found = set()
+    for parent, _, names in os.walk(folder, followlinks=True):
+        relative = os.path.relpath(parent, folder)
+        found |= {os.path.normpath(os.path.join(relative, name)) for name in names}
+    return found
 
 
 def examples(names: Iterable[Any]) -> str:

@@ -1,0 +1,256 @@
+"""One image of a data set: its files are read and compared with each other and with the JSON.
+
+:func:`check_job` runs in worker processes; the functions below it are pure. H x W pixels, S
+segments.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ...image_io import UNREADABLE, ImageError
+from ...panoptic_png import VOID, read_segment_ids, wrong_png_mode
+from ..geometry import stride4_majority
+from .entries import Category, Segment
+from .findings import Finding
+from .instance_masks import InstanceMask, mask_findings
+
+THUMBNAIL_SIZE = 8  # blocks along either side
+# Boxes made from polygons differ from those of the pixels by less than this on any side.
+BOX_TOLERANCE = 1.0
+Size = Tuple[int, int]  # height, width
+
+
+class ImageJob(NamedTuple):
+    """What is to be compared; None where there is no such file or entry.
+
+    Attributes:
+        image_name, png_name: of the entries, for messages.
+        image_file, png_file: paths of files that exist.
+        size: height and width in the JSON.
+        segments: of the annotation.
+        masks: COCO instance masks of the image, if there are any.
+        annotation_index: position of the annotation in the JSON.
+    """
+
+    image_name: str
+    png_name: str
+    image_file: Optional[str]
+    png_file: Optional[str]
+    size: Optional[Size]
+    segments: Optional[List[Segment]]
+    masks: List[InstanceMask] = []
+    annotation_index: Optional[int] = None
+
+
+@dataclass
+class SegmentMeasures:
+    """What the pixels of a PNG say about its S segments, by ascending id, without void.
+
+    Attributes:
+        ids: (S,) int64.
+        areas: (S,) int64 pixels.
+        boxes: (S, 4) int64 x, y, width, height.
+    """
+
+    ids: np.ndarray
+    areas: np.ndarray
+    boxes: np.ndarray
+
+
+@dataclass
+class ImageResult:
+    """What reading an image's files gave; None where that was impossible.
+
+    Attributes:
+        findings: about the files of this image.
+        image_size, png_size: height, width; of the image upright after its EXIF orientation.
+        digest: of the image's pixels.
+        thumbnail: (8, 8, 3) uint8, means of blocks of the image.
+        measures: of the PNG, if its ids can be trusted.
+    """
+
+    findings: List[Finding] = field(default_factory=list)
+    image_size: Optional[Size] = None
+    png_size: Optional[Size] = None
+    digest: Optional[bytes] = None
+    thumbnail: Optional[np.ndarray] = None
+    measures: Optional[SegmentMeasures] = None
+
+
+def check_job(work: Tuple[ImageJob, Mapping[int, Category]]) -> ImageResult:
+    """:func:`check_image` of one argument."""
+    return check_image(*work)
+
+
+def check_image(job: ImageJob, classes: Mapping[int, Category]) -> ImageResult:
+    """Read the files of an image and compare them; never raises for what is wrong with them."""
+    result = ImageResult()
+    if job.image_file is not None:
+        _read_image(job, result)
+    ids = _read_ids(job, result) if job.png_file is not None else None
+    sizes = {"image": result.image_size, "PNG": result.png_size, "JSON": job.size}
+    result.findings += size_findings(job.image_name, sizes)
+    if ids is not None:
+        result.measures = measure_segments(ids)
+        if job.segments is not None:
+            # Areas of a PNG of another size are wrong by that alone.
+            fits = result.png_size == (result.image_size or job.size or result.png_size)
+            result.findings += _compare(job, classes, ids, result.measures, fits)
+    if job.masks:
+        result.findings += mask_findings(job.image_name, job.masks, result.image_size or job.size)
+    return result
+
+
+def _read_image(job: ImageJob, result: ImageResult) -> None:
+    try:
+        with Image.open(str(job.image_file)) as opened:
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+    except UNREADABLE as error:
+        result.findings.append(
+            Finding("unreadable-image", job.image_name, f"cannot be read ({error})")
+        )
+        return
+    result.image_size = (image.height, image.width)
+    digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
+    digest.update(image.tobytes())
+    result.digest = digest.digest()
+    blocks = image.resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX)
+    result.thumbnail = np.asarray(blocks)
+
+
+def _read_ids(job: ImageJob, result: ImageResult) -> Optional[np.ndarray]:
+    file_name = str(job.png_file)
+    try:
+        wrong_mode = wrong_png_mode(file_name)
+        if wrong_mode:
+            result.findings.append(Finding("wrong-png-mode", job.png_name, f"is {wrong_mode}"))
+            with Image.open(file_name) as image:
+                image.load()  # it may be cut off as well
+            result.png_size = (image.height, image.width)
+            return None
+        ids = read_segment_ids(file_name)
+    except (ImageError, *UNREADABLE) as error:
+        text = f"cannot be read ({error.__cause__ or error})"
+        result.findings.append(Finding("unreadable-png", job.png_name, text))
+        return None
+    result.png_size = (ids.shape[0], ids.shape[1])
+    return ids
+
+
+def size_findings(subject: str, sizes: Dict[str, Optional[Size]]) -> List[Finding]:
+    """One finding when the known sizes differ."""
+    known = {what: size for what, size in sizes.items() if size is not None}
+    if len(set(known.values())) < 2:
+        return []
+    parts = [f"{what} {width}x{height}" for what, (height, width) in known.items()]
+    return [Finding("size-mismatch", subject, f"differs in size: {', '.join(parts)}")]
+
+
+def measure_segments(ids: np.ndarray) -> SegmentMeasures:
+    """Areas and boxes of all segments, in one pass over the runs of equal ids in each row.
+
+    Args:
+        ids: (H, W) integers; 0 is void.
+    """
+    height, width = ids.shape
+    starts_here = np.ones((height, width), dtype=bool)
+    starts_here[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    starts = np.flatnonzero(starts_here)
+    lengths = np.diff(starts, append=ids.size)
+    y, x = np.divmod(starts, width)
+    found, segment = np.unique(ids.reshape(-1)[starts], return_inverse=True)
+    count = len(found)
+    areas = np.bincount(segment, lengths, minlength=count).astype(np.int64)
+    low = np.full((2, count), ids.size)
+    high = np.zeros((2, count), dtype=np.int64)
+    for axis, first, last in ((0, x, x + lengths), (1, y, y + 1)):
+        np.minimum.at(low[axis], segment, first)
+        np.maximum.at(high[axis], segment, last)
+    boxes = np.concatenate([low, high - low]).T
+    real = found != VOID
+    return SegmentMeasures(found[real].astype(np.int64), areas[real], boxes[real])
+
+
+def _compare(
+    job: ImageJob,
+    classes: Mapping[int, Category],
+    ids: np.ndarray,
+    measures: SegmentMeasures,
+    fits: bool,
+) -> List[Finding]:
+    segments = job.segments or []
+    findings = id_findings(job.png_name, segments, measures)
+    if fits:
+        findings += measure_findings(job.png_name, segments, measures)
+    things = {s.id for s in segments if _is_object(s, classes)}
+    return findings + tiny_findings(job.png_name, ids, things & set(measures.ids.tolist()))
+
+
+def _is_object(segment: Segment, classes: Mapping[int, Category]) -> bool:
+    category = classes.get(segment.category_id) if segment.category_id is not None else None
+    return category is not None and category.is_thing and not segment.is_crowd
+
+
+def id_findings(subject: str, segments: List[Segment], measures: SegmentMeasures) -> List[Finding]:
+    """Ids that only the PNG or only the JSON has."""
+    findings: List[Finding] = []
+    listed, drawn = {s.id for s in segments}, measures.ids.tolist()
+    areas = measures.areas.tolist()
+    for segment_id, area in zip(drawn, areas):
+        if segment_id not in listed:
+            text = f"holds the id {segment_id} ({area} px), which the JSON does not list"
+            findings.append(Finding("id-not-in-json", subject, text))
+    unseen = {s.id: s for s in segments if s.id not in set(drawn)}
+    for segment in unseen.values():
+        if segment.area == 0:
+            text = f"segment {segment.id} has no pixel, as the JSON says"
+            findings.append(Finding("empty-segment", subject, text))
+        else:
+            text = f"has no pixel of segment {segment.id} (area {segment.area} in the JSON)"
+            findings.append(Finding("segment-not-in-png", subject, text))
+    if not drawn and not segments:
+        findings.append(Finding("nothing-labelled", subject, "is void everywhere"))
+    return findings
+
+
+def measure_findings(
+    subject: str, segments: List[Segment], measures: SegmentMeasures
+) -> List[Finding]:
+    """Areas and boxes in the JSON that the pixels contradict."""
+    findings: List[Finding] = []
+    index = {segment_id: k for k, segment_id in enumerate(measures.ids.tolist())}
+    for segment in segments:
+        k = index.get(segment.id)
+        if k is None:
+            continue
+        area, box = int(measures.areas[k]), measures.boxes[k].tolist()
+        if segment.area is not None and segment.area != area:
+            text = f"segment {segment.id} has area {segment.area}, its pixels are {area}"
+            findings.append(Finding("wrong-area", subject, text))
+        if segment.bbox is not None and not same_box(segment.bbox, box):
+            text = f"segment {segment.id} has bbox {list(segment.bbox)}, its pixels have {box}"
+            findings.append(Finding("wrong-bbox", subject, text))
+    return findings
+
+
+def same_box(box: Any, measured: Any) -> bool:
+    """Whether all four sides of two boxes (x, y, width, height) agree within BOX_TOLERANCE."""
+    x, y, width, height = box
+    x0, y0, w0, h0 = measured
+    sides = (x - x0, y - y0, x + width - x0 - w0, y + height - y0 - h0)
+    return all(abs(side) <= BOX_TOLERANCE for side in sides)
+
+
+def tiny_findings(subject: str, ids: np.ndarray, things: "set[int]") -> List[Finding]:
+    """One finding when some of the ``things`` have no pixel in masks of stride 4."""
+    if not things:
+        return []
+    visible = set().union(*(np.unique(owner).tolist() for owner in stride4_majority(ids)))
+    lost = len(things - visible)
+    if not lost:
+        return []
+    return [Finding("tiny-object", subject, f"{lost} of {len(things)} things vanish at stride 4")]

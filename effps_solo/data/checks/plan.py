@@ -1,0 +1,232 @@
+"""What is to be read of a data set: its JSON and folders become one job for every image."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+
+from ..datasets.files import DatasetError, examples, files_below, read_json_object
+from .entries import (
+    AnnotationEntry,
+    Category,
+    ImageEntry,
+    category_difference,
+    pair_findings,
+    read_annotations,
+    read_categories,
+    read_images,
+)
+from .findings import Finding
+from .images import ImageJob
+from .instance_masks import InstanceMask
+
+JSON_KEYS = ("images", "annotations", "categories")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# In its panoptic JSON cityscapesscripts names images after the label files.
+_CITYSCAPES_NAME, _CITYSCAPES_FILE = "_gtFine_leftImg8bit.png", "_leftImg8bit.png"
+
+
+@dataclass(frozen=True)
+class PanopticSource:
+    """Where a data set in COCO panoptic layout lies.
+
+    Attributes:
+        name: for messages.
+        images, panoptic_png: folders; files may lie in folders below them.
+        panoptic_json: the annotations.
+        classes: dataset id -> category, where they are fixed; None: as the JSON lists them.
+        instances_json: COCO instance annotations of the same images, or "".
+    """
+
+    name: str
+    images: str
+    panoptic_png: str
+    panoptic_json: str
+    classes: Optional[Mapping[int, Category]] = None
+    instances_json: str = ""
+
+
+@dataclass
+class Folder:
+    """The files below a folder, and which of them the JSON lists; paths relative to it."""
+
+    path: str
+    present: Set[str] = field(default_factory=set)
+    listed: Set[str] = field(default_factory=set)
+
+    def find(self, name: str) -> Optional[str]:
+        """The path of the file that an entry calls ``name``; None where there is none."""
+        name = os.path.normpath(name)
+        if name not in self.present:
+            return None
+        self.listed.add(name)
+        return os.path.join(self.path, name)
+
+
+@dataclass
+class DatasetPlan:
+    """A data set before its files are read.
+
+    Attributes:
+        classes: dataset id -> category.
+        listed_classes: the same as the JSON has it.
+        jobs: one for every annotation and every image without.
+        findings: what JSON and folders tell.
+        image_folder, png_folder: None where they do not exist.
+    """
+
+    source: PanopticSource
+    classes: Dict[int, Category] = field(default_factory=dict)
+    listed_classes: Dict[int, Category] = field(default_factory=dict)
+    jobs: List[ImageJob] = field(default_factory=list)
+    findings: List[Finding] = field(default_factory=list)
+    image_folder: Optional[Folder] = None
+    png_folder: Optional[Folder] = None
+
+
+def plan_dataset(source: PanopticSource) -> DatasetPlan:
+    """Read the JSON and list the folders; what is wrong with them becomes findings."""
+    plan = DatasetPlan(source)
+    content = _read_json(source.panoptic_json, JSON_KEYS, plan.findings)
+    plan.image_folder = _folder(source.images, plan.findings)
+    plan.png_folder = _folder(source.panoptic_png, plan.findings)
+    if content is None:
+        return plan
+    plan.listed_classes, findings = read_categories(content["categories"])
+    plan.classes = dict(source.classes or plan.listed_classes)
+    images, more = read_images(content["images"])
+    annotations, most = read_annotations(content["annotations"], plan.classes)
+    plan.findings += findings + more + most + pair_findings(images, annotations)
+    if source.classes is not None:
+        plan.findings += _fixed_class_findings(source, plan.listed_classes)
+    masks = _instance_masks(source, plan.findings)
+    _add_jobs(plan, images, annotations, masks)
+    return plan
+
+
+def _read_json(
+    path: str, keys: Tuple[str, ...], findings: List[Finding]
+) -> Optional[Dict[str, Any]]:
+    try:
+        return read_json_object(path, keys)
+    except FileNotFoundError:
+        findings.append(Finding("unreadable-json", path, "is missing"))
+    except (DatasetError, OSError) as error:
+        findings.append(Finding("unreadable-json", os.path.basename(path), f"({error})"))
+    return None
+
+
+def _folder(path: str, findings: List[Finding]) -> Optional[Folder]:
+    if not os.path.isdir(path):
+        findings.append(Finding("missing-folder", path, "is not a folder"))
+        return None
+    return Folder(path, files_below(path))
+
+
+def _fixed_class_findings(source: PanopticSource, listed: Mapping[int, Category]) -> List[Finding]:
+    """Categories of the JSON that the registered data set has otherwise; names may differ."""
+    subject = os.path.basename(source.panoptic_json)
+    findings = []
+    for category_id, category in listed.items():
+        fixed = (source.classes or {}).get(category_id)
+        if fixed is not None and fixed.is_thing != category.is_thing:
+            text = f"has category {category_id} with isthing {int(category.is_thing)}"
+            findings.append(Finding("inconsistent-categories", subject, text))
+    return findings
+
+
+def _instance_masks(
+    source: PanopticSource, findings: List[Finding]
+) -> Dict[Any, List[InstanceMask]]:
+    """Image id -> masks that are no crowd."""
+    masks: Dict[Any, List[InstanceMask]] = {}
+    if not source.instances_json:
+        return masks
+    content = _read_json(source.instances_json, ("annotations",), findings) or {"annotations": []}
+    for annotation in content["annotations"]:
+        if annotation.get("iscrowd"):
+            continue
+        mask = InstanceMask(annotation.get("id", "?"), annotation.get("segmentation"))
+        masks.setdefault(annotation.get("image_id"), []).append(mask)
+    return masks
+
+
+def _add_jobs(
+    plan: DatasetPlan,
+    images: Mapping[Any, ImageEntry],
+    annotations: List[AnnotationEntry],
+    masks: Mapping[Any, List[InstanceMask]],
+) -> None:
+    files = {image.id: _image_file(plan, image.file_name) for image in images.values()}
+    annotated = set()
+    for annotation in annotations:
+        image, png_file = images.get(annotation.image_id), None
+        if annotation.file_name is not None and plan.png_folder is not None:
+            png_file = plan.png_folder.find(annotation.file_name)
+            if png_file is None:
+                text = f"is not in {plan.png_folder.path}"
+                plan.findings.append(Finding("missing-png", annotation.file_name, text))
+        first = annotation.image_id not in annotated
+        annotated.add(annotation.image_id)
+        plan.jobs.append(
+            ImageJob(
+                image_name=image.file_name if image else "",
+                png_name=annotation.file_name or "",
+                image_file=files[image.id] if image else None,
+                png_file=png_file,
+                size=image.size if image else None,
+                segments=annotation.segments,
+                masks=masks.get(annotation.image_id, []) if first else [],
+                annotation_index=annotation.position,
+            )
+        )
+    for image in images.values():
+        if image.id not in annotated:
+            job = ImageJob(image.file_name, "", files[image.id], None, image.size, None)
+            plan.jobs.append(job._replace(masks=masks.get(image.id, [])))
+
+
+def _image_file(plan: DatasetPlan, name: str) -> Optional[str]:
+    folder = plan.image_folder
+    if folder is None:
+        return None
+    found = folder.find(name)
+    if found is None and name.endswith(_CITYSCAPES_NAME):
+        stem = os.path.basename(name)[: -len(_CITYSCAPES_NAME)]
+        city = stem.split("_")[0]
+        found = folder.find(os.path.join(city, stem + _CITYSCAPES_FILE))
+    if found is None:
+        plan.findings.append(Finding("missing-image", name, f"is not in {folder.path}"))
+    return found
+
+
+def add_set_findings(plans: List[DatasetPlan]) -> None:
+    """Findings about data sets together: their categories, and files that none of them lists."""
+    free = [plan for plan in plans if plan.source.classes is None and plan.listed_classes]
+    for plan in free[1:]:
+        difference = category_difference(free[0].listed_classes, plan.listed_classes)
+        if difference:
+            text = f"differs from {free[0].source.panoptic_json}: {difference}"
+            subject = os.path.basename(plan.source.panoptic_json)
+            plan.findings.append(Finding("inconsistent-categories", subject, text))
+    read = [plan for plan in plans if plan.jobs]
+    _add_unlisted(read, "unlisted-image", "image_folder", IMAGE_SUFFIXES)
+    _add_unlisted(read, "unlisted-png", "png_folder", (".png",))
+
+
+def _add_unlisted(
+    plans: List[DatasetPlan], kind: str, attribute: str, suffixes: Tuple[str, ...]
+) -> None:
+    """Splits may share a folder: a file is unlisted when no split lists it."""
+    folders = [(plan, getattr(plan, attribute)) for plan in plans if getattr(plan, attribute)]
+    listed: Dict[str, Set[str]] = {}
+    for _, folder in folders:
+        listed.setdefault(os.path.realpath(folder.path), set()).update(folder.listed)
+    for plan, folder in folders:
+        names = listed.pop(os.path.realpath(folder.path), None)
+        if names is None:  # told with an earlier split
+            continue
+        present = {name for name in folder.present if name.lower().endswith(suffixes)}
+        unlisted = present - names
+        if unlisted:
+            text = f"holds {len(unlisted)} files that no entry names: {examples(unlisted)}"
+            plan.findings.append(Finding(kind, folder.path, text))

@@ -1,0 +1,120 @@
+"""Checks data sets: reads all files in parallel and collects what is found."""
+
+from dataclasses import dataclass
+from typing import Iterator, List, Mapping, NamedTuple, Sequence
+
+from ..conversion import map_in_processes
+from .duplicates import Picture, Split, distinct_files, duplicate_findings
+from .entries import Category
+from .findings import LEVELS, Finding
+from .images import ImageResult, check_job
+from .plan import DatasetPlan, PanopticSource, add_set_findings, plan_dataset
+from .statistics import Statistics, count_dataset
+
+
+class ExpectedCount(NamedTuple):
+    """A number of classes that a config states."""
+
+    key: str
+    number: int
+    things_only: bool
+
+
+@dataclass
+class CheckedDataset:
+    """A data set and all that was found.
+
+    Attributes:
+        findings: errors first.
+        results: of ``plan.jobs``.
+    """
+
+    plan: DatasetPlan
+    results: List[ImageResult]
+    findings: List[Finding]
+    statistics: Statistics
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+        return self.plan.source.name
+
+
+def check_datasets(
+    sources: Sequence[PanopticSource],
+    *,
+    expected: Sequence[ExpectedCount] = (),
+    num_workers: int = 1,
+    show_progress: bool = False,
+) -> List[CheckedDataset]:
+    """Check the splits of a data set, each alone and all together.
+
+    Args:
+        sources: of one label space.
+        expected: class counts to compare with those of the first split.
+        num_workers: processes; 1 reads in this one.
+        show_progress: draw a progress bar on stderr.
+
+    Raises:
+        ConversionError: a worker process died.
+    """
+    plans = [plan_dataset(source) for source in sources]
+    add_set_findings(plans)
+    results = _read_all(plans, num_workers, show_progress)
+    checked = []
+    for plan in plans:
+        own = [next(results) for _ in plan.jobs]
+        findings = [*plan.findings, *(finding for result in own for finding in result.findings)]
+        statistics = count_dataset(plan.jobs, own, plan.classes)
+        findings += absent_class_findings(statistics, plan.classes)
+        checked.append(CheckedDataset(plan, own, findings, statistics))
+    for dataset, more in zip(checked, duplicate_findings([_split(d) for d in checked])):
+        dataset.findings += more
+    _add_count_findings(checked, expected)
+    for dataset in checked:
+        dataset.findings.sort(key=lambda finding: LEVELS.index(finding.level))
+    return checked
+
+
+def _read_all(
+    plans: Sequence[DatasetPlan], num_workers: int, show_progress: bool
+) -> Iterator[ImageResult]:
+    """The result of every job of all plans, in their order."""
+    work = [(job, plan.classes) for plan in plans for job in plan.jobs]
+    return map_in_processes(
+        check_job, work, num_workers=num_workers, title="check", show_progress=show_progress
+    )
+
+
+def _split(dataset: CheckedDataset) -> Split:
+    pictures = [
+        Picture(job.image_name, job.image_file, result.digest, result.thumbnail)
+        for job, result in zip(dataset.plan.jobs, dataset.results)
+        if job.image_file and result.digest is not None and result.thumbnail is not None
+    ]
+    return Split(dataset.name, distinct_files(pictures))
+
+
+def absent_class_findings(statistics: Statistics, classes: Mapping[int, Category]) -> List[Finding]:
+    """Classes of which there is no segment."""
+    return [
+        Finding("class-never-occurs", classes[category_id].name, "has no segment")
+        for category_id, count in statistics.classes.items()
+        if count.num_segments == 0
+    ]
+
+
+def _add_count_findings(
+    checked: Sequence[CheckedDataset], expected: Sequence[ExpectedCount]
+) -> None:
+    """Compares the class counts of the first data set that has classes."""
+    dataset = next((dataset for dataset in checked if dataset.plan.classes), None)
+    if dataset is None:
+        return
+    categories = dataset.plan.classes.values()
+    for key, number, things_only in expected:
+        actual = sum(category.is_thing or not things_only for category in categories)
+        if actual != number:
+            what = "thing classes" if things_only else "classes"
+            text = f"is {number}, but the data set has {actual} {what}"
+            dataset.findings.append(Finding("class-count-mismatch", key, text))
