@@ -20,6 +20,7 @@ COMMANDS: Dict[str, str] = {
     "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "import-dataset": "make a data set from COCO instances, labelme or Cityscapes polygons",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
+    "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
 }
 
 

@@ -31,13 +31,21 @@ def load_config(
     Raises:
         ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
     """
+    cfg = read_config(config_file, overrides, allow_unsafe)
+    register_datasets(cfg)
+    _fill_class_counts(cfg)
+    return cfg
+
+
+def read_config(
+    config_file: str, overrides: Sequence[str] = (), allow_unsafe: bool = False
+) -> CfgNode:
+    """The same without data sets, for what must work where they are damaged; -1 stays."""
     cfg = get_cfg()
     add_effps_solo_config(cfg)
     if config_file:
         load_config_file(cfg, config_file, allow_unsafe=allow_unsafe)
     merge_overrides(cfg, list(overrides))
-    register_datasets(cfg)
-    _fill_class_counts(cfg)
     return cfg
 
 

@@ -1,0 +1,161 @@
+"""``effps-solo check-dataset``: everything that is wrong with a data set, in one run."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Sequence, Tuple
+
+from ..data.conversion import num_cores
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..data.checks.plan import PanopticSource
+    from ..data.checks.run import CheckedDataset, ExpectedCount
+
+INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
+REPORT_NAME, PICTURE_NAME = "check_dataset.json", "check_dataset.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A config or paths; what to make of the findings."""
+    parser.epilog = (
+        "exit status: 0 nothing or hints, 3 warnings, 4 errors; 2 input that cannot be used"
+    )
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="check its DATASETS.TRAIN and TEST")
+    add(
+        "--description",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="or: check all splits of the data sets that these files describe",
+    )
+    add("--panoptic-json", nargs="+", default=[], metavar="FILE", help="or: one file for a split,")
+    add("--panoptic-png", nargs="+", default=[], metavar="DIR", help="as many folders of its PNGs")
+    add("--images", nargs="+", default=[], metavar="DIR", help="and as many of its images")
+    add(
+        "--instances-json",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="COCO instance annotations of each data set; their masks are checked, too",
+    )
+    add(
+        "--fix",
+        default="",
+        metavar="PATH",
+        help="write a JSON with areas and boxes counted anew; a folder of them for several splits",
+    )
+    add("--output", default="", metavar="DIR", help=f"write {REPORT_NAME} and {PICTURE_NAME}")
+    add("--json", action="store_true", help="print one JSON object with every finding")
+    add(
+        "--max-examples",
+        type=int,
+        default=3,
+        metavar="N",
+        help="findings told of each kind (default: %(default)s; 0: all)",
+    )
+    add("--workers", type=int, default=num_cores(), metavar="N", help="processes (%(default)s)")
+    add("--allow-unsafe", action="store_true", help="accept YAML that runs code")
+    add("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, report, repair. Returns the exit status; see the epilog."""
+    from ..data.checks.report import as_dict, as_text, exit_status
+    from ..data.checks.run import check_datasets
+
+    sources, expected = _sources(args)
+    fixed = _fixed_paths(args.fix, sources)
+    try:
+        checked = check_datasets(
+            sources,
+            expected=expected,
+            num_workers=args.workers,
+            show_progress=sys.stderr.isatty(),
+        )
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    if args.json:
+        _print_json(as_dict(checked))
+    else:
+        print(as_text(checked, args.max_examples))
+    if args.output:
+        _write_output(Path(args.output), checked)
+    for dataset, path in zip(checked, fixed):
+        _fix(dataset, path)
+    return exit_status(checked)
+
+
+def _sources(args: argparse.Namespace) -> Tuple[List["PanopticSource"], List["ExpectedCount"]]:
+    """What to check, and the class counts that a config states."""
+    from ..data.checks import sources as find
+    from ..data.checks.plan import PanopticSource
+    from ..engine import read_config
+
+    paths = (args.panoptic_json, args.panoptic_png, args.images)
+    ways = [bool(args.config_file), bool(args.description), any(paths)]
+    if sum(ways) != 1:
+        raise UserError(
+            "name --config-file, or --description, or --panoptic-json, --panoptic-png and --images"
+        )
+    expected: List["ExpectedCount"] = []
+    if args.config_file:
+        cfg = read_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
+        sources, expected = find.sources_from_config(cfg), find.counts_from_config(cfg)
+    elif args.description:
+        sources = find.sources_from_descriptions(args.description)
+    elif len({len(names) for names in paths}) > 1:
+        raise UserError("--panoptic-json, --panoptic-png and --images need as many names each")
+    else:
+        sources = [
+            PanopticSource(Path(file).stem, images, png, file) for file, png, images in zip(*paths)
+        ]
+    return find.with_instances(sources, args.instances_json), expected
+
+
+def _fixed_paths(fix: str, sources: Sequence["PanopticSource"]) -> List[str]:
+    """The new JSON of every source, none without ``--fix``. Raises UserError if one exists."""
+    if not fix:
+        return []
+    paths = [fix]
+    if len(sources) > 1:
+        paths = [os.path.join(fix, os.path.basename(source.panoptic_json)) for source in sources]
+    if len(set(paths)) < len(paths):
+        raise UserError(f"the JSON files {paths} have one name; repair them one by one")
+    for path in paths:
+        if os.path.lexists(path):
+            raise UserError(f"--fix '{path}' exists already; name something new")
+    return paths
+
+
+def _fix(dataset: "CheckedDataset", path: str) -> None:
+    from ..data.checks.repair import repair_json
+
+    changes = repair_json(dataset, path)
+    parts = [f"{what} {count} times" for what, count in changes.items()]
+    print(f"{path}: changed {', '.join(parts) or 'nothing'}", file=sys.stderr)
+
+
+def _write_output(folder: Path, checked: Sequence["CheckedDataset"]) -> None:
+    import json
+
+    from ..data.checks.histograms import draw_histograms
+    from ..data.checks.report import as_dict
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        report = json.dumps(as_dict(checked), indent=2) + "\n"
+        (folder / REPORT_NAME).write_text(report, encoding="utf-8")
+        draw_histograms(checked, folder / PICTURE_NAME)
+    except OSError as error:
+        raise UserError(f"cannot write to --output '{folder}': {error.strerror}") from error
+    print(f"written: {folder / REPORT_NAME}, {folder / PICTURE_NAME}", file=sys.stderr)
+
+
+def _print_json(report: object) -> None:
+    import json
+
+    print(json.dumps(report, indent=2))
