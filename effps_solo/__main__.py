@@ -21,6 +21,7 @@ COMMANDS: Dict[str, str] = {
     "import-dataset": "make a data set from COCO instances, labelme or Cityscapes polygons",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
+    "show-dataset": "draw ground truth, and what training sees of it, as contact sheets",
 }
 
 

@@ -69,7 +69,7 @@ class Trainer(DefaultTrainer):
         dataset = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
         return build_detection_train_loader(
             cfg,
-            mapper=_train_mapper(cfg, dataset),
+            mapper=build_train_mapper(cfg, dataset),
             dataset=dataset,
             sampler=_repeat_factor_sampler(cfg, dataset),
         )
@@ -113,7 +113,9 @@ class Trainer(DefaultTrainer):
         return _build_optimizer(cfg, parameters)
 
 
-def _train_mapper(cfg: CfgNode, dataset: List[Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+def build_train_mapper(
+    cfg: CfgNode, dataset: List[Dict[str, Any]]
+) -> Callable[..., Dict[str, Any]]:
     """The mapper for panoptic PNGs, or for ``annotations`` where the data set has none."""
     if "pan_seg_file_name" in dataset[0]:
         return PanopticDatasetMapper(cfg, is_train=True)

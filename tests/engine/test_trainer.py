@@ -16,7 +16,7 @@ from effps_solo import add_effps_solo_config
 from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper
 from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.engine import Trainer, load_config
-from effps_solo.engine.trainer import _train_mapper
+from effps_solo.engine.trainer import build_train_mapper
 from effps_solo.errors import ConfigError
 
 
@@ -173,7 +173,7 @@ def test_images_with_rare_classes_are_repeated(tiny_config: Path) -> None:
 
 def test_the_mapper_follows_the_annotation(tiny_config: Path) -> None:
     cfg = load_config(str(tiny_config))
-    panoptic = _train_mapper(cfg, DatasetCatalog.get(cfg.DATASETS.TRAIN[0]))
+    panoptic = build_train_mapper(cfg, DatasetCatalog.get(cfg.DATASETS.TRAIN[0]))
     assert isinstance(panoptic, PanopticDatasetMapper)
-    separate = _train_mapper(cfg, [{"annotations": [], "sem_seg_file_name": "labels.png"}])
+    separate = build_train_mapper(cfg, [{"annotations": [], "sem_seg_file_name": "labels.png"}])
     assert isinstance(separate, AnnotationsDatasetMapper)

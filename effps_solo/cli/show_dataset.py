@@ -1,0 +1,131 @@
+"""``effps-solo show-dataset``: ground truth and what the network sees of it, as a contact sheet."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+    from ..data.contact_sheet import View
+    from ..label_space import PanopticLabelSpace
+
+COLUMNS = 3  # where each image has one view only
+Record = Dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Config, which images, how many views."""
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="data sets and augmentation")
+    add("--output", required=True, metavar="DIR", help="folder for one PNG for each data set")
+    add("--num", type=_positive, default=8, metavar="N", help="images (%(default)s)")
+    add(
+        "--views",
+        type=int,
+        default=2,
+        metavar="N",
+        help="augmented views of each training image (%(default)s)",
+    )
+    add("--seed", type=int, default=0, help="decides on images and augmentation (%(default)s)")
+    add("--only", nargs="+", default=[], metavar="WORD", help="images with a WORD in their path")
+    add("--tile-width", type=_positive, default=512, metavar="N", help="pixels (%(default)s)")
+    add("--allow-unsafe", action="store_true", help="accept YAML that runs code")
+    add("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw a sheet for every data set of ``DATASETS.TRAIN`` and ``TEST``. Returns 0."""
+    from detectron2.data import DatasetCatalog
+    from PIL import Image
+
+    from ..data.datasets import check_dataset_available
+    from ..engine import load_config
+
+    cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
+    names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
+    for name in names:
+        check_dataset_available(name)
+        records = _choose(DatasetCatalog.get(name), name, args)
+        sheet = _sheet(cfg, name, records, args)
+        path = Path(args.output) / f"{name}.png"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sheet).save(path)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+        print(path)
+    return 0
+
+
+def _choose(records: Sequence[Record], name: str, args: argparse.Namespace) -> List[Record]:
+    """``--num`` random records, in their order, of those that ``--only`` allows."""
+    import numpy as np
+
+    allowed = [
+        record
+        for record in records
+        if not args.only or any(word in record["file_name"] for word in args.only)
+    ]
+    if not allowed:
+        raise UserError(f"data set '{name}' has no image with {args.only or 'any name'}")
+    number = min(args.num, len(allowed))
+    chosen = np.random.default_rng(args.seed).choice(len(allowed), number, replace=False)
+    return [allowed[i] for i in sorted(chosen)]
+
+
+def _sheet(cfg: "CfgNode", name: str, records: List[Record], args: argparse.Namespace) -> Any:
+    from detectron2.data import MetadataCatalog
+    from detectron2.utils.env import seed_all_rng
+
+    from ..data.contact_sheet import Palette, contact_sheet, view_of
+    from ..engine.trainer import build_train_mapper
+    from ..label_space import PanopticLabelSpace
+
+    label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(name))
+
+    def view(mapper: Callable[[Record], Record], record: Record, title: str) -> "View":
+        is_bgr = cfg.INPUT.FORMAT == "BGR"
+        return view_of(
+            mapper(record), label_space, title=title, width=args.tile_width, is_bgr=is_bgr
+        )
+
+    plain = _plain_mapper(records[0], label_space, cfg.INPUT.FORMAT)
+    augment = build_train_mapper(cfg, records)
+    num_views = args.views if name in cfg.DATASETS.TRAIN else 0
+    rows = []
+    for number, record in enumerate(records):
+        row = [view(plain, record, Path(record["file_name"]).name)]
+        for k in range(num_views):
+            seed_all_rng(args.seed + 1000 * number + k)
+            row.append(view(augment, record, f"augmented {k + 1}"))
+        rows.append(row)
+    if num_views == 0:
+        views = [row[0] for row in rows]
+        rows = [views[i : i + COLUMNS] for i in range(0, len(views), COLUMNS)]
+    return contact_sheet(rows, Palette.from_metadata(MetadataCatalog.get(name)))
+
+
+def _plain_mapper(
+    record: Record, label_space: "PanopticLabelSpace", image_format: str
+) -> Callable[[Record], Record]:
+    """The training mapper without augmentation."""
+    from detectron2.data import DatasetMapper
+
+    from ..data.annotations_mapper import AnnotationsDatasetMapper
+    from ..data.mapper import PanopticDatasetMapper
+
+    settings: Dict[str, Any] = {"augmentations": [], "image_format": image_format}
+    if "pan_seg_file_name" in record:
+        return PanopticDatasetMapper(True, label_space=label_space, **settings)
+    settings.update(use_instance_mask=True, instance_mask_format="bitmask")
+    return AnnotationsDatasetMapper(DatasetMapper(True, **settings), label_space)
