@@ -31,7 +31,7 @@ setup(
         "fvcore>=0.1.5.post20221221",
         "hydra-core>=1.1",
         "iopath>=0.1.9",
-        "matplotlib",
+        "matplotlib>=3.7",
         "numpy>=1.26",
         "omegaconf>=2.1,<2.4",
         "opencv-python-headless",
