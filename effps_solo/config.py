@@ -20,7 +20,7 @@ def add_effps_solo_config(cfg: CN) -> None:
 
 def _add_input_keys(cfg: CN) -> None:
     # Files that describe data sets in COCO panoptic layout, each registered as <name>_<split>; see
-    # effps_solo/data/datasets/description.py.
+    # effps_solo/data/datasets/description.py. Relative to the config file.
     cfg.DATASETS.DESCRIPTIONS = ()
     # The fields of such a file in place of one. NAME "": none.
     cfg.DATASETS.PANOPTIC = CN()

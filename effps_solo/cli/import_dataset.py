@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         return INTERRUPTED
     except OSError as error:
         raise UserError(f"cannot write to --output '{args.output}': {error}") from error
-    print(f'described in {path}; in a config:\n  DATASETS: {{DESCRIPTIONS: ["{path}"]}}')
+    print(f'in a config:\n  DATASETS: {{DESCRIPTIONS: ["{path.resolve()}"]}}')
     return 0
 
 

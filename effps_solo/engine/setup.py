@@ -1,5 +1,6 @@
 """From a config file and command-line overrides to a ready config."""
 
+import os
 from typing import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from detectron2.data import MetadataCatalog
 from .. import add_effps_solo_config
 from ..checkpoint.safe_loading import load_config_file, merge_overrides
 from ..data.datasets import register_datasets
+from ..data.datasets.files import expand
 from ..errors import ConfigError
 from ..label_space import PanopticLabelSpace
 
@@ -21,8 +23,10 @@ def load_config(
     """Detectron2's defaults, this project's keys, ``config_file``, ``overrides``; data sets registered.
 
     Args:
-        config_file: a YAML file; "" for the defaults alone.
-        overrides: KEY VALUE KEY VALUE ..., as on Detectron2's command lines.
+        config_file: a YAML file; "" for the defaults alone. ``DATASETS.DESCRIPTIONS`` in it, or in
+            what it is based on, are seen from its folder.
+        overrides: KEY VALUE KEY VALUE ..., as on Detectron2's command lines; descriptions in them
+            are seen from the current folder.
         allow_unsafe: let YAML construct arbitrary Python objects.
 
     Returns:
@@ -45,8 +49,17 @@ def read_config(
     add_effps_solo_config(cfg)
     if config_file:
         load_config_file(cfg, config_file, allow_unsafe=allow_unsafe)
+        _find_descriptions(cfg, os.path.dirname(config_file))
     merge_overrides(cfg, list(overrides))
+    _find_descriptions(cfg, "")
     return cfg
+
+
+def _find_descriptions(cfg: CfgNode, folder: str) -> None:
+    """Make ``DATASETS.DESCRIPTIONS`` absolute, seen from ``folder``, so that saved configs hold."""
+    cfg.DATASETS.DESCRIPTIONS = tuple(
+        os.path.abspath(os.path.join(folder, expand(path))) for path in cfg.DATASETS.DESCRIPTIONS
+    )
 
 
 def _fill_class_counts(cfg: CfgNode) -> None:

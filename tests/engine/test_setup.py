@@ -48,6 +48,35 @@ def test_class_counts_of_the_data(
     assert (model.SEM_SEG_HEAD.NUM_CLASSES, model.INSTANCE_HEAD.NUM_CLASSES) == expected
 
 
+def test_descriptions_are_seen_from_the_config_file(
+    tiny_config: Path, tiny_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tiny_set / "set.yaml").write_text("name: tiny")
+    inline = f"PANOPTIC: {{NAME: tiny, ROOT: {tiny_set}}}"
+    text = tiny_config.read_text()
+    assert inline in text
+    tiny_config.write_text(text.replace(inline, "DESCRIPTIONS: [tiny/set.yaml]"))
+    monkeypatch.chdir(tiny_set)
+    cfg = load_config(str(tiny_config))
+    assert cfg.DATASETS.DESCRIPTIONS == (str(tiny_set / "set.yaml"),)
+    saved = tiny_set / "saved" / "config.yaml"  # as training writes it
+    saved.parent.mkdir()
+    saved.write_text(cfg.dump())
+    assert load_config(str(saved)).DATASETS == cfg.DATASETS
+
+
+def test_descriptions_of_the_command_line_are_seen_from_the_current_folder(
+    tiny_config: Path, tiny_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tiny_set / "set.yaml").write_text("name: other")
+    monkeypatch.chdir(tiny_set.parent)
+    for path in ("tiny/set.yaml", "$TINY/set.yaml"):
+        monkeypatch.setenv("TINY", "tiny")
+        words = ["DATASETS.DESCRIPTIONS", f"('{path}',)", "DATASETS.TEST", "('other_val',)"]
+        cfg = load_config(str(tiny_config), words)
+        assert cfg.DATASETS.DESCRIPTIONS == (str(tiny_set / "set.yaml"),)
+
+
 def test_class_counts_without_a_data_set(clean_catalogs: None) -> None:
     model = load_config("").MODEL
     assert (model.SEM_SEG_HEAD.NUM_CLASSES, model.INSTANCE_HEAD.NUM_CLASSES) == (-1, -1)

@@ -85,7 +85,7 @@ def read_description(path: str) -> Description:
         DatasetError: the file or the root is not there, or a field is unknown or unusable.
     """
     path = expand(path)
-    require_file(path, "description", f"{_FILES_KEY} is seen from {os.getcwd()}")
+    require_file(path, "description", f"check {_FILES_KEY}, which is relative to the config file")
     source = _Source(path, is_file=True)
     fields = {"root": "", "splits": SPLITS, **PATHS, **_read_mapping(path)}
     _check_fields(fields, source)
