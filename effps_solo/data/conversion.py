@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def map_in_processes(
         return
     # Forked copies of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, context, _leave_interrupts_to_the_parent) as pool:
+    with ProcessPoolExecutor(num_workers, context, _follow_the_parent) as pool:
         try:
             yield from bar(pool.map(work, items, chunksize=_CHUNK))
         except BrokenProcessPool as error:
@@ -186,8 +187,17 @@ def map_in_processes(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _follow_the_parent() -> None:
+    """Leave interrupts to the parent, but do not wait for jobs from one that was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _attempt(convert: Convert, folder: Path, job: Job) -> Tuple[Any, Optional[str]]:
