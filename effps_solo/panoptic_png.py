@@ -1,5 +1,7 @@
 """Panoptic PNGs of the COCO format: segment id = R + 256 G + 65536 B, 0 is void."""
 
+import io
+
 import numpy as np
 from PIL import Image
 
@@ -44,3 +46,10 @@ def wrong_png_mode(file_name: str) -> str:
 def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
     """(H, W) segment ids below 2^24 -> (H, W, 3) uint8."""
     return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
+
+
+def encode_segment_ids(ids: np.ndarray) -> bytes:
+    """The panoptic PNG of (H, W) segment ids below 2^24."""
+    data = io.BytesIO()
+    Image.fromarray(ids_to_rgb(ids)).save(data, format="PNG")
+    return data.getvalue()

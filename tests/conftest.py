@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 import pytest
 
@@ -15,6 +15,7 @@ _USER_DATA_ROOT = os.environ.get("DETECTRON2_DATASETS")
 _EMPTY_ROOT = tempfile.TemporaryDirectory(prefix="effps_solo_no_datasets_")
 os.environ["DETECTRON2_DATASETS"] = _EMPTY_ROOT.name
 
+Record = Dict[str, Any]
 MISSING_PACKAGE = re.compile(r"could not import|No module named|not installed|missing package")
 
 
@@ -74,13 +75,20 @@ def project_root() -> Path:
 
 @pytest.fixture
 def clean_catalogs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both catalogs are as before after the test; street scenes are looked for in ``tmp_path``."""
+    """Both catalogs are as before after the test; data sets are looked for in ``tmp_path``.
+
+    But for those that Detectron2 registers while it is imported.
+    """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
+    from effps_solo.data.datasets.families import FAMILIES
+
     before = [dict(catalog) for catalog in (DatasetCatalog, MetadataCatalog)]
-    for name in [name for name in MetadataCatalog if name.startswith("street_scenes")]:
-        DatasetCatalog.pop(name, None)
-        MetadataCatalog.pop(name)
+    own = {f.dataset_name(split) for f in FAMILIES.values() if f.classes for split in f.splits}
+    for name in list(MetadataCatalog):
+        if name.startswith("street_scenes") or name in own:
+            DatasetCatalog.pop(name, None)
+            MetadataCatalog.pop(name)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     yield
     for catalog, entries in zip((DatasetCatalog, MetadataCatalog), before):
@@ -104,6 +112,58 @@ def fresh_loggers() -> Iterator[None]:
     for logger, (handlers, propagate) in zip(loggers, before):
         logger.handlers[:], logger.propagate = handlers, propagate
     setup_logger.cache_clear()
+
+
+@pytest.fixture
+def perfect() -> Callable[[str, Record], Record]:
+    """(data set, record) -> the ground truth as the model's output."""
+    return _perfect
+
+
+def _perfect(name: str, record: Record) -> Record:
+    import numpy as np
+    import torch
+    from detectron2.data import MetadataCatalog
+    from detectron2.structures import BitMasks, Instances
+    from PIL import Image
+
+    metadata = MetadataCatalog.get(name)
+    things = set(metadata.thing_dataset_id_to_contiguous_id.values())
+    with Image.open(record["pan_seg_file_name"]) as image:
+        rgb = torch.from_numpy(np.array(image)).int()
+    ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+    segments = [
+        {"id": s["id"], "category_id": s["category_id"], "isthing": s["category_id"] in things}
+        for s in record["segments_info"]
+    ]
+    sem_seg = torch.zeros(len(metadata.stuff_classes), *ids.shape)
+    for segment in segments:
+        sem_seg[segment["category_id"]][ids == segment["id"]] = 1
+    objects = [
+        s for s in record["segments_info"] if s["category_id"] in things and not s["iscrowd"]
+    ]
+    masks = torch.stack([ids == -1, *(ids == s["id"] for s in objects)])[1:]
+    instances = Instances(tuple(ids.shape))
+    instances.scores = torch.linspace(0.5, 1, len(objects))
+    instances.pred_classes = torch.tensor([s["category_id"] for s in objects], dtype=torch.int64)
+    instances.pred_masks = masks
+    instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
+    return {"panoptic_seg": (ids, segments), "sem_seg": sem_seg, "instances": instances}
+
+
+@pytest.fixture
+def evaluate() -> Callable[..., Dict[str, Dict[str, float]]]:
+    """Run an evaluator over a data set with the outputs of a function of the record."""
+    from detectron2.data import DatasetCatalog
+
+    def run(evaluator: Any, name: str, predict: Callable[[Record], Record]) -> Dict[str, Any]:
+        evaluator.reset()
+        for record in DatasetCatalog.get(name):
+            evaluator.process([record], [predict(record)])
+        results: Dict[str, Any] = evaluator.evaluate()
+        return results
+
+    return run
 
 
 TINY_CATEGORIES = (

@@ -1,4 +1,4 @@
-"""Two tiny data sets, one a family, and their ground truth as a prediction."""
+"""Two tiny data sets, one in either layout."""
 
 import json
 import os
@@ -7,10 +7,7 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
-import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BitMasks, Instances
 from PIL import Image
 
 from effps_solo.config import add_effps_solo_config
@@ -128,51 +125,6 @@ def cityscapes_name(tmp_path: Path, cfg: CfgNode) -> str:
     write_panoptic(root, "val")
     register_datasets(cfg)
     return STREET_SCENES[1]
-
-
-@pytest.fixture
-def perfect() -> Callable[[str, Record], Record]:
-    """(data set, record) -> the ground truth as the model's output."""
-    return _perfect
-
-
-def _perfect(name: str, record: Record) -> Record:
-    metadata = MetadataCatalog.get(name)
-    things = set(metadata.thing_dataset_id_to_contiguous_id.values())
-    with Image.open(record["pan_seg_file_name"]) as image:
-        rgb = torch.from_numpy(np.array(image)).int()
-    ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
-    segments = [
-        {"id": s["id"], "category_id": s["category_id"], "isthing": s["category_id"] in things}
-        for s in record["segments_info"]
-    ]
-    sem_seg = torch.zeros(len(metadata.stuff_classes), *ids.shape)
-    for segment in segments:
-        sem_seg[segment["category_id"]][ids == segment["id"]] = 1
-    objects = [
-        s for s in record["segments_info"] if s["category_id"] in things and not s["iscrowd"]
-    ]
-    masks = torch.stack([ids == -1, *(ids == s["id"] for s in objects)])[1:]
-    instances = Instances(tuple(ids.shape))
-    instances.scores = torch.linspace(0.5, 1, len(objects))
-    instances.pred_classes = torch.tensor([s["category_id"] for s in objects], dtype=torch.int64)
-    instances.pred_masks = masks
-    instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
-    return {"panoptic_seg": (ids, segments), "sem_seg": sem_seg, "instances": instances}
-
-
-@pytest.fixture
-def evaluate() -> Callable[..., Dict[str, Dict[str, float]]]:
-    """Run an evaluator over a data set with the outputs of a function of the record."""
-
-    def run(evaluator: Any, name: str, predict: Callable[[Record], Record]) -> Dict[str, Any]:
-        evaluator.reset()
-        for record in DatasetCatalog.get(name):
-            evaluator.process([record], [predict(record)])
-        results: Dict[str, Any] = evaluator.evaluate()
-        return results
-
-    return run
 
 
 @pytest.fixture

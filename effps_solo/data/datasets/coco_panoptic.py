@@ -8,7 +8,7 @@ import colorsys
 import os
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
 from ...label_space import PanopticLabelSpace
 from .files import (
@@ -57,12 +57,22 @@ def coco_panoptic_metadata(files: CocoPanopticFiles) -> Dict[str, Any]:
     require_file(files.panoptic_json, "panoptic JSON", files.remedy)
     content = read_json_object(files.panoptic_json, _KEYS)
     categories = _checked_categories(content["categories"], files.panoptic_json)
-    ordered = sorted(categories, key=lambda category: not category["isthing"])
-    names = [category["name"] for category in ordered]
-    palette = distinct_colors(len(ordered))
-    colors = [list(c.get("color") or color) for c, color in zip(ordered, palette)]
+    return panoptic_metadata(sorted(categories, key=lambda c: not c["isthing"]), files)
+
+
+def panoptic_metadata(
+    categories: Sequence[Mapping[str, Any]], files: CocoPanopticFiles
+) -> Dict[str, Any]:
+    """The same of classes that are known without any file.
+
+    Args:
+        categories: as a panoptic JSON has them, in the order of their contiguous ids.
+    """
+    names = [category["name"] for category in categories]
+    palette = distinct_colors(len(categories))
+    colors = [list(c.get("color") or color) for c, color in zip(categories, palette)]
     ids: Dict[bool, Dict[int, int]] = {True: {}, False: {}}
-    for contiguous, category in enumerate(ordered):
+    for contiguous, category in enumerate(categories):
         ids[bool(category["isthing"])][category["id"]] = contiguous
     return {
         "thing_classes": names,

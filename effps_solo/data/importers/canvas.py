@@ -1,7 +1,7 @@
 """A canvas for panoptic annotations: what is drawn later covers what was there."""
 
 from collections import Counter
-from typing import Any, Dict, Hashable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -66,6 +66,14 @@ class SegmentCanvas:
     def mask(self, mask: np.ndarray, segment_id: int, corner: Tuple[int, int] = (0, 0)) -> None:
         """Fill the True pixels of a (h, w) mask whose first pixel lies at ``corner`` (x, y)."""
         self._image.paste(segment_id, corner, Image.fromarray(np.asarray(mask, dtype=bool)))
+
+    def label_map(self, values: np.ndarray, segment_of: Mapping[int, int]) -> None:
+        """Fill the pixels whose value in an (H, W) map of integers >= 0 stands for a segment."""
+        lookup = np.zeros(int(values.max(initial=0)) + 1, dtype=np.int32)
+        for value, segment_id in segment_of.items():
+            lookup[value] = segment_id
+        ids = lookup[values]
+        self._image.paste(Image.fromarray(ids), mask=Image.fromarray(ids > 0))
 
     def result(self) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         """The segments that still show.

@@ -1,19 +1,17 @@
 """From a source of annotations to a data set in COCO panoptic layout with its description."""
 
 import hashlib
-import io
 import json
 import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import yaml
-from PIL import Image
 
-from ...panoptic_png import ids_to_rgb
+from ...panoptic_png import encode_segment_ids
 from ..conversion import Job, convert_all, write_atomically
 from .canvas import SegmentCanvas
 from .classes import ClassList
@@ -85,15 +83,32 @@ def import_split(
         num_workers=num_workers,
         title=split,
     )
+    write_panoptic_json(target, names, pngs, results, source.classes)
+    return summary(source.classes, results)
+
+
+def write_panoptic_json(
+    target: Path,
+    names: Sequence[str],
+    pngs: Sequence[str],
+    results: Sequence[Mapping[str, Any]],
+    classes: ClassList,
+) -> None:
+    """Write the JSON of a split; images are numbered from 1.
+
+    Args:
+        names: paths of the images below their folder.
+        pngs: paths of their panoptic PNGs below theirs.
+        results: height, width and segments_info of each.
+    """
     content: Dict[str, List[Any]] = {"images": [], "annotations": []}
     for image_id, (name, png, result) in enumerate(zip(names, pngs, results), 1):
         size = {"height": result["height"], "width": result["width"]}
         content["images"].append({"id": image_id, "file_name": Path(name).as_posix(), **size})
         annotation = {"image_id": image_id, "file_name": Path(png).as_posix()}
         content["annotations"].append({**annotation, "segments_info": result["segments_info"]})
-    content["categories"] = source.classes.categories
+    content["categories"] = classes.categories
     write_atomically(target, json.dumps(content).encode())
-    return _summary(source.classes, results)
 
 
 def write_description(folder: Path, name: str, split: str, images: str) -> Path:
@@ -126,9 +141,7 @@ def _convert(draw: Any, classes: ClassList, task: Tuple[str, Any], output: Path)
     canvas = SegmentCanvas(height, width)
     draw(annotation, classes, canvas)
     ids, segments_info = canvas.result()
-    data = io.BytesIO()
-    Image.fromarray(ids_to_rgb(ids)).save(data, format="PNG")
-    write_atomically(output, data.getvalue())
+    write_atomically(output, encode_segment_ids(ids))
     size = {"height": height, "width": width}
     return {**size, "segments_info": segments_info, "notes": dict(canvas.notes)}
 
@@ -144,7 +157,8 @@ def _check_names(names: Sequence[str], split: str) -> None:
         raise SourceError(f"split {split} has no annotated image")
 
 
-def _summary(classes: ClassList, results: Sequence[Dict[str, Any]]) -> Imported:
+def summary(classes: ClassList, results: Sequence[Mapping[str, Any]]) -> Imported:
+    """What became of a split whose images gave ``results``: "segments_info" and "notes" of each."""
     segments = Counter(s["category_id"] for result in results for s in result["segments_info"])
     notes: Counter = Counter()
     for result in results:

@@ -78,15 +78,18 @@ def write_image(root: Path, parameters: SetParameters, split: str, index: int) -
     scene = sample_scene(parameters.seed, split, index, parameters.height, parameters.width)
     picture = render(scene)
     polygons = json.dumps(polygon_record(picture))
-    annotation = Annotation()
-    annotation.fromJsonText(polygons)
-    instances = np.array(createInstanceImage(annotation, "ids")).astype(np.uint16)
-    labels = [np.array(createLabelImage(annotation, code)) for code in ("ids", "trainIds")]
-    contents = [_png(picture.rgb[..., ::-1]), polygons.encode()]
-    contents += [_png(image.astype(np.uint8)) for image in labels]
-    contents.append(_png(instances))
+    contents = [_png(picture.rgb[..., ::-1]), polygons.encode(), *label_images(polygons)]
     for path, content in zip(files, contents):
         write_atomically(path, content)
+
+
+def label_images(polygons: str) -> list[bytes]:
+    """Returns the PNGs that LABEL_SUFFIXES names, made from the text of the polygon file."""
+    annotation = Annotation()
+    annotation.fromJsonText(polygons)
+    labels = [np.array(createLabelImage(annotation, code)) for code in ("ids", "trainIds")]
+    instances = np.array(createInstanceImage(annotation, "ids")).astype(np.uint16)
+    return [*(_png(image.astype(np.uint8)) for image in labels), _png(instances)]
 
 
 def polygon_record(picture: Picture) -> dict:
