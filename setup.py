@@ -23,7 +23,10 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["effps_solo", "effps_solo.*"]),
-    package_data={"effps_solo": ["py.typed"]},
+    package_data={
+        "effps_solo": ["py.typed"],
+        "effps_solo.data.datasets.families": ["class_lists/*.yaml"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "cityscapesScripts>=2.3",

@@ -2,14 +2,11 @@
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .families import family_of
 from .files import DatasetError, require_file, require_folder
 from .registration import near_names
 from .street_scenes import NAMES, REMEDY
 
-_CITYSCAPES_REMEDY = (
-    "set DETECTRON2_DATASETS to the folder that holds cityscapes/ with leftImg8bit/ and gtFine/; "
-    "cityscapesscripts' createPanopticImgs.py makes the panoptic files"
-)
 _REMEDY = (
     "set DETECTRON2_DATASETS or DATASETS.PANOPTIC.ROOT to where the data lie, or mend the paths in "
     "the description"
@@ -26,10 +23,11 @@ def check_dataset_available(name: str) -> None:
         raise DatasetError(f"data set '{name}' is not registered{near_names(name)}")
     metadata = MetadataCatalog.get(name)
     remedy = _REMEDY
+    published = family_of(name)
     if name in NAMES.values():
         remedy = REMEDY
-    elif name.startswith("cityscapes"):
-        remedy = _CITYSCAPES_REMEDY
+    elif published is not None:
+        remedy = published[0].remedy
     what = f"data set '{name}':"
     for key, description in (
         ("image_root", "image folder"),

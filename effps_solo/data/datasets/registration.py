@@ -10,8 +10,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...errors import ConfigError
 from ...label_space import PanopticLabelSpace
-from .coco_panoptic import coco_panoptic_metadata, load_coco_panoptic
+from .coco_panoptic import coco_panoptic_metadata, load_coco_panoptic, panoptic_metadata
 from .description import Description, descriptions
+from .families import FAMILIES
 from .files import DatasetError
 from .street_scenes import (
     NAMES,
@@ -28,9 +29,9 @@ _COMPARED_KEYS = (
 
 
 def register_datasets(cfg: CfgNode) -> None:
-    """Register the generated street scenes and the data sets that the config describes.
+    """Register the published data sets, generated street scenes, and what the config describes.
 
-    Calling it again with the same config changes nothing. The files of street scenes need not exist
+    Calling it again with the same config changes nothing. The files of the first two need not exist
     yet; those of a description are needed for its class list, for every split that
     ``DATASETS.TRAIN`` or ``TEST`` names.
 
@@ -42,6 +43,7 @@ def register_datasets(cfg: CfgNode) -> None:
     for split, name in NAMES.items():
         files = street_scenes_files(split)
         _register(name, street_scenes_metadata(files), load_street_scenes, files)
+    _register_families()
     needed = set(cfg.DATASETS.TRAIN) | set(cfg.DATASETS.TEST)
     for description in descriptions(cfg):
         _register_description(description, needed)
@@ -52,6 +54,17 @@ def register_datasets(cfg: CfgNode) -> None:
                     f"DATASETS.{key} names '{name}', which is not registered{near_names(name)}"
                 )
     _check_one_label_space([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+
+
+def _register_families() -> None:
+    """All that Detectron2 does not register itself."""
+    for family in FAMILIES.values():
+        if family.classes is None:
+            continue
+        for split in family.splits:
+            files = family.files(split)
+            metadata = panoptic_metadata(family.classes().categories, files)
+            _register(family.dataset_name(split), metadata, load_coco_panoptic, files)
 
 
 def near_names(name: str) -> str:
