@@ -211,6 +211,14 @@ def test_setup_py_agrees() -> None:
     assert "detectron2" not in required and '"torch' in required
 
 
+def test_class_lists_are_installed(tmp_path: Path) -> None:
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    name = Path("effps_solo/data/datasets/families/class_lists")
+    lists = {path.name for path in (ROOT / name).iterdir()}
+    assert lists == {path.name for path in (tmp_path / name).iterdir()}
+
+
 def python_files() -> List[Path]:
     folders = ("effps_solo", "tools", "datasets", "tests")
     return [*ROOT.glob("*.py"), *(p for name in folders for p in (ROOT / name).rglob("*.py"))]

@@ -9,7 +9,12 @@ import pytest
 from PIL import Image
 
 from effps_solo.image_io import ImageError
-from effps_solo.panoptic_png import ids_to_rgb, read_segment_ids, wrong_png_mode
+from effps_solo.panoptic_png import (
+    encode_segment_ids,
+    ids_to_rgb,
+    read_segment_ids,
+    wrong_png_mode,
+)
 
 
 def test_by_hand() -> None:
@@ -53,3 +58,10 @@ def test_other_formats_and_no_image(tmp_path: Path) -> None:
     (tmp_path / "ids.png").write_text("no image")
     with pytest.raises(ImageError, match="ids.png cannot be read as a panoptic PNG"):
         wrong_png_mode(str(tmp_path / "ids.png"))
+
+
+def test_encoded_ids_are_read_again(tmp_path: Path) -> None:
+    ids = np.array([[0, 255, 256], [70000, 2**24 - 1, 1]], dtype=np.int32)
+    (tmp_path / "ids.png").write_bytes(encode_segment_ids(ids))
+    np.testing.assert_array_equal(read_segment_ids(str(tmp_path / "ids.png")), ids)
+    assert wrong_png_mode(str(tmp_path / "ids.png")) == ""

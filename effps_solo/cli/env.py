@@ -28,6 +28,11 @@ BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 DATA_SETS = {
     "Cityscapes": "cityscapes/gtFine/cityscapes_panoptic_train.json",
     "COCO": "coco/annotations/panoptic_train2017.json",
+    "KITTI panoptic": "kitti_panoptic/panoptic_train.json",
+    "Mapillary Vistas v1.2": "mapillary_vistas/panoptic_v1.2_train.json",
+    "Mapillary Vistas v2.0": "mapillary_vistas/panoptic_v2.0_train.json",
+    "IDD": "IDD_Segmentation/panoptic_train.json",
+    "ADE20K": "ADEChallengeData2016/panoptic_train.json",
     "generated street scenes": "street_scenes/gtFine/cityscapes_panoptic_train.json",
     "pedestrian zone": "pedestrian_zone",
     "nuclei": "nuclei",

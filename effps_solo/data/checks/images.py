@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...image_io import UNREADABLE, ImageError
-from ...panoptic_png import VOID, read_segment_ids, wrong_png_mode
+from ...panoptic_png import read_segment_ids, wrong_png_mode
 from ..geometry import stride4_majority
+from ..segment_measures import SegmentMeasures, measure_segments
 from .entries import Category, Segment
 from .findings import Finding
 from .instance_masks import InstanceMask, mask_findings
@@ -44,21 +45,6 @@ class ImageJob(NamedTuple):
     segments: Optional[List[Segment]]
     masks: List[InstanceMask] = []
     annotation_index: Optional[int] = None
-
-
-@dataclass
-class SegmentMeasures:
-    """What the pixels of a PNG say about its S segments, by ascending id, without void.
-
-    Attributes:
-        ids: (S,) int64.
-        areas: (S,) int64 pixels.
-        boxes: (S, 4) int64 x, y, width, height.
-    """
-
-    ids: np.ndarray
-    areas: np.ndarray
-    boxes: np.ndarray
 
 
 @dataclass
@@ -148,31 +134,6 @@ def size_findings(subject: str, sizes: Dict[str, Optional[Size]]) -> List[Findin
         return []
     parts = [f"{what} {width}x{height}" for what, (height, width) in known.items()]
     return [Finding("size-mismatch", subject, f"differs in size: {', '.join(parts)}")]
-
-
-def measure_segments(ids: np.ndarray) -> SegmentMeasures:
-    """Areas and boxes of all segments, in one pass over the runs of equal ids in each row.
-
-    Args:
-        ids: (H, W) integers; 0 is void.
-    """
-    height, width = ids.shape
-    starts_here = np.ones((height, width), dtype=bool)
-    starts_here[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    starts = np.flatnonzero(starts_here)
-    lengths = np.diff(starts, append=ids.size)
-    y, x = np.divmod(starts, width)
-    found, segment = np.unique(ids.reshape(-1)[starts], return_inverse=True)
-    count = len(found)
-    areas = np.bincount(segment, lengths, minlength=count).astype(np.int64)
-    low = np.full((2, count), ids.size)
-    high = np.zeros((2, count), dtype=np.int64)
-    for axis, first, last in ((0, x, x + lengths), (1, y, y + 1)):
-        np.minimum.at(low[axis], segment, first)
-        np.maximum.at(high[axis], segment, last)
-    boxes = np.concatenate([low, high - low]).T
-    real = found != VOID
-    return SegmentMeasures(found[real].astype(np.int64), areas[real], boxes[real])
 
 
 def _compare(

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...panoptic_png import VOID
-from ..geometry import boxes_from_id_map
+from ..segment_measures import measured_segments
 
 Point = Sequence[float]
 
@@ -83,13 +83,7 @@ class SegmentCanvas:
             (x, y, width, height)}].
         """
         ids = np.asarray(self._image, dtype=np.int32)
-        areas = np.bincount(ids.reshape(-1), minlength=len(self._segments) + 1)
-        boxes = boxes_from_id_map(ids, len(self._segments)).astype(int).tolist()
-        info = []
-        for segment, (x0, y0, x1, y1) in zip(self._segments, boxes):
-            area = int(areas[segment["id"]])
-            if area:
-                info.append({**segment, "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0]})
-            else:
-                self.notes["segments that others cover entirely"] += 1
+        info = measured_segments(ids, {segment["id"]: segment for segment in self._segments})
+        if len(info) < len(self._segments):
+            self.notes["segments that others cover entirely"] += len(self._segments) - len(info)
         return ids, info

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 
+import numpy as np
 from PIL import Image
 
 from ...errors import UserError
 from ...image_io import UNREADABLE
+from ...panoptic_png import read_segment_ids, wrong_png_mode
 
 if TYPE_CHECKING:
     from .canvas import SegmentCanvas
@@ -125,6 +127,14 @@ def image_size(path: str) -> Tuple[int, int]:
     except UNREADABLE as error:
         raise SourceError(f"{path} cannot be read as an image ({error})") from error
     return (width, height) if rotated else (height, width)
+
+
+def read_rgb_ids(path: str) -> np.ndarray:
+    """(H, W) int32 R + 256 G + 65536 B. Raises UserError unless the file is a PNG with 8-bit RGB."""
+    wrong = wrong_png_mode(path)
+    if wrong:
+        raise SourceError(f"{path} is {wrong}; segment ids come in a PNG with 8-bit RGB")
+    return read_segment_ids(path)
 
 
 def require_size(canvas: "SegmentCanvas", height: Any, width: Any, annotation: str) -> None:

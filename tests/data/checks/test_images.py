@@ -1,4 +1,4 @@
-"""What pixels say about segments, against the plainest way to find it; thumbnails."""
+"""What pixels say against what a JSON says; thumbnails."""
 
 from typing import Any
 
@@ -10,32 +10,11 @@ from effps_solo.data.checks.entries import Segment
 from effps_solo.data.checks.images import (
     id_findings,
     measure_findings,
-    measure_segments,
     same_box,
     size_findings,
     tiny_findings,
 )
-
-
-def test_measures_by_hand() -> None:
-    ids = np.array([[7, 7, 0, 300], [0, 7, 0, 300], [7, 0, 0, 0]])
-    measures = measure_segments(ids)
-    assert measures.ids.tolist() == [7, 300]
-    assert measures.areas.tolist() == [4, 2]
-    assert measures.boxes.tolist() == [[0, 0, 2, 3], [3, 0, 1, 2]]
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_measures_equal_those_of_masks_one_by_one(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    ids = rng.choice([0, 1, 255, 70000, 256**3 - 1], (13, 17), p=[0.4, 0.3, 0.1, 0.1, 0.1])
-    ids = ids.repeat(rng.integers(1, 4), 0).repeat(rng.integers(1, 4), 1)
-    measures = measure_segments(ids.astype(np.int32))
-    assert measures.ids.tolist() == [i for i in np.unique(ids) if i]
-    for segment_id, area, box in zip(measures.ids, measures.areas, measures.boxes):
-        y, x = np.nonzero(ids == segment_id)
-        assert area == len(x)
-        assert box.tolist() == [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
+from effps_solo.data.segment_measures import measure_segments
 
 
 @pytest.mark.parametrize("ids", [np.zeros((3, 4), np.int32), np.zeros((0, 4), np.int32)])

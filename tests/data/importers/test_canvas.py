@@ -31,6 +31,20 @@ def test_later_covers_earlier() -> None:
     ]
 
 
+def test_label_maps_cover_what_they_name() -> None:
+    canvas = SegmentCanvas(2, 4)
+    canvas.rectangle((0, 0), (3, 1), canvas.segment(ROAD))
+    car = canvas.segment(CAR, instance=1)
+    values = np.array([[7, 7, 70000, 0], [7, 9, 9, 0]])
+    canvas.label_map(values, {7: car, 9: 0, 5: car})
+    ids, info = canvas.result()
+    assert ids.tolist() == [[2, 2, 1, 1], [2, 1, 1, 1]]
+    assert [segment["area"] for segment in info] == [5, 3]
+    canvas.label_map(values, {})
+    canvas.label_map(np.zeros((0, 0), int), {})
+    assert canvas.result()[0].tolist() == ids.tolist()
+
+
 def test_what_is_one_segment() -> None:
     canvas = SegmentCanvas(4, 4)
     assert canvas.segment(ROAD, instance=1) == canvas.segment(ROAD, instance=2, crowd=True)

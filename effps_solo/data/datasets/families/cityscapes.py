@@ -21,9 +21,9 @@ from ...conversion import Job, convert_all, write_atomically
 from ...importers.classes import ClassList
 from ...importers.run import Imported, summary
 from ...importers.source import SourceError, files_below, image_size
+from ...segment_measures import measured_segments
 from ...street_scenes.cityscapes_layout import IMAGE_SUFFIX, LABEL_SUFFIXES, label_images
 from .family import Family
-from .segments import measured_segments
 
 _INSTANCES_OF_LABEL = 1000
 _NUM_CLASSES = 19

@@ -22,16 +22,21 @@ def prepare(folder: Path, split: str, num_workers: int) -> Imported:
     source = folder / "annotations" / f"{name}.json"
     require_file(str(source), "panoptic JSON", "it is in panoptic_annotations_trainval2017.zip")
     content = read_json_object(str(source), ("images", "annotations", "categories"))
-    unpacked, archive = folder / "annotations" / name, folder / "annotations" / f"{name}.zip"
-    if unpacked.is_dir() and not (folder / name).exists():
-        (folder / name).symlink_to(os.path.join("annotations", name))
-    elif archive.is_file():
-        _unpack(archive, folder / name, num_workers)
+    if _missing(folder / name, content["annotations"]):
+        _unpack_or_link(folder, name, num_workers)
     _require(folder / name, content["annotations"], source)
     _require(folder / f"{split}2017", content["images"], source)
     segments = Counter(s["category_id"] for a in content["annotations"] for s in a["segments_info"])
     counts = {category["name"]: segments[category["id"]] for category in content["categories"]}
     return Imported(len(content["images"]), counts, Counter())
+
+
+def _unpack_or_link(folder: Path, name: str, num_workers: int) -> None:
+    unpacked, archive = folder / "annotations" / name, folder / "annotations" / f"{name}.zip"
+    if unpacked.is_dir() and not (folder / name).exists():
+        (folder / name).symlink_to(os.path.join("annotations", name))
+    elif archive.is_file():
+        _unpack(archive, folder / name, num_workers)
 
 
 def _unpack(archive: Path, target: Path, num_workers: int) -> None:
@@ -72,9 +77,13 @@ def _open(archive: str) -> ZipFile:
     return ZipFile(archive)
 
 
-def _require(folder: Path, entries: List[Dict[str, Any]], source: Path) -> None:
+def _missing(folder: Path, entries: List[Dict[str, Any]]) -> List[str]:
     present = set(os.listdir(folder)) if folder.is_dir() else set()
-    missing = [entry["file_name"] for entry in entries if entry["file_name"] not in present]
+    return [entry["file_name"] for entry in entries if entry["file_name"] not in present]
+
+
+def _require(folder: Path, entries: List[Dict[str, Any]], source: Path) -> None:
+    missing = _missing(folder, entries)
     if missing:
         raise SourceError(
             f"'{folder}' lacks {len(missing)} of the {len(entries)} files that {source} lists, among "

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ....panoptic_png import read_segment_ids
 from ...importers.canvas import SegmentCanvas
 from ...importers.classes import ClassList
 from ...importers.run import Imported, import_split
-from ...importers.source import ImageIndex, Item, Source, files_below, require_size
+from ...importers.source import ImageIndex, Item, Source, files_below, read_rgb_ids, require_size
 from .cityscapes import cityscapes_classes, split_instance_id
 from .family import Family
 
@@ -33,7 +32,7 @@ def prepare(folder: Path, split: str, num_workers: int) -> Imported:
 
 def draw(path: str, classes: ClassList, canvas: SegmentCanvas) -> None:
     """See ``Source.draw``."""
-    ids = read_segment_ids(path)
+    ids = read_rgb_ids(path)
     require_size(canvas, ids.shape[0], ids.shape[1], path)
     segment_of = {}
     for value in np.unique(ids).tolist():

@@ -11,14 +11,14 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from ....panoptic_png import VOID, encode_segment_ids, read_segment_ids
+from ....panoptic_png import VOID, encode_segment_ids
 from ...conversion import Job, convert_all, write_atomically
 from ...importers.classes import ClassList
 from ...importers.run import Imported, summary, write_panoptic_json
-from ...importers.source import ImageIndex, SourceError, image_size
+from ...importers.source import ImageIndex, SourceError, image_size, read_rgb_ids
+from ...segment_measures import measured_segments
 from ..files import read_json_object
 from .family import Family, read_class_list
-from .segments import measured_segments
 
 _SPLITS = {"train": "training", "val": "validation"}
 _YEARS = {"v1.2": "2018", "v2.0": "2020"}  # in the name of the panoptic JSON
@@ -102,7 +102,7 @@ def _convert(
     category_of: Mapping[int, int], task: Tuple[str, str, List[Segment]], output: Path
 ) -> Dict[str, Any]:
     image, png, segments = task
-    ids, (height, width) = read_segment_ids(png), image_size(image)
+    ids, (height, width) = read_rgb_ids(png), image_size(image)
     if ids.shape != (height, width):
         raise SourceError(
             f"{png} has {ids.shape[1]}x{ids.shape[0]} pixels, its image {image} {width}x{height}"

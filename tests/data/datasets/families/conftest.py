@@ -87,10 +87,10 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def images() -> Iterator[Tuple[str, int, int, int]]:
-    """Split, number, height and width of every image."""
-    for split in SPLITS:
-        for k, (height, width) in enumerate(SIZES[split]):
-            yield split, k, height, width
+    """Split, number (0 and 1 are of train), height and width of every image."""
+    sizes = [(split, *size) for split in SPLITS for size in SIZES[split]]
+    for k, (split, height, width) in enumerate(sizes):
+        yield split, k, height, width
 
 
 # The class of each role; crowds are of thing0.
@@ -134,7 +134,7 @@ def write_polygons(path: Path, height: int, width: int, labels: Dict[str, str]) 
 def write_cityscapes(folder: Path) -> None:
     labels = {**CLASSES["cityscapes"], "crowd": "cargroup", "void": "ego vehicle"}
     for split, k, height, width in images():
-        stem = f"{'zürich' if k else 'ulm'}_000000_{k:06d}"
+        stem = f"{'zürich' if k % 2 else 'ulm'}_000000_{k:06d}"
         city = stem.split("_")[0]
         image = folder / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png"
         write_picture(image, height, width)
@@ -152,7 +152,7 @@ def write_idd(folder: Path) -> None:
             / "leftImg8bit"
             / split
             / f"{k}.1"
-            / f"frame 0_leftImg8bit{'.jpg' if k else '.png'}"
+            / f"frame 0_leftImg8bit{'.jpg' if k % 2 else '.png'}"
         )
         write_picture(image, height, width)
         path = folder / "gtFine" / split / f"{k}.1" / "frame 0_gtFine_polygons.json"
@@ -169,7 +169,7 @@ def write_kitti(folder: Path) -> None:
             is_object = region.role.startswith("thing")
             # Void is 0 or an id that is not evaluated.
             values.append(
-                k if region.role == "void" else label * 1000**is_object + number * is_object
+                k % 2 if region.role == "void" else label * 1000**is_object + number * is_object
             )
         pixels = ids_to_rgb(np.array(values)[index_map(height, width)])
         native = folder / {"train": "training", "val": "validation"}[split]

@@ -15,6 +15,7 @@ from detectron2.data.datasets.builtin_meta import (
     COCO_CATEGORIES,
 )
 
+from effps_solo.cli.env import DATA_SETS
 from effps_solo.config import add_effps_solo_config
 from effps_solo.data.datasets import DatasetError, check_dataset_available, register_datasets
 from effps_solo.data.datasets.families import FAMILIES, family_of
@@ -152,6 +153,11 @@ def test_cityscapes_labels_agree_with_cityscapesscripts() -> None:
     assert [evaluated[i].name for i in range(19)] == metadata.thing_classes
     things = metadata.thing_dataset_id_to_contiguous_id
     assert things == {e.id: i for i, e in evaluated.items() if e.hasInstances}
+
+
+def test_env_finds_them_by_what_is_made() -> None:
+    made = {family.path("", family.panoptic_json, "train") for family in FAMILIES.values()}
+    assert made <= set(DATA_SETS.values())
 
 
 def test_preparing_needs_neither_torch_nor_detectron2(project_root: Path) -> None:

@@ -8,6 +8,9 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from effps_solo.data.checks.report import as_text, exit_status
+from effps_solo.data.checks.run import check_datasets
+from effps_solo.data.checks.sources import counts_from_config, sources_from_config
 from effps_solo.data.datasets import check_dataset_available
 from effps_solo.data.datasets.families import FAMILIES, Family
 from effps_solo.data.datasets.families.prepare import main
@@ -75,6 +78,17 @@ def test_annotations_show_what_was_drawn(
                 box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
                 assert segment["bbox"] == box
             assert not ids[~np.isin(top, list(wanted))].any()
+
+
+def test_the_doctor_finds_nothing(family: Family, cfg: CfgNode) -> None:
+    sources = sources_from_config(cfg)
+    assert [source.name for source in sources] == [*map(family.dataset_name, family.splits)]
+    checked = check_datasets(
+        sources, expected=counts_from_config(cfg), num_workers=1, show_progress=False
+    )
+    assert exit_status(checked) == 0, as_text(checked, 0)
+    # Four classes of many.
+    assert {f.kind for dataset in checked for f in dataset.findings} == {"class-never-occurs"}
 
 
 def test_ground_truth_is_perfect(

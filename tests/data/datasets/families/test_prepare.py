@@ -125,6 +125,18 @@ def test_an_annotation_without_image(
     assert stem in failure(name, capsys)
 
 
+@pytest.mark.parametrize("name", ["kitti", "vistas_v1.2"])
+def test_pngs_of_another_mode(
+    name: str, write_miniature: Write, capsys: pytest.CaptureFixture
+) -> None:
+    folder = write_miniature(name) / "validation"
+    pngs = folder / {"kitti": "annotations"}.get(name, "v1.2/panoptic")
+    png = sorted(pngs.glob("*.png"))[0]
+    Image.open(png).convert("P").save(png)
+    message = failure(name, capsys)
+    assert f"{png} is a PNG with 8-bit palette pixels" in message
+
+
 def test_cityscapes_as_cityscapesscripts(write_miniature: Write, tmp_path: Path) -> None:
     folder = write_miniature("cityscapes")
     assert main(["cityscapes"], ["--workers", "1"]) == 0
@@ -147,7 +159,7 @@ def test_cityscapes_as_cityscapesscripts(write_miniature: Write, tmp_path: Path)
 def test_cityscapes_keeps_the_label_images_of_the_download(write_miniature: Write) -> None:
     folder = write_miniature("cityscapes")
     city = folder / "gtFine" / "val" / "ulm"
-    stem = city / "ulm_000000_000000_gtFine"
+    stem = city / "ulm_000000_000002_gtFine"
     instances = np.full((96, 64), 24, np.uint16)  # not what the polygons say
     instances[:40] = 24007
     native = Path(f"{stem}_instanceIds.png")
@@ -172,7 +184,7 @@ def test_cityscapes_with_a_strange_label(
     write_miniature: Write, capsys: pytest.CaptureFixture
 ) -> None:
     folder = write_miniature("cityscapes")
-    path = folder / "gtFine" / "val" / "ulm" / "ulm_000000_000000_gtFine_polygons.json"
+    path = folder / "gtFine" / "val" / "ulm" / "ulm_000000_000002_gtFine_polygons.json"
     path.write_text(path.read_text().replace("person", "unicorn"))
     message = failure("cityscapes", capsys)
     assert str(path) in message and "none of Cityscapes" in message
@@ -289,9 +301,19 @@ def test_coco_links_an_unpacked_folder(
     shutil.move(folder / "panoptic_val2017", folder / "annotations")
     assert main(["coco"], ["--workers", "1"]) == 0
     assert (folder / "panoptic_val2017").is_symlink()
-    (folder / "annotations" / "panoptic_val2017" / "000000000140.png").unlink()
+    (folder / "annotations" / "panoptic_val2017" / "000000000142.png").unlink()
     message = failure("coco", capsys)
-    assert "lacks 1 of the 2 files" in message and "000000000140.png" in message
+    assert "lacks 1 of the 2 files" in message and "000000000142.png" in message
+
+
+def test_coco_leaves_what_is_unpacked(write_miniature: Write) -> None:
+    folder = write_miniature("coco")
+    assert main(["coco"], ["--workers", "1"]) == 0
+    (folder / ".panoptic_val2017.journal").unlink()
+    png = folder / "panoptic_val2017" / "000000000142.png"
+    png.write_bytes(b"mine")
+    assert main(["coco"], ["--workers", "1"]) == 0
+    assert png.read_bytes() == b"mine"
 
 
 def test_coco_with_a_damaged_archive(write_miniature: Write, capsys: pytest.CaptureFixture) -> None:
