@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
@@ -57,11 +57,15 @@ def load(clean_catalogs: None, tmp_path: Path) -> Any:
 
 def test_there_are_configs() -> None:
     assert {path.parent.name for path in CONFIGS} >= {
+        "ade20k",
         "cityscapes",
         "coco",
+        "idd",
+        "kitti",
         "nuclei",
         "pedestrian_zone",
         "quickstart",
+        "vistas",
     }
 
 
@@ -101,6 +105,26 @@ def test_what_belongs_together_agrees(path: Path) -> None:
     assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS) or (
         cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "steps", "max_iter"),
+    [
+        ("kitti", (384, 1280), (16000, 22000), 25000),
+        ("vistas", (1024, 1024), (144000, 176000), 192000),
+        ("idd", (736, 1280), (108000, 130000), 144000),  # 720, rounded up
+    ],
+)
+def test_crops_and_schedules_of_the_paper(
+    name: str, crop: Tuple[int, int], steps: Tuple[int, int], max_iter: int
+) -> None:
+    """Mohan & Valada, IJCV 2021: SGD with 0.07 after 200 iterations from a third of it."""
+    cfg = read(FOLDER / name / "effps_b5_solov2.yaml")
+    assert (tuple(cfg.INPUT.CROP_SIZE), tuple(cfg.INPUT.SCALE_RANGE)) == (crop, (0.5, 2.0))
+    solver = cfg.SOLVER
+    assert (solver.STEPS, solver.MAX_ITER, solver.IMS_PER_BATCH) == (steps, max_iter, 16)
+    assert (solver.OPTIMIZER, solver.BASE_LR, solver.WARMUP_ITERS) == ("SGD", 0.07, 200)
+    assert solver.WARMUP_FACTOR == pytest.approx(1 / 3, abs=1e-3)
 
 
 def test_output_folders_differ() -> None:
