@@ -27,6 +27,7 @@ class Family:
         script: below datasets/, runs ``prepare``.
         prepare: (folder, split, number of processes) -> what it made; goes on where it was stopped.
             Raises UserError.
+        options: that the script needs for this family.
         needs: folders of the same kind that the download must have besides the images.
         classes: in the order of their contiguous ids; None: Detectron2 registers the data set.
     """
@@ -41,6 +42,7 @@ class Family:
     panoptic_json: str
     script: str
     prepare: Callable[[Path, str, int], Imported]
+    options: str = ""
     needs: Tuple[str, ...] = ()
     classes: Optional[Callable[[], ClassList]] = None
 
@@ -51,8 +53,9 @@ class Family:
     @property
     def remedy(self) -> str:
         """What to do when files are missing, as the end of a message."""
+        command = f"python datasets/{self.script} {self.options}".strip()
         return (
-            f"make it with `python datasets/{self.script}`, or set DETECTRON2_DATASETS to the folder "
+            f"make it with `{command}`, or set DETECTRON2_DATASETS to the folder "
             f"that holds {self.folder}/; datasets/README.md says more"
         )
 

@@ -78,9 +78,10 @@ def _as_text(dataset: str, made: Imported) -> str:
 
 def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     family = FAMILIES[names[0]]
+    titles = " or ".join(FAMILIES[name].title for name in names)
     parser = argparse.ArgumentParser(
         prog=family.script,
-        description=f"Makes the panoptic annotations of {family.title} from the download. Run again, "
+        description=f"Makes the panoptic annotations of {titles} from the download. Run again, "
         "it goes on where it was stopped, and does only what changed.",
     )
     add = parser.add_argument

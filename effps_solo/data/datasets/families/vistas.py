@@ -155,6 +155,7 @@ def _family(version: str) -> Family:
         panoptic_json=f"panoptic_{version}_{{split}}.json",
         script="prepare_vistas.py",
         prepare=partial(prepare, version),
+        options=f"--family vistas_{version}",
         classes=partial(read_class_list, f"vistas_{version}"),
     )
 

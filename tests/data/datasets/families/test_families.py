@@ -77,7 +77,8 @@ def test_paths_are_those_of_the_catalog(name: str, tmp_path: Path) -> None:
 def test_missing_data_name_the_script(name: str, project_root: Path) -> None:
     script = FAMILIES[name].script
     assert (project_root / "datasets" / script).is_file()
-    with pytest.raises(DatasetError, match=f"python datasets/{script}.*DETECTRON2_DATASETS"):
+    command = f"python datasets/{script}" + f" --family {name}" * name.startswith("vistas")
+    with pytest.raises(DatasetError, match=f"`{command}`.*DETECTRON2_DATASETS"):
         check_dataset_available(FAMILIES[name].dataset_name("train"))
 
 
