@@ -8,6 +8,8 @@ from PIL import Image, ImageOps
 
 from .errors import UserError
 
+# Of the files that count as images in a folder.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
 
 

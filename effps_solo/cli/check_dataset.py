@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, List, Sequence, Tuple
 
 from ..data.conversion import num_cores
-from ..errors import UserError
+from ..errors import INTERRUPTED, UserError
 
 if TYPE_CHECKING:
     from ..data.checks.plan import PanopticSource
     from ..data.checks.run import CheckedDataset, ExpectedCount
 
-INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 REPORT_NAME, PICTURE_NAME = "check_dataset.json", "check_dataset.png"
 
 

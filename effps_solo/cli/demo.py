@@ -10,12 +10,11 @@ from typing import Any, Dict, List, Sequence, Set
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import INTERRUPTED, UserError
+from ..image_io import IMAGE_SUFFIXES
 from ..panoptic_png import ids_to_rgb
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 JSON_NAME = "panoptic.json"
-INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 logger = logging.getLogger("effps_solo.demo")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, List
 
 from ..data.conversion import num_cores
-from ..errors import UserError
+from ..errors import INTERRUPTED, UserError
 
 if TYPE_CHECKING:
     from ..data.importers.run import Imported
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("coco-instances", "labelme", "cityscapes-polygons")
 CLASSES_NAME = "classes.yaml"
-INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -24,7 +25,7 @@ _SCRIPTS = "cityscapesscripts.evaluation"
 Results = Dict[str, Dict[str, float]]
 
 
-class _QuietCityscapesEvaluator(CityscapesEvaluator):
+class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
     """What both evaluators have in common; goes before Detectron2's class in the bases."""
 
     script: str
@@ -91,9 +92,9 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator):
         scores = {**result[self.task], **self._class_scores(raw[-1])}
         return {self.task: {key: float(value) for key, value in scores.items()}}
 
+    @abstractmethod
     def _class_scores(self, raw: Dict[str, Any]) -> Dict[str, float]:
         """The score of every class in percent, nan where there is none, from the script's result."""
-        raise NotImplementedError(f"{type(self).__name__} has no scores of classes")
 
 
 class CityscapesSemanticEvaluator(_QuietCityscapesEvaluator, CityscapesSemSegEvaluator):

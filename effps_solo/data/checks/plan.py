@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
+from ...image_io import IMAGE_SUFFIXES
 from ..datasets.files import DatasetError, examples, files_below, read_json_object
 from .entries import (
     AnnotationEntry,
@@ -20,7 +21,6 @@ from .images import ImageJob
 from .instance_masks import InstanceMask
 
 JSON_KEYS = ("images", "annotations", "categories")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 # In its panoptic JSON cityscapesscripts names images after the label files.
 _CITYSCAPES_NAME, _CITYSCAPES_FILE = "_gtFine_leftImg8bit.png", "_leftImg8bit.png"
 

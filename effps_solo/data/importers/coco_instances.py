@@ -6,12 +6,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import pycocotools.mask as mask_util
-from PIL import Image
 
-from ...image_io import UNREADABLE
 from .canvas import SegmentCanvas
 from .classes import ClassList, read_entries
-from .source import Item, Source, SourceError, read_lists, require_size
+from .source import Item, Source, SourceError, read_lists, read_pixels, require_size
 
 
 def coco_instances_source(
@@ -80,21 +78,17 @@ def draw(
 
 
 def _draw_semantic(path: str, classes: ClassList, canvas: SegmentCanvas) -> None:
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image)
-    except UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+    _, values = read_pixels(path, canvas)
     if values.ndim != 2:
         raise SourceError(f"{path} has {values.shape[-1]} channels; a semantic PNG has one")
-    height, width = values.shape
-    require_size(canvas, height, width, path)
+    segment_of = {}
     for value in np.unique(values).tolist():
         category = classes.find(value)
         if category is None:
             canvas.notes[f"semantic value {value}, which no class names: void"] += 1
         else:
-            canvas.mask(values == value, canvas.segment(category))
+            segment_of[value] = canvas.segment(category)
+    canvas.label_map(values, segment_of)
 
 
 def _rle(one: Dict[str, Any], canvas: SegmentCanvas, file: str) -> Optional[Dict[str, Any]]:

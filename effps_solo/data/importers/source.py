@@ -11,14 +11,13 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
-from ...image_io import UNREADABLE
+from ...image_io import IMAGE_SUFFIXES, UNREADABLE
 from ...panoptic_png import read_segment_ids, wrong_png_mode
 
 if TYPE_CHECKING:
     from .canvas import SegmentCanvas
     from .classes import ClassList
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _CITYSCAPES_SUFFIX = "_leftImg8bit"
 _EXIF_ORIENTATION, _ROTATED = 0x0112, (5, 6, 7, 8)  # quarter turns exchange height and width
 
@@ -127,6 +126,21 @@ def image_size(path: str) -> Tuple[int, int]:
     except UNREADABLE as error:
         raise SourceError(f"{path} cannot be read as an image ({error})") from error
     return (width, height) if rotated else (height, width)
+
+
+def read_pixels(path: str, canvas: "SegmentCanvas") -> Tuple[str, np.ndarray]:
+    """Pillow's mode and the (H, W) or (H, W, channels) int32 values of an annotation image.
+
+    Raises:
+        SourceError: it cannot be read, or has another size than its image.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, pixels = image.mode, np.asarray(image, dtype=np.int32)
+    except UNREADABLE as error:
+        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+    require_size(canvas, pixels.shape[0], pixels.shape[1], path)
+    return mode, pixels
 
 
 def read_rgb_ids(path: str) -> np.ndarray:

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 import numpy as np
-from PIL import Image
 
-from ....image_io import UNREADABLE
 from ...importers.canvas import SegmentCanvas
 from ...importers.classes import ClassList
 from ...importers.run import Imported, import_split
-from ...importers.source import ImageIndex, Item, Source, SourceError, files_below, require_size
+from ...importers.source import ImageIndex, Item, Source, SourceError, files_below, read_pixels
 from .family import Family, read_class_list
 
 _SPLITS = {"train": "training", "val": "validation"}
@@ -67,14 +65,9 @@ def _draw_things(path: str, keys: np.ndarray, classes: ClassList, canvas: Segmen
 
 def _read(path: str, mode: str, canvas: SegmentCanvas) -> np.ndarray:
     """(H, W) or (H, W, 3) int32 pixels of a PNG that must have the mode. Raises SourceError."""
-    try:
-        with Image.open(path) as image:
-            found, pixels = image.mode, np.asarray(image, dtype=np.int32)
-    except UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read ({error})") from error
+    found, pixels = read_pixels(path, canvas)
     if found != mode:
         raise SourceError(f"{path} is a PNG of mode {found}, not {mode}")
-    require_size(canvas, pixels.shape[0], pixels.shape[1], path)
     return pixels
 
 

@@ -5,14 +5,13 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from ....errors import UserError
+from ....errors import INTERRUPTED, UserError
 from ...conversion import num_cores
 from ...importers.run import Imported
 from ..files import data_root, require_folder
 from . import FAMILIES
 from .family import Family
 
-INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 _TREE = "datasets/README.md shows the tree of the download"
 
 
