@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Set
 
@@ -13,6 +12,7 @@ import numpy as np
 from ..errors import INTERRUPTED, UserError
 from ..image_io import IMAGE_SUFFIXES
 from ..panoptic_png import ids_to_rgb
+from .output_folder import make_writable
 
 JSON_NAME = "panoptic.json"
 logger = logging.getLogger("effps_solo.demo")
@@ -152,7 +152,7 @@ class PanopticWriter:
         from ..label_space import PanopticLabelSpace
 
         self.folder = folder
-        _make_writable(folder)
+        make_writable(folder)
         self.metadata = MetadataCatalog.get(dataset_name)
         self.label_space = PanopticLabelSpace.from_metadata(self.metadata)
         self.images: List[Dict[str, Any]] = []
@@ -243,18 +243,6 @@ class PanopticWriter:
             name = f"{stem}_{count}"
         self._names.add(name)
         return name
-
-
-def _make_writable(folder: Path) -> None:
-    """Create ``folder`` if need be. Raises UserError when no file can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--output '{folder}' is not a folder to write to ({error.strerror}); name another"
-        ) from error
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
