@@ -22,6 +22,7 @@ COMMANDS: Dict[str, str] = {
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
     "show-dataset": "draw ground truth, and what training sees of it, as contact sheets",
+    "compare": "train methods alike on several seeds, and tell which differences are real",
 }
 
 

@@ -14,7 +14,7 @@ from effps_solo.data.augmentation import build_augmentations
 from effps_solo.engine import Trainer, load_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
-CONFIGS = sorted(p for p in FOLDER.rglob("*.yaml") if not p.name.startswith("Base"))
+CONFIGS = sorted(p for p in FOLDER.glob("*/*.yaml") if not p.name.startswith("Base"))
 IDS = [str(path.relative_to(FOLDER)) for path in CONFIGS]
 
 

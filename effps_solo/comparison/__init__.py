@@ -1,0 +1,1 @@
+"""Methods trained alike, measured alike, and told apart where the difference exceeds chance."""

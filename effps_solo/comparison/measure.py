@@ -1,0 +1,101 @@
+"""What a trained model costs: size, arithmetic, time and memory of inference.
+
+A program, ``python -m effps_solo.comparison.measure CONFIG OUTPUT.json KEY VALUE ...``, because the
+peak memory is that of a whole process.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..data.conversion import write_atomically
+from ..data.datasets import check_dataset_available
+from ..engine import load_config
+from ..image_io import read_image
+from ..predictor import Predictor
+
+NUM_IMAGES = 20
+
+
+def measure(cfg: CfgNode) -> Dict[str, Any]:
+    """Measure the model ``MODEL.WEIGHTS`` on up to 20 images of ``DATASETS.TEST[0]``.
+
+    Only the panoptic map is asked for, as ``demo`` does.
+
+    Returns:
+        "parameters"; "inference_seconds", the median over the images from pixels to panoptic map,
+        behind one image to warm up; "peak_memory_bytes", resident, of this whole process up to here
+        (of the allocated GPU memory on a GPU); "macs", multiply-accumulates of convolutions and
+        matrix products, the mean over the images; "num_images", "device" and "threads".
+    """
+    if cfg.MODEL.SEM_SEG_HEAD.NAME:
+        cfg.MODEL.OUTPUTS = ["panoptic_seg"]
+    predictor = Predictor(cfg)
+    paths = _choose_images(cfg.DATASETS.TEST[0])
+    _seconds(predictor, read_image(paths[0], predictor.image_format))
+    seconds = [_seconds(predictor, read_image(p, predictor.image_format)) for p in paths]
+    # Before the counting, which is no part of inference.
+    peak_memory = _peak_memory(cfg.MODEL.DEVICE)
+    macs = [_macs(predictor, read_image(p, predictor.image_format)) for p in paths]
+    return {
+        "parameters": sum(p.numel() for p in predictor.model.parameters()),
+        "macs": statistics.mean(macs),
+        "inference_seconds": statistics.median(seconds),
+        "peak_memory_bytes": peak_memory,
+        "num_images": len(paths),
+        "device": _device_name(cfg.MODEL.DEVICE),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _choose_images(dataset_name: str) -> List[str]:
+    """The same images, spread over the data set, for every method."""
+    check_dataset_available(dataset_name)
+    names = [record["file_name"] for record in DatasetCatalog.get(dataset_name)]
+    chosen = np.linspace(0, len(names) - 1, min(NUM_IMAGES, len(names))).round().astype(int)
+    return [names[i] for i in chosen]
+
+
+def _seconds(predictor: Predictor, image: np.ndarray) -> float:
+    start = time.perf_counter()
+    panoptic_seg, _ = predictor.panoptic(image)
+    panoptic_seg.cpu()  # waits for a GPU
+    return time.perf_counter() - start
+
+
+def _macs(predictor: Predictor, image: np.ndarray) -> float:
+    with FlopCounterMode(display=False) as counter:
+        predictor.panoptic(image)
+    return counter.get_total_flops() / 2
+
+
+def _peak_memory(device: str) -> int:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device.startswith("cuda") else device
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the measurements to a JSON file; see the head of this module."""
+    config_file, output, *overrides = arguments
+    measurements = measure(load_config(config_file, overrides))
+    write_atomically(Path(output), json.dumps(measurements, indent=1).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,156 @@
+"""The results of a comparison as Markdown, JSON and a picture."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from ..data.conversion import write_atomically
+from .metrics import METRICS, is_difference, means_by_metric, spread_by_metric
+from .plan import Plan, Run
+from .runner import Result
+
+NAME = "comparison"
+NONE = "none"
+HEAD = """# Comparison
+
+Means over the seeds. The spread is the largest distance between two seeds of one method on a data set; a
+difference of two means that is not greater is "none".
+
+PQ and AP: percent, on the validation images. GMAC: 10^9 multiply-accumulates of convolutions and matrix
+products, mean over {num_images} validation images. Training: the time of the iterations, every 20 of them
+counted by their median; evaluation, checkpoints and interruptions are left out. Inference: median over
+the same images, one at a time, from pixels to panoptic map. Peak memory: of the inference process,
+libraries included; on a GPU, of the GPU."""
+MINUS = "\N{MINUS SIGN}"
+
+Summary = Dict[str, Any]
+Row = Sequence[str]
+
+
+def summarize(plan: Plan, results: Mapping[Run, Result]) -> Summary:
+    """The comparison as JSON types.
+
+    Args:
+        results: of some or all runs of the plan.
+
+    Returns:
+        "data_sets": by name "seeds", "methods" (by name "seeds", results by seed, and "mean"),
+        "spread" (None where no method has results of two seeds) and "differences"; "missing": names
+        of runs without a result; "machines": device and threads of all runs; "num_images".
+    """
+    data_sets = {}
+    for data_set, seeds in plan.seeds.items():
+        by_method: Dict[str, Dict[int, Result]] = {}
+        for run in plan.runs:
+            if run.data_set == data_set and run in results:
+                by_method.setdefault(run.method, {})[run.seed] = results[run]
+        data_sets[data_set] = {"seeds": list(seeds), **_summarize_data_set(plan, by_method)}
+    return {
+        "data_sets": data_sets,
+        "missing": [run.name for run in plan.runs if run not in results],
+        "machines": sorted({_machine(result) for result in results.values()}),
+        "num_images": max((result["num_images"] for result in results.values()), default=0),
+    }
+
+
+def _summarize_data_set(plan: Plan, by_method: Mapping[str, Mapping[int, Result]]) -> Summary:
+    results = {m: list(by_method[m].values()) for m in plan.methods if m in by_method}
+    has_spread = any(len(of_seeds) > 1 for of_seeds in results.values())
+    spreads = spread_by_metric(list(results.values()))
+    means = {method: means_by_metric(of_seeds) for method, of_seeds in results.items()}
+    pairs = itertools.combinations(results, 2) if has_spread else ()
+    return {
+        "methods": {
+            m: {"seeds": {str(k): r for k, r in by_method[m].items()}, "mean": means[m]}
+            for m in results
+        },
+        "spread": spreads if has_spread else None,
+        "differences": [
+            {"first": a, "second": b, **_differences(means[a], means[b], spreads)} for a, b in pairs
+        ],
+    }
+
+
+def _differences(first: Summary, second: Summary, spreads: Summary) -> Summary:
+    """Metric -> "difference" of the means, and "beyond_spread", None where that is not known."""
+    found = {}
+    for key in (metric.key for metric in METRICS):
+        a, b = first[key], second[key]
+        found[key] = {
+            "difference": None if a is None or b is None else a - b,
+            "beyond_spread": is_difference(a, b, spreads[key]),
+        }
+    return found
+
+
+def _machine(result: Result) -> str:
+    return f"{result['device']}, threads: {result['threads']}"
+
+
+def markdown(summary: Summary) -> str:
+    """The summary for people, as Markdown."""
+    machines = summary["machines"]
+    where = f"Measured on: {'; '.join(machines) or 'nothing yet'}."
+    if len(machines) > 1:
+        where += " Times and memory of different machines cannot be compared."
+    parts = [HEAD.format(num_images=summary["num_images"] or "some"), where]
+    for name, data_set in summary["data_sets"].items():
+        parts += [f"## {name}", *_data_set_parts(data_set)]
+    if summary["missing"]:
+        parts += ["## Missing", "\n".join(f"- {name}" for name in summary["missing"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data_set_parts(data_set: Summary) -> List[str]:
+    if not data_set["methods"]:
+        return ["No results yet."]
+    titles = [metric.title for metric in METRICS]
+    rows: List[Row] = []
+    for name, method in data_set["methods"].items():
+        cells = [metric.text(method["mean"][metric.key]) for metric in METRICS]
+        rows.append([name, ", ".join(method["seeds"]), *cells])
+    if data_set["spread"] is None:
+        so_far = "" if len(data_set["seeds"]) == 1 else " so far"
+        table = _table(["method", "seeds", *titles], rows)
+        return [table, f"One seed{so_far}: no spread known, so no difference is told."]
+    spreads = [metric.text(data_set["spread"][metric.key]) for metric in METRICS]
+    rows.append(["spread", "", *spreads])
+    parts = [_table(["method", "seeds", *titles], rows)]
+    if data_set["differences"]:
+        differences = [_difference_row(each) for each in data_set["differences"]]
+        parts.append(_table(["difference", *titles], differences))
+    return parts
+
+
+def _difference_row(pair: Summary) -> Row:
+    cells = []
+    for metric in METRICS:
+        found = pair[metric.key]
+        text = metric.text(found["difference"], sign="+").replace("-", MINUS)
+        cells.append({True: text, False: NONE, None: "-"}[found["beyond_spread"]])
+    return [f"{pair['first']} {MINUS} {pair['second']}", *cells]
+
+
+def _table(head: Row, rows: Sequence[Row]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_report(plan: Plan, results: Mapping[Run, Result], output: Path) -> Tuple[str, List[Path]]:
+    """Write comparison.md, .json and, where there are results, .png.
+
+    Returns:
+        the Markdown, and the files.
+    """
+    summary = summarize(plan, results)
+    text = markdown(summary)
+    paths = [output / f"{NAME}.{suffix}" for suffix in ("md", "json", "png")]
+    write_atomically(paths[0], text.encode())
+    write_atomically(paths[1], json.dumps(summary, indent=1).encode())
+    if not results:
+        return text, paths[:2]
+    from .plot import draw_comparison
+
+    draw_comparison(summary, plan.methods, paths[2])
+    return text, paths
