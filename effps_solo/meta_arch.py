@@ -17,7 +17,7 @@ from torch import nn
 
 from .errors import ConfigError
 from .fusion import PanopticFusion, build_panoptic_fusion
-from .instance_head import InstanceHead, build_instance_head
+from .instance_head import InstanceHead, StepTotals, build_instance_head
 from .label_space import PanopticLabelSpace
 from .postprocessing import STRIDE, instances_to_output, stride4_size, upsample_logits
 
@@ -95,13 +95,17 @@ class EfficientPS(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: List[Dict[str, Any]]) -> Any:
+    def forward(
+        self, batched_inputs: List[Dict[str, Any]], totals: Optional[StepTotals] = None
+    ) -> Any:
         """
         Args:
             batched_inputs: N dicts in Detectron2's format. "image": (3, H, W) in ``input_format``.
                 In training also what PanopticDatasetMapper adds: "sem_seg" (H, W), "instances" and
                 "instance_ignore" (ceil(H/4), ceil(W/4)). At inference optionally "height" and
                 "width" of the output.
+            totals: of the training step that the images are a part of; None: these are all the
+                images of this process.
 
         Returns:
             training: a dict of scalar losses. Inference: N dicts with the requested keys,
@@ -110,32 +114,45 @@ class EfficientPS(nn.Module):
         images = self._preprocess(batched_inputs)
         features = self.backbone(images.tensor)
         if self.training:
-            return self._losses(batched_inputs, images, features)
+            return self._losses(batched_inputs, images, features, totals)
         return self._inference(batched_inputs, images, features)
+
+    def count_targets(self, batched_inputs: List[Dict[str, Any]]) -> torch.Tensor:
+        """(n,) what the losses of these images are divided by; see :meth:`InstanceHead.count_targets`."""
+        sizes = [x["image"].shape[-2:] for x in batched_inputs]
+        unit = max(self._size_divisor(sizes), 1)
+        height, width = (-(-max(lengths) // unit) * unit for lengths in zip(*sizes))
+        padded_size = (height, width)
+        instances, ignore = self._instance_targets(batched_inputs, padded_size)
+        return self.instance_head.count_targets(padded_size, instances, ignore)
 
     def _preprocess(self, batched_inputs: List[Dict[str, Any]]) -> ImageList:
         images = [x["image"].to(self.device) for x in batched_inputs]
         images = [(x - self.pixel_mean) / self.pixel_std for x in images]
-        divisor = self.backbone.size_divisibility
-        if self.training and len(images) == 1 and max(images[0].shape[-2:]) <= divisor:
-            divisor *= 2  # batch norms do not train on the one point of its coarsest level
-        batch = ImageList.from_tensors(images, divisor)
+        batch = ImageList.from_tensors(images, self._size_divisor([x.shape[-2:] for x in images]))
         return ImageList(
             batch.tensor.contiguous(memory_format=torch.channels_last), batch.image_sizes
         )
+
+    def _size_divisor(self, image_sizes: Sequence[Tuple[int, int]]) -> int:
+        divisor: int = self.backbone.size_divisibility
+        if self.training and len(image_sizes) == 1 and max(image_sizes[0]) <= divisor:
+            return 2 * divisor  # batch norms do not train on the one point of its coarsest level
+        return divisor
 
     def _losses(
         self,
         batched_inputs: List[Dict[str, Any]],
         images: ImageList,
         features: Dict[str, torch.Tensor],
+        totals: Optional[StepTotals],
     ) -> Dict[str, torch.Tensor]:
         losses: Dict[str, torch.Tensor] = {}
         if self.sem_seg_head is not None:
             sem_seg = self._semantic_targets(batched_inputs, images)
             losses.update(self.sem_seg_head.losses(self.sem_seg_head(features), sem_seg))
-        instances, ignore = self._instance_targets(batched_inputs, images)
-        losses.update(self.instance_head.losses(features, images.image_sizes, instances, ignore))
+        targets = self._instance_targets(batched_inputs, images.tensor.shape[-2:])
+        losses.update(self.instance_head.losses(features, images.image_sizes, *targets, totals))
         return losses
 
     def _semantic_targets(
@@ -150,10 +167,10 @@ class EfficientPS(nn.Module):
         return sem_seg
 
     def _instance_targets(
-        self, batched_inputs: List[Dict[str, Any]], images: ImageList
+        self, batched_inputs: List[Dict[str, Any]], padded_size: Tuple[int, int]
     ) -> Tuple[List[Instances], torch.Tensor]:
         """Instances, and ignore masks (N, Hp/4, Wp/4) bool; padding is not ignored."""
-        height, width = images.tensor.shape[-2:]
+        height, width = padded_size
         shape = (len(batched_inputs), height // STRIDE, width // STRIDE)
         ignore = torch.zeros(shape, dtype=torch.bool, device=self.device)
         for i, x in enumerate(batched_inputs):

@@ -229,7 +229,7 @@ def test_padding_is_void_in_training(offset_model: EfficientPS) -> None:
     batch[1]["instance_ignore"][0, 0] = True
     images = offset_model._preprocess(batch)
     sem_seg = offset_model._semantic_targets(batch, images)
-    instances, ignore = offset_model._instance_targets(batch, images)
+    instances, ignore = offset_model._instance_targets(batch, images.tensor.shape[-2:])
     assert sem_seg.shape == (2, 64, 96) and sem_seg.dtype == torch.int64
     assert torch.equal(sem_seg[1, :41, :70], batch[1]["sem_seg"])
     assert (sem_seg[1, 41:] == 255).all() and (sem_seg[1, :, 70:] == 255).all()

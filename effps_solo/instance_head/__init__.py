@@ -1,6 +1,6 @@
 """Instance heads: the contract, the registry and the heads."""
 
-from .base import InstanceHead, MaskSource, Stride4Masks
+from .base import InstanceHead, MaskSource, StepTotals, Stride4Masks, total_over_processes
 from .build import INSTANCE_HEAD_REGISTRY, build_instance_head
 from .mask_rcnn import MaskRCNNInstanceHead, PastedMasks
 from .no_instances import NoInstanceHead
@@ -14,6 +14,8 @@ __all__ = [
     "NoInstanceHead",
     "PastedMasks",
     "SOLOv2InstanceHead",
+    "StepTotals",
     "Stride4Masks",
     "build_instance_head",
+    "total_over_processes",
 ]

@@ -1,11 +1,13 @@
 """The contract of an instance head, and of the masks that it hands to the panoptic fusion."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Instances
+from detectron2.utils import comm
 from torch import nn
 
 Window = Tuple[float, float, float, float]
@@ -93,6 +95,36 @@ def _cell_centers(start: float, stop: float, count: int, like: torch.Tensor) -> 
     return start + (index + 0.5) * step
 
 
+@dataclass
+class StepTotals:
+    """What the losses of one training step are divided by, so that its split does not matter.
+
+    A part of a step is what one process passes through the network at once; the loss of the step is
+    the mean over its parts, which hold equally many images.
+
+    Attributes:
+        counts: (n,) int64, :meth:`InstanceHead.count_targets` summed over the parts.
+        num_parts: processes times micro-batches.
+    """
+
+    counts: torch.Tensor
+    num_parts: int
+
+
+def total_over_processes(counts: torch.Tensor, num_micro_batches: int = 1) -> StepTotals:
+    """The totals of a step; all processes have to call it.
+
+    Args:
+        counts: (n,) int64, summed over the micro-batches of this process.
+        num_micro_batches: of each process.
+    """
+    num_processes = comm.get_world_size()
+    if num_processes > 1:
+        counts = counts.clone()
+        torch.distributed.all_reduce(counts)
+    return StepTotals(counts, num_processes * num_micro_batches)
+
+
 class InstanceHead(nn.Module, ABC):
     """Base of the instance heads: neck features -> losses in training, ``Instances`` after it.
 
@@ -102,6 +134,24 @@ class InstanceHead(nn.Module, ABC):
 
     num_classes: int
 
+    def count_targets(
+        self,
+        padded_size: Tuple[int, int],
+        instances: List[Instances],
+        ignore_masks: Optional[torch.Tensor],
+    ) -> torch.Tensor:
+        """Count what :meth:`losses` divides by, without the network.
+
+        Args:
+            padded_size: (Hp, Wp).
+            instances, ignore_masks: see :meth:`losses`.
+
+        Returns:
+            (n,) int64 on the device of ``instances``; n = 0 for a head whose losses are means over
+            its part of the step.
+        """
+        return torch.zeros(0, dtype=torch.int64)
+
     @abstractmethod
     def losses(
         self,
@@ -109,6 +159,7 @@ class InstanceHead(nn.Module, ABC):
         image_sizes: List[Tuple[int, int]],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
+        totals: Optional[StepTotals] = None,
     ) -> Dict[str, torch.Tensor]:
         """
         Args:
@@ -118,6 +169,8 @@ class InstanceHead(nn.Module, ABC):
                 any may be empty.
             ignore_masks: (N, Hp/4, Wp/4) bool, crowds and void, where a detection is no mistake;
                 None: there are none.
+            totals: of the whole step; None: these are all the images of this process, and it asks
+                the others.
 
         Returns:
             named scalar losses, finite and with a gradient for every parameter of the head even

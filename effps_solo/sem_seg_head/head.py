@@ -115,8 +115,9 @@ class EfficientPSSemanticHead(nn.Module):
         Returns:
             {"loss_sem_seg": scalar}.
         """
+        at_least_fp32 = torch.promote_types(logits.dtype, torch.float32)
         logits = F.interpolate(
-            logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False
+            logits.to(at_least_fp32), size=target.shape[-2:], mode="bilinear", align_corners=False
         )
         loss = hard_pixel_cross_entropy(
             logits, target, top_fraction=self.top_fraction, ignore_value=self.ignore_value

@@ -23,7 +23,7 @@ from detectron2.utils.events import EventStorage, has_event_storage
 from torch import nn
 
 from ...errors import ConfigError
-from ..base import InstanceHead
+from ..base import InstanceHead, StepTotals
 from ..build import INSTANCE_HEAD_REGISTRY
 from .pasted_masks import STRIDE, PastedMasks
 
@@ -77,11 +77,13 @@ class MaskRCNNInstanceHead(InstanceHead):
         image_sizes: List[Tuple[int, int]],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
+        totals: Optional[StepTotals] = None,
     ) -> Dict[str, torch.Tensor]:
         """{"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}.
 
-        See :meth:`InstanceHead.losses`. Of ``instances`` gt_boxes, gt_classes and gt_masks are used;
-        gt_masks has Detectron2's ``crop_and_resize(boxes, size)``, as BitMasks and ObjectMasks do.
+        See :meth:`InstanceHead.losses`; as Detectron2 has them, means over this part of the step.
+        Of ``instances`` gt_boxes, gt_classes and gt_masks are used; gt_masks has Detectron2's
+        ``crop_and_resize(boxes, size)``, as BitMasks and ObjectMasks do.
         """
         images = _image_list(features, image_sizes)
         targets = [_without_other_fields(x) for x in instances]

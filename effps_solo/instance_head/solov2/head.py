@@ -19,17 +19,16 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Instances
-from detectron2.utils import comm
 
 from ...errors import ConfigError
-from ..base import InstanceHead
+from ..base import InstanceHead, StepTotals, total_over_processes
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
 from .decoding import Decoder
 from .grids import cell_geometry, check_levels, flatten_cells, per_cell, resampled_strides
 from .losses import category_focal_loss, dice_loss, in_chunks
 from .position_prior import NUM_PARAMETERS, position_prior_logits
-from .targets import MASK_STRIDE, GridTargets, assign_to_grid
+from .targets import MASK_STRIDE, GridTargets, assign_to_grid, trains_mask
 
 
 @dataclass
@@ -186,20 +185,31 @@ class SOLOv2InstanceHead(InstanceHead):
         mask_features = self.mask_branch([features[f] for f in self.mask_in_features])
         return SOLOv2Output(flatten_cells(category), flatten_cells(kernels), mask_features)
 
+    def count_targets(
+        self,
+        padded_size: Tuple[int, int],
+        instances: List[Instances],
+        ignore_masks: Optional[torch.Tensor],
+    ) -> torch.Tensor:
+        """(2,) positive cells, masks; see :meth:`InstanceHead.count_targets`."""
+        targets = self._targets(padded_size, instances, ignore_masks)
+        return _count(targets, self._trains_mask(targets, instances))
+
     def losses(
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
+        totals: Optional[StepTotals] = None,
     ) -> Dict[str, torch.Tensor]:
         """{"loss_category", "loss_mask"}; see :meth:`InstanceHead.losses`."""
         output = self(features)
-        if ignore_masks is None or self.parity:
-            ignored = [None] * len(instances)
-        else:
-            ignored = list(ignore_masks)
-        targets = [self._targets(x, output, mask) for x, mask in zip(instances, ignored)]
+        height, width = output.mask_features.shape[-2:]
+        padded_size = (height * MASK_STRIDE, width * MASK_STRIDE)
+        targets = self._targets(padded_size, instances, ignore_masks)
+        wanted = self._trains_mask(targets, instances)
+        totals = totals or total_over_processes(_count(targets, wanted))
         category = torch.cat([t.category for t in targets])
         loss_category = category_focal_loss(
             output.category.flatten(0, 1),
@@ -207,15 +217,14 @@ class SOLOv2InstanceHead(InstanceHead):
             alpha=self.focal_alpha,
             gamma=self.focal_gamma,
         )
-        num_positive = sum(t.num_positive for t in targets)
-        dice = [self._dice(output, i, *pair) for i, pair in enumerate(zip(targets, instances))]
-        num_masks = sum(len(d) for d in dice)
-        positive_mean, masks_mean = _mean_over_ranks([num_positive, num_masks], loss_category)
-        # The last term reaches every parameter of the mask path in a batch without objects too.
-        loss_mask = torch.cat(dice).sum() / masks_mean.clamp(min=1)
+        dice = [self._dice(output, i, *x) for i, x in enumerate(zip(targets, wanted, instances))]
+        num_positive, num_masks = totals.counts.to(loss_category)
+        loss_category = loss_category / ((num_positive + 1) / totals.num_parts)
+        loss_mask = torch.cat(dice).sum() / (num_masks.clamp(min=1) / totals.num_parts)
+        # This term reaches every parameter of the mask path in a batch without objects too.
         loss_mask = loss_mask + 0.0 * (output.kernels.sum() + output.mask_features.sum())
         return {
-            "loss_category": self.category_loss_weight * loss_category / (positive_mean + 1),
+            "loss_category": self.category_loss_weight * loss_category,
             "loss_mask": self.mask_loss_weight * loss_mask,
         }
 
@@ -262,45 +271,57 @@ class SOLOv2InstanceHead(InstanceHead):
 
     @torch.no_grad()
     def _targets(
-        self, instances: Instances, output: SOLOv2Output, ignore: Optional[torch.Tensor]
-    ) -> GridTargets:
-        height, width = output.mask_features.shape[-2:]
-        return assign_to_grid(
-            instances.gt_centers,
-            instances.gt_boxes.tensor,
-            instances.gt_areas,
-            instances.gt_classes,
-            padded_size=(height * MASK_STRIDE, width * MASK_STRIDE),
-            num_grids=self.num_grids,
-            scale_ranges=self.scale_ranges,
-            center_sigma=self.center_sigma,
-            num_classes=self.num_classes,
-            ignore=ignore,
-            one_owner=not self.parity,
-        )
+        self,
+        padded_size: Tuple[int, int],
+        instances: List[Instances],
+        ignore_masks: Optional[torch.Tensor],
+    ) -> List[GridTargets]:
+        """Of every image."""
+        ignored = [None] * len(instances) if ignore_masks is None or self.parity else ignore_masks
+        return [
+            assign_to_grid(
+                x.gt_centers,
+                x.gt_boxes.tensor,
+                x.gt_areas,
+                x.gt_classes,
+                padded_size=padded_size,
+                num_grids=self.num_grids,
+                scale_ranges=self.scale_ranges,
+                center_sigma=self.center_sigma,
+                num_classes=self.num_classes,
+                ignore=ignore,
+                one_owner=not self.parity,
+            )
+            for x, ignore in zip(instances, ignored)
+        ]
+
+    def _trains_mask(
+        self, targets: List[GridTargets], instances: List[Instances]
+    ) -> List[torch.Tensor]:
+        masks = [x.gt_stride4_masks for x in instances]
+        return [trains_mask(t, m) | self.parity for t, m in zip(targets, masks)]
 
     def _dice(
         self,
         output: SOLOv2Output,
         index: int,
         targets: GridTargets,
+        wanted: torch.Tensor,
         instances: Instances,
     ) -> torch.Tensor:
-        """Dice losses of one image's positive cells whose object has a stride-4 mask.
+        """Dice losses of the ``wanted`` ones of one image's pairs of a positive cell and an object.
 
-        A smaller object has an all-zero target, dice 1 and no gradient: it would only dilute.
         Crowds and void count as outside, for the mask of an annotated object is complete; were they
         ignored, masks would flow into the crowds beside them.
         """
         masks = instances.gt_stride4_masks
-        visible = masks.flatten(1).any(dim=1)[targets.instance_index] | self.parity
         height, width = output.mask_features.shape[-2:]
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 
         def dice(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
             return dice_loss(self._mask_logits(output, index, cells), masks[objects])
 
-        cells, objects = targets.cell_index[visible], targets.instance_index[visible]
+        cells, objects = targets.cell_index[wanted], targets.instance_index[wanted]
         return in_chunks(dice, cells, objects, size=self.mask_loss_chunk)
 
     def _grids(self) -> Sequence[Tuple[int, int]]:
@@ -313,9 +334,8 @@ class SOLOv2InstanceHead(InstanceHead):
         return self.test_cell_centers, self.test_cell_extents
 
 
-def _mean_over_ranks(counts: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """Mean of each count over the processes, so that the loss does not depend on the split."""
-    total = torch.tensor(counts, device=like.device, dtype=like.dtype)
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(total)
-    return total / comm.get_world_size()
+def _count(targets: List[GridTargets], wanted: List[torch.Tensor]) -> torch.Tensor:
+    """(2,) int64: positive cells, and pairs of a cell and an object whose mask it learns."""
+    num_positive = sum(t.num_positive for t in targets)
+    num_masks = torch.stack([w.sum() for w in wanted]).sum()
+    return torch.stack([num_masks.new_tensor(num_positive), num_masks])

@@ -97,6 +97,17 @@ def assign_to_grid(
     return GridTargets(category, cells, objects[order])
 
 
+def trains_mask(targets: GridTargets, stride4_masks: torch.Tensor) -> torch.Tensor:
+    """(P,) bool: the object has a pixel at stride 4.
+
+    Without one its target is all zeros: dice 1 and no gradient, which would only dilute.
+
+    Args:
+        stride4_masks: (M, h, w) bool.
+    """
+    return stride4_masks.flatten(1).any(dim=1)[targets.instance_index]
+
+
 def _by_falling_area(areas: torch.Tensor) -> torch.Tensor:
     """Indices of (M,) areas, the largest first; of equal ones the earlier comes last."""
     return len(areas) - 1 - areas.flip(0).argsort(descending=True, stable=True)
