@@ -1,0 +1,113 @@
+"""The training loader of a config."""
+
+from typing import Any, Callable, Dict, Iterable, List
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import get_detection_dataset_dicts
+from detectron2.data.samplers import (
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
+from detectron2.utils import comm
+
+from ..errors import ConfigError
+from .annotations_mapper import AnnotationsDatasetMapper
+from .datasets import check_dataset_available
+from .loader import SampledRecords, SampleStream, TrainLoader
+from .mapper import PanopticDatasetMapper
+
+Record = Dict[str, Any]
+
+
+def build_train_loader(cfg: CfgNode) -> TrainLoader:
+    """The loader of ``DATASETS.TRAIN`` for this process.
+
+    Its seed is ``SEED``, or, where that is negative, a random one that all processes share.
+
+    Raises:
+        ConfigError: an unknown sampler, or a batch that the processes cannot share evenly.
+    """
+    for name in cfg.DATASETS.TRAIN:
+        check_dataset_available(name)
+    records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+    stream = SampleStream(
+        sampler_factory(cfg, records),
+        batch_size_per_process(cfg),
+        seed=cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed()),
+        groups=_orientations(records) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+    )
+    dataset = SampledRecords(
+        records, build_train_mapper(cfg, records), cfg.DATALOADER.MAX_UNUSABLE_IMAGES
+    )
+    return TrainLoader(dataset, stream, num_workers=cfg.DATALOADER.NUM_WORKERS)
+
+
+def batch_size_per_process(cfg: CfgNode) -> int:
+    """What a process takes of ``SOLVER.IMS_PER_BATCH``.
+
+    Raises:
+        ConfigError: it is no positive multiple of the number of processes times
+            ``SOLVER.ACCUMULATION_STEPS``.
+    """
+    total, num_parts = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION_STEPS
+    num_processes = comm.get_world_size()
+    if num_parts < 1 or total < 1 or total % (num_processes * num_parts):
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {total}; it must be a multiple of {num_processes} (processes) "
+            f"times {num_parts} (SOLVER.ACCUMULATION_STEPS), and all of them positive"
+        )
+    return int(total) // num_processes
+
+
+def build_train_mapper(cfg: CfgNode, records: List[Record]) -> Callable[[Record], Record]:
+    """The mapper for panoptic PNGs, or for ``annotations`` where the data set has none."""
+    if "pan_seg_file_name" in records[0]:
+        return PanopticDatasetMapper(cfg, is_train=True)
+    return AnnotationsDatasetMapper.from_config(cfg, is_train=True)
+
+
+def sampler_factory(cfg: CfgNode, records: List[Record]) -> Callable[[int], Iterable[int]]:
+    """``DATALOADER.SAMPLER_TRAIN``, one of Detectron2's, as a function of its seed.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return lambda seed: TrainingSampler(len(records), seed=seed)
+    if name == "RandomSubsetTrainingSampler":
+        ratio = cfg.DATALOADER.RANDOM_SUBSET_RATIO
+        return lambda seed: RandomSubsetTrainingSampler(
+            len(records), ratio, seed_shuffle=seed, seed_subset=seed
+        )
+    if name == "RepeatFactorTrainingSampler":
+        factors = _repeat_factors(cfg, records)
+        return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
+    raise ConfigError(
+        f"DATALOADER.SAMPLER_TRAIN is '{name}'; choose one of TrainingSampler, "
+        "RandomSubsetTrainingSampler, RepeatFactorTrainingSampler"
+    )
+
+
+def _repeat_factors(cfg: CfgNode, records: List[Record]) -> torch.Tensor:
+    """(R,) how often each record comes in an epoch: more often where it holds a rare class.
+
+    Detectron2 reads the classes of ``annotations``, which panoptic dicts lack.
+    """
+    classes = [{"annotations": r.get("segments_info", r.get("annotations"))} for r in records]
+    factors: torch.Tensor = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        classes, cfg.DATALOADER.REPEAT_THRESHOLD, cfg.DATALOADER.REPEAT_SQRT
+    )
+    return factors
+
+
+def _orientations(records: List[Record]) -> List[int]:
+    """0 for a landscape, 1 for every other record. Raises ConfigError where sizes are unknown."""
+    if any("width" not in record or "height" not in record for record in records):
+        raise ConfigError(
+            "DATALOADER.ASPECT_RATIO_GROUPING is on, but the data set has records without width and "
+            "height; turn it off"
+        )
+    return [0 if record["width"] > record["height"] else 1 for record in records]

@@ -1,0 +1,37 @@
+"""Random numbers that depend on a key alone: whatever ran before, and in whichever process."""
+
+import contextlib
+import random
+from typing import Iterator
+
+import numpy as np
+import torch
+
+
+def seed_all(*key: int) -> None:
+    """Seed the global generators of Python, numpy and torch (all devices) with ``key``.
+
+    Args:
+        key: integers from 0 on; keys of different lengths or values give unrelated numbers.
+    """
+    # Its own padding makes (1,) and (1, 0) the same.
+    state = np.random.SeedSequence((len(key), *key)).generate_state(4)
+    random.seed(state.tobytes())
+    np.random.seed(state)
+    torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+@contextlib.contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """:func:`seed_all` for what runs on the CPU within the context; afterwards all is as before."""
+    python, legacy_numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    seed_all(*key)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy_numpy)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
