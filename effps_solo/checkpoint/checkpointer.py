@@ -10,10 +10,15 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from ..errors import CheckpointError
+from .atomic import write_atomically
 from .safe_loading import safe_load_checkpoint
 
 IMAGENET_PREFIX = "imagenet://"
 _PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes)
+
+
+class CheckpointWriteError(CheckpointError):
+    """A checkpoint could not be written; those before it are as they were."""
 
 
 class EffPSCheckpointer(DetectionCheckpointer):
@@ -45,6 +50,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
 
         Raises:
             CheckpointError: the state holds something that could not be loaded safely again.
+            CheckpointWriteError: the disk is full, or the folder cannot be written.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -54,10 +60,20 @@ class EffPSCheckpointer(DetectionCheckpointer):
         data.update({key: plain_data(value, key) for key, value in kwargs.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        os.makedirs(self.save_dir, exist_ok=True)
-        torch.save(data, f"{path}.part")
-        os.replace(f"{path}.part", path)
-        self.tag_last_checkpoint(os.path.basename(path))
+        try:
+            os.makedirs(self.save_dir, exist_ok=True)
+            write_atomically(path, lambda file: torch.save(data, file))
+            self.tag_last_checkpoint(os.path.basename(path))
+        except (OSError, RuntimeError) as error:  # torch turns some of the system's into its own
+            raise CheckpointWriteError(
+                f"checkpoint '{path}' cannot be written ({error}); free space on its disk or choose "
+                "another OUTPUT_DIR"
+            ) from error
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Make a file of ``save_dir`` the one to resume from."""
+        tag = os.path.join(self.save_dir, "last_checkpoint")
+        write_atomically(tag, lambda file: file.write(last_filename_basename.encode()))
 
     def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
         """Load ``path`` into the model and, if they are in it, into the checkpointables.

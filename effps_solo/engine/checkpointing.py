@@ -1,0 +1,61 @@
+"""When checkpoints are written, and which of them stay."""
+
+import contextlib
+import logging
+import os
+from typing import Any, Dict, List
+
+from detectron2.engine import HookBase
+
+from ..checkpoint.checkpointer import CheckpointWriteError, EffPSCheckpointer
+
+logger = logging.getLogger(__name__)
+
+
+class PeriodicCheckpointer(HookBase):
+    """Writes model_<iteration>.pth every ``period`` iterations and model_final.pth at the end.
+
+    Of those with a number it keeps the last ones and removes older ones, if it wrote them in this
+    run or before the run was resumed. When one cannot be written the run goes on with those that are
+    there, but at its end.
+    """
+
+    def __init__(self, checkpointer: EffPSCheckpointer, period: int, max_to_keep: int) -> None:
+        """
+        Args:
+            checkpointer: of the trainer.
+            period: iterations.
+            max_to_keep: number of files; 0: all.
+        """
+        self.checkpointer = checkpointer
+        self.period = period
+        self.max_to_keep = max_to_keep
+        self._written: List[str] = []
+
+    def after_step(self) -> None:
+        iteration = self.trainer.iter
+        if self.period > 0 and (iteration + 1) % self.period == 0:
+            self._save_one_of_many(f"model_{iteration:07d}", iteration)
+        if iteration >= self.trainer.max_iter - 1:
+            self.checkpointer.save("model_final", iteration=iteration)
+
+    def _save_one_of_many(self, name: str, iteration: int) -> None:
+        before = self._written
+        self._written = [n for n in before if n != name] + [name]  # the file itself tells of it
+        try:
+            self.checkpointer.save(name, iteration=iteration)
+        except CheckpointWriteError as error:
+            self._written = before
+            logger.error("%s. Training goes on; the last checkpoint is the one before.", error)
+            return
+        while self.max_to_keep and len(self._written) > self.max_to_keep:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(self.checkpointer.save_dir, f"{self._written.pop(0)}.pth"))
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The names of the files that wait for their removal."""
+        return {"written": list(self._written)}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on with the files of the run that is resumed."""
+        self._written = list(state["written"])
