@@ -4,6 +4,8 @@
 python train_net.py --config-file configs/quickstart/effps_lite0_solov2.yaml
 python train_net.py --config-file CONFIG --resume
 python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_final.pth
+python train_net.py --config-file CONFIG --num-processes 2
+torchrun --nproc-per-node 2 train_net.py --config-file CONFIG
 """
 
 import argparse
@@ -13,13 +15,14 @@ from typing import Any, Dict
 
 from detectron2.config import CfgNode
 from detectron2.data.detection_utils import SizeMismatchError
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_argument_parser, default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from torch.multiprocessing import ProcessExitedException
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
-from effps_solo.engine import Trainer, check_device, load_config
+from effps_solo.engine import Trainer, check_device, launch, load_config
 from effps_solo.errors import UserError
 
 USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
@@ -72,6 +75,9 @@ def argument_parser() -> argparse.ArgumentParser:
     """Detectron2's options and ``--allow-unsafe``."""
     parser = default_argument_parser(epilog=__doc__)
     parser.add_argument(
+        "--num-processes", type=int, dest="num_gpus", help="the same as --num-gpus, for CPUs"
+    )
+    parser.add_argument(
         "--allow-unsafe",
         action="store_true",
         help="load configs and checkpoints that can run code; only for files you trust",
@@ -79,16 +85,18 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
-    arguments = argument_parser().parse_args()
+def program(args: argparse.Namespace) -> None:
+    """:func:`main` in one process; a user's mistake ends it with a message instead of a traceback."""
     try:
-        launch(
-            main,
-            arguments.num_gpus,
-            num_machines=arguments.num_machines,
-            machine_rank=arguments.machine_rank,
-            dist_url=arguments.dist_url,
-            args=(arguments,),
-        )
+        main(args)
     except USER_ERRORS as error:
         sys.exit(f"train_net.py: {message_of(error)}")
+
+
+if __name__ == "__main__":
+    try:
+        launch(program, argument_parser().parse_args())
+    except UserError as error:
+        sys.exit(f"train_net.py: {error}")
+    except ProcessExitedException:  # that process has said why
+        sys.exit(1)

@@ -23,6 +23,7 @@ COMMANDS: Dict[str, str] = {
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
     "show-dataset": "draw ground truth, and what training sees of it, as contact sheets",
     "compare": "train methods alike on several seeds, and tell which differences are real",
+    "replay": "repeat a training step whose loss was no number",
 }
 
 

@@ -118,7 +118,7 @@ class EfficientPS(nn.Module):
         return self._inference(batched_inputs, images, features)
 
     def count_targets(self, batched_inputs: List[Dict[str, Any]]) -> torch.Tensor:
-        """(n,) what the losses of these images are divided by; see :meth:`InstanceHead.count_targets`."""
+        """(n,) what the losses of these images are divided by, see :class:`StepTotals`."""
         sizes = [x["image"].shape[-2:] for x in batched_inputs]
         unit = max(self._size_divisor(sizes), 1)
         height, width = (-(-max(lengths) // unit) * unit for lengths in zip(*sizes))
@@ -136,9 +136,10 @@ class EfficientPS(nn.Module):
 
     def _size_divisor(self, image_sizes: Sequence[Tuple[int, int]]) -> int:
         divisor: int = self.backbone.size_divisibility
-        if self.training and len(image_sizes) == 1 and max(image_sizes[0]) <= divisor:
-            return 2 * divisor  # batch norms do not train on the one point of its coarsest level
-        return divisor
+        # Batch norms do not train on the one point that is the coarsest level of an image, and how
+        # many images a process sees at once makes no difference.
+        small = max(side for size in image_sizes for side in size) <= divisor
+        return 2 * divisor if self.training and small else divisor
 
     def _losses(
         self,

@@ -198,7 +198,7 @@ def test_meta_arch_builds_by_name() -> None:
     path = ROOT / "meta_arch.py"
     allowed_names: Dict[str, Set[str]] = {
         "fusion": {"PanopticFusion", "build_panoptic_fusion"},
-        "instance_head": {"InstanceHead", "build_instance_head"},
+        "instance_head": {"InstanceHead", "StepTotals", "build_instance_head"},
         "label_space": {"PanopticLabelSpace"},
         "errors": {"ConfigError"},
     }

@@ -249,6 +249,31 @@ def test_preprocessing() -> None:
     assert not images.tensor[1, :, 20:].any() and not images.tensor[0, :, 33:].any()
 
 
+@pytest.mark.parametrize(
+    "sizes, padded",
+    [
+        ([(20, 27)], (64, 64)),
+        ([(20, 27), (32, 8)], (64, 64)),
+        ([(20, 33)], (32, 64)),
+        ([(20, 27), (70, 8)], (96, 32)),
+    ],
+)
+def test_padding_in_training_and_the_counts_of_its_targets(
+    sizes: List[Tuple[int, int]], padded: Tuple[int, int]
+) -> None:
+    """Tiny images alike in any company; the counts are those of the frame that the losses see."""
+    model = _model("offset").train()
+    batch = [
+        _sample(model.label_space, [(0, 0, 8, 8), (2, 2, 4, 4)], size, seed)
+        for seed, size in enumerate(sizes)
+    ]
+    assert tuple(model._preprocess(batch).tensor.shape[-2:]) == padded
+    targets = model._instance_targets(batch, padded)
+    expected = model.instance_head.count_targets(padded, *targets)
+    assert model.count_targets(batch).tolist() == expected.tolist()
+    assert expected[0] >= 2 * len(sizes) and expected[1] > 0
+
+
 @pytest.mark.parametrize("size", [(20, 27), (1, 1), (31, 64)])
 def test_images_below_32_pixels(offset_model: EfficientPS, size: Tuple[int, int]) -> None:
     with torch.no_grad():

@@ -211,7 +211,8 @@ def test_sizes_of_image_and_label(
 ) -> None:
     for path in (tiny_set / folder).iterdir():
         Image.open(path).resize((90, 60), Image.Resampling.NEAREST).save(path)
-    message = mistake("DATALOADER.NUM_WORKERS", str(workers))
+    limit = ("DATALOADER.MAX_UNUSABLE_IMAGES", "0")
+    message = mistake("DATALOADER.NUM_WORKERS", str(workers), *limit)
     assert f"{tiny_set}/{folder}/" in message and message.count(".png") <= 2
 
 

@@ -64,9 +64,11 @@ class EffPSCheckpointer(DetectionCheckpointer):
             os.makedirs(self.save_dir, exist_ok=True)
             write_atomically(path, lambda file: torch.save(data, file))
             self.tag_last_checkpoint(os.path.basename(path))
-        except (OSError, RuntimeError) as error:  # torch turns some of the system's into its own
+        except (OSError, RuntimeError) as error:
+            # torch's writer fails once more over the system's error.
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
             raise CheckpointWriteError(
-                f"checkpoint '{path}' cannot be written ({error}); free space on its disk or choose "
+                f"checkpoint '{path}' cannot be written ({cause}); free space on its disk or choose "
                 "another OUTPUT_DIR"
             ) from error
 

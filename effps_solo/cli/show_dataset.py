@@ -87,8 +87,8 @@ def _sheet(cfg: "CfgNode", name: str, records: List[Record], args: argparse.Name
     from detectron2.data import MetadataCatalog
     from detectron2.utils.env import seed_all_rng
 
+    from ..data.build import build_train_mapper
     from ..data.contact_sheet import Palette, contact_sheet, view_of
-    from ..engine.trainer import build_train_mapper
     from ..label_space import PanopticLabelSpace
 
     label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(name))

@@ -35,13 +35,18 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     stream = SampleStream(
         sampler_factory(cfg, records),
         batch_size_per_process(cfg),
-        seed=cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed()),
+        seed=cfg.SEED if cfg.SEED >= 0 else _shared_random_seed(),
         groups=_orientations(records) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
     )
     dataset = SampledRecords(
         records, build_train_mapper(cfg, records), cfg.DATALOADER.MAX_UNUSABLE_IMAGES
     )
     return TrainLoader(dataset, stream, num_workers=cfg.DATALOADER.NUM_WORKERS)
+
+
+def _shared_random_seed() -> int:
+    """The same in all processes; all have to call it."""
+    return int(comm.all_gather(int(torch.randint(2**31, ())))[0])
 
 
 def batch_size_per_process(cfg: CfgNode) -> int:

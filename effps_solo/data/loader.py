@@ -38,7 +38,7 @@ class UnusableImagesError(UserError):
 class Sample(NamedTuple):
     """What stands at a position of the stream: a record, and the key of its random numbers."""
 
-    index: int
+    record: int
     seed: int
     position: int
 
@@ -80,9 +80,9 @@ class SampleStream:
         )
         if self.groups is None:
             behind = max(0, -(-(self.position - rank) // num_ranks))
-            samples = itertools.islice(samples, behind, None)
+            ahead = itertools.islice(samples, behind, None)
             while True:
-                yield list(itertools.islice(samples, self.batch_size))
+                yield list(itertools.islice(ahead, self.batch_size))
         # Which records wait for others of their group depends on all that came before.
         batches = _grouped(samples, self.groups, self.batch_size)
         yield from itertools.islice(batches, self.position // self.total_batch_size, None)
@@ -93,10 +93,10 @@ def _grouped(
 ) -> Iterator[List[Sample]]:
     waiting: Dict[int, List[Sample]] = {}
     for sample in samples:
-        batch = waiting.setdefault(groups[sample.index], [])
+        batch = waiting.setdefault(groups[sample.record], [])
         batch.append(sample)
         if len(batch) == batch_size:
-            yield waiting.pop(groups[sample.index])
+            yield waiting.pop(groups[sample.record])
 
 
 class SampledRecords(Dataset):
@@ -116,7 +116,7 @@ class SampledRecords(Dataset):
 
     def __getitem__(self, sample: Sample) -> Record:
         unusable: Dict[int, str] = {}
-        index = sample.index
+        index = sample.record
         with seeded(sample.seed, sample.position):
             while True:
                 try:

@@ -1,33 +1,36 @@
 """Training on Detectron2's trainer."""
 
+import logging
+import sys
 import weakref
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Type
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import (
-    build_detection_test_loader,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
-from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import DefaultTrainer, TrainerBase
-from detectron2.engine.defaults import create_ddp_model
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from torch import nn
 
 from ..checkpoint.checkpointer import EffPSCheckpointer
-from ..data.annotations_mapper import AnnotationsDatasetMapper
+from ..data.build import build_train_loader
 from ..data.datasets import check_dataset_available
+from ..data.loader import TrainLoader
 from ..data.mapper import PanopticDatasetMapper
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..evaluation import build_evaluator
 from .activation_checkpointing import checkpoint_activations
+from .checkpointing import PeriodicCheckpointer
+from .distributed import AverageRunningStatistics, distribute
+from .failures import explained
+from .guard import NonFiniteGuard
 from .loop import TrainingLoop
 from .precision import Precision
 from .schedule import build_lr_scheduler, scale_learning_rate
+
+logger = logging.getLogger(__name__)
 
 _BACKBONE_PREFIX = "backbone.bottom_up"
 
@@ -49,9 +52,17 @@ class Trainer(DefaultTrainer):
             checkpoint_activations(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
-        model = create_ddp_model(model, broadcast_buffers=False)
+        guard = NonFiniteGuard(
+            model, output_dir=cfg.OUTPUT_DIR, max_skipped=cfg.SOLVER.MAX_NONFINITE_STEPS
+        )
+        model = distribute(model)
         self._trainer = TrainingLoop(
-            model, data_loader, optimizer, precision=Precision.from_config(cfg)
+            model,
+            data_loader,
+            optimizer,
+            precision=Precision.from_config(cfg),
+            num_micro_batches=cfg.SOLVER.ACCUMULATION_STEPS,
+            guard=guard,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = EffPSCheckpointer(
@@ -62,17 +73,57 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
+    def build_hooks(self) -> List[HookBase]:
+        """Detectron2's, with this project's checkpoints."""
+        period = self.cfg.SOLVER.CHECKPOINT_PERIOD
+        own: List[HookBase] = [
+            (
+                PeriodicCheckpointer(self.checkpointer, period, self.cfg.SOLVER.CHECKPOINT_KEEP)
+                if isinstance(hook, hooks.PeriodicCheckpointer)
+                else hook
+            )
+            for hook in super().build_hooks()
+        ]
+        # Behind the timer, which comes first, and before all that looks at the model.
+        own.insert(1, AverageRunningStatistics([period, self.cfg.TEST.EVAL_PERIOD]))
+        return own
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """See Detectron2; training goes on with the random numbers and the data of its last run.
+
+        Raises:
+            CheckpointError: the processes found different checkpoints.
+        """
+        super().resume_or_load(resume)
+        if len(set(comm.all_gather(self.start_iter))) > 1:
+            raise CheckpointError(
+                f"the processes do not find the same last checkpoint in '{self.cfg.OUTPUT_DIR}'; "
+                "OUTPUT_DIR must be one folder that all machines see"
+            )
+
+    def run_step(self) -> None:
+        self._trainer.seed_key = (self.data_loader.seed, self.iter, comm.get_rank())
+        with explained(self.cfg.OUTPUT_DIR):
+            super().run_step()
+
+    def after_step(self) -> None:
+        with explained(self.cfg.OUTPUT_DIR):
+            super().after_step()
+
+    def after_train(self) -> None:
+        failure = sys.exc_info()[1]
+        try:
+            with explained(self.cfg.OUTPUT_DIR):
+                super().after_train()
+        except Exception as error:
+            if failure is None:
+                raise
+            # What ended the training matters more than what it has left undone.
+            logger.warning("After the failure: %s: %s", type(error).__name__, error)
+
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Any:
-        for name in cfg.DATASETS.TRAIN:
-            check_dataset_available(name)
-        dataset = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
-        return build_detection_train_loader(
-            cfg,
-            mapper=build_train_mapper(cfg, dataset),
-            dataset=dataset,
-            sampler=_repeat_factor_sampler(cfg, dataset),
-        )
+    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
+        return build_train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
@@ -111,33 +162,6 @@ class Trainer(DefaultTrainer):
             ),
         )
         return _build_optimizer(cfg, parameters)
-
-
-def build_train_mapper(
-    cfg: CfgNode, dataset: List[Dict[str, Any]]
-) -> Callable[..., Dict[str, Any]]:
-    """The mapper for panoptic PNGs, or for ``annotations`` where the data set has none."""
-    if "pan_seg_file_name" in dataset[0]:
-        return PanopticDatasetMapper(cfg, is_train=True)
-    return AnnotationsDatasetMapper.from_config(cfg, is_train=True)
-
-
-def _repeat_factor_sampler(
-    cfg: CfgNode, dataset: List[Dict[str, Any]]
-) -> Optional[RepeatFactorTrainingSampler]:
-    """Detectron2's sampler that repeats images with rare classes, if the config names it.
-
-    Detectron2 itself reads the classes of ``annotations``, which panoptic dicts lack.
-    """
-    named = cfg.DATALOADER.SAMPLER_TRAIN == RepeatFactorTrainingSampler.__name__
-    if not named or "segments_info" not in dataset[0]:
-        return None
-    classes = [{"annotations": record["segments_info"]} for record in dataset]
-    return RepeatFactorTrainingSampler(
-        RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-            classes, cfg.DATALOADER.REPEAT_THRESHOLD
-        )
-    )
 
 
 def _build_optimizer(cfg: CfgNode, parameters: List[Dict[str, Any]]) -> torch.optim.Optimizer:

@@ -119,7 +119,7 @@ def total_over_processes(counts: torch.Tensor, num_micro_batches: int = 1) -> St
         num_micro_batches: of each process.
     """
     num_processes = comm.get_world_size()
-    if num_processes > 1:
+    if num_processes > 1 and counts.numel() > 0:
         counts = counts.clone()
         torch.distributed.all_reduce(counts)
     return StepTotals(counts, num_processes * num_micro_batches)

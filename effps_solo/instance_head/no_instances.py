@@ -5,7 +5,7 @@ from typing import Dict, List, Optional, Tuple
 import torch
 from detectron2.structures import Boxes, Instances
 
-from .base import InstanceHead, Stride4Masks
+from .base import InstanceHead, StepTotals, Stride4Masks
 
 STRIDE = 4
 
@@ -21,6 +21,7 @@ class NoInstanceHead(InstanceHead):
         image_sizes: List[Tuple[int, int]],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
+        totals: Optional[StepTotals] = None,
     ) -> Dict[str, torch.Tensor]:
         """{}; see :meth:`InstanceHead.losses`."""
         return {}

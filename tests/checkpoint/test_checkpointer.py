@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import IO, Any, Dict, Iterator, List
 
 import numpy as np
 import pytest
@@ -133,8 +133,8 @@ def test_a_killed_save_keeps_the_last_checkpoint(
     checkpointer = EffPSCheckpointer(ToyModel(), str(tmp_path))
     checkpointer.save("model", iteration=1)
 
-    def killed(data: Any, path: str) -> None:
-        Path(path).write_bytes(b"half")
+    def killed(data: Any, file: IO[bytes]) -> None:
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", killed)

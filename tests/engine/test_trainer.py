@@ -1,23 +1,18 @@
 """Optimiser, clipping and the loop of the trainer."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog
-from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
 from torch import nn
 
 from effps_solo import add_effps_solo_config
-from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper
-from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.engine import Trainer, load_config
-from effps_solo.engine.trainer import build_train_mapper
-from effps_solo.errors import ConfigError
+from effps_solo.errors import CheckpointError, ConfigError
 
 
 class Backbone(nn.Module):
@@ -157,23 +152,12 @@ def test_images_without_objects_stay_in_the_training(
     assert counts == {"0.png": 0, "1.png": 2}
 
 
-def test_images_with_rare_classes_are_repeated(tiny_config: Path) -> None:
-    cfg = load_config(str(tiny_config))
-    assert isinstance(Trainer.build_train_loader(cfg).dataset.sampler, TrainingSampler)
-    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
-    cfg.DATALOADER.REPEAT_THRESHOLD = 1.0
-    sampler = Trainer.build_train_loader(cfg).dataset.sampler
-    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
-    classes = [{s["category_id"] for s in record["segments_info"]} for record in records]
-    frequency = Counter(c for found in classes for c in found)
-    rarest = [min(frequency[c] for c in found) / len(records) for found in classes]
-    repeats = sampler._int_part + sampler._frac_part
-    assert repeats.tolist() == pytest.approx([f**-0.5 for f in rarest])
-
-
-def test_the_mapper_follows_the_annotation(tiny_config: Path) -> None:
-    cfg = load_config(str(tiny_config))
-    panoptic = build_train_mapper(cfg, DatasetCatalog.get(cfg.DATASETS.TRAIN[0]))
-    assert isinstance(panoptic, PanopticDatasetMapper)
-    separate = build_train_mapper(cfg, [{"annotations": [], "sem_seg_file_name": "labels.png"}])
-    assert isinstance(separate, AnnotationsDatasetMapper)
+def test_processes_with_different_last_checkpoints(
+    tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(load_config(str(tiny_config)))
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 0
+    monkeypatch.setattr(comm, "all_gather", lambda iteration: [iteration, 280])
+    with pytest.raises(CheckpointError, match="do not find the same last checkpoint in '.*output'"):
+        trainer.resume_or_load(resume=True)

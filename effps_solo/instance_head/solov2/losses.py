@@ -6,7 +6,7 @@ They equal the published ones, which ignore no cell and no pixel.
 from typing import Callable, Optional
 
 import torch
-from fvcore.nn import sigmoid_focal_loss
+import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .targets import IGNORED
@@ -36,8 +36,19 @@ def category_focal_loss(
     positive = (category >= 0) & (category < num_classes)
     column = category.clamp(0, num_classes - 1)[:, None]
     target.scatter_(1, column, positive[:, None].to(target.dtype))
-    loss = sigmoid_focal_loss(logits, target, alpha=alpha, gamma=gamma, reduction="none")
+    loss = _focal_loss(logits, target, alpha, gamma)
     return (loss * (category != IGNORED)[:, None]).sum()
+
+
+def _focal_loss(
+    logits: torch.Tensor, target: torch.Tensor, alpha: float, gamma: float
+) -> torch.Tensor:
+    """Focal loss (Lin et al., ICCV 2017) of each element, in its precision; fvcore's is fp32 only."""
+    probability = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    of_truth = probability * target + (1 - probability) * (1 - target)
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return weight * (cross_entropy * (1 - of_truth) ** gamma)
 
 
 def dice_loss(

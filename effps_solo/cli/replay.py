@@ -1,0 +1,43 @@
+"""``effps-solo replay``: repeat a training step that ended in a loss or gradient that is no number."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Config, dump, overrides."""
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="of the run: OUTPUT_DIR/config.yaml"
+    )
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="FILE",
+        help="OUTPUT_DIR/nonfinite_<iteration>_rank<n>.pth",
+    )
+    parser.add_argument("--allow-unsafe", action="store_true", help="accept YAML that runs code")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the losses, recorded and repeated, and where the first bad value appears. Returns 0."""
+    from ..engine import Trainer, check_device, load_config
+    from ..engine.dump import load_dump
+    from ..engine.precision import Precision
+    from ..engine.replay import Replay
+
+    dump = load_dump(args.input)
+    cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
+    check_device(cfg)
+    replay = Replay(Trainer.build_model(cfg), dump, Precision.from_config(cfg))
+    print(f"iteration {dump.iteration}")
+    for each, losses in zip(dump.passes, replay.losses):
+        print("images " + ", ".join(str(x.get("file_name")) for x in each.batch))
+        for name, value in losses.items():
+            print(f"  {name} {value:.9g} (recorded {each.losses[name]:.9g})")
+    print(f"first module with an output that is not finite: {replay.first_module or 'none'}")
+    print(f"parameters with a gradient that is not finite: {len(replay.parameters)}")
+    for name in replay.parameters:
+        print(f"  {name}")
+    return 0

@@ -1,0 +1,115 @@
+"""A training step on disk: the model and what it was given, for a run to be looked into elsewhere.
+
+The file holds tensors and plain values only, so that it loads safely.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from detectron2.structures import Boxes, Instances
+
+from ..checkpoint.atomic import write_atomically
+from ..checkpoint.checkpointer import plain_data
+from ..checkpoint.safe_loading import safe_load_checkpoint
+from ..data.object_masks import ObjectMasks
+from ..errors import CheckpointError
+from ..instance_head import StepTotals
+
+_INSTANCES, _BOXES, _MASKS = "Instances", "Boxes", "ObjectMasks"
+_FORMAT = "effps_solo step"
+
+
+@dataclass
+class ForwardPass:
+    """One pass through the network in training.
+
+    Attributes:
+        batch: N dicts as the model takes them.
+        totals: of the step; None: those of the batch itself.
+        losses: by name, what came out.
+    """
+
+    batch: List[Dict[str, Any]]
+    totals: Optional[StepTotals]
+    losses: Dict[str, float]
+
+
+@dataclass
+class StepDump:
+    """What a training step had on one process.
+
+    Attributes:
+        iteration: its number.
+        seed_key: of the random numbers of all its passes; empty: unknown.
+        model: state dict before the step.
+        passes: in their order.
+    """
+
+    iteration: int
+    seed_key: Tuple[int, ...]
+    model: Dict[str, torch.Tensor]
+    passes: List[ForwardPass]
+
+
+def save_dump(dump: StepDump, path: str) -> None:
+    """Write a dump; raises OSError when the disk is full or the folder cannot be written."""
+    passes = [
+        {
+            "batch": [{key: _flat(value) for key, value in x.items()} for x in each.batch],
+            "totals": each.totals and (each.totals.counts.cpu(), each.totals.num_parts),
+            "losses": each.losses,
+        }
+        for each in dump.passes
+    ]
+    content = {
+        "format": _FORMAT,
+        "iteration": dump.iteration,
+        "seed_key": dump.seed_key,
+        "model": dict(dump.model),
+        "passes": plain_data(passes, "passes"),
+    }
+    write_atomically(path, lambda file: torch.save(content, file))
+
+
+def load_dump(path: str) -> StepDump:
+    """Read a dump onto the CPU.
+
+    Raises:
+        CheckpointError: missing, damaged, or something else.
+    """
+    content = safe_load_checkpoint(path)
+    if content.get("format") != _FORMAT:
+        raise CheckpointError(f"'{path}' is no dump of a training step")
+    passes = [
+        ForwardPass(
+            batch=[{key: _unflat(value) for key, value in x.items()} for x in each["batch"]],
+            totals=StepTotals(*each["totals"]) if each["totals"] else None,
+            losses=each["losses"],
+        )
+        for each in content["passes"]
+    ]
+    return StepDump(content["iteration"], content["seed_key"], content["model"], passes)
+
+
+def _flat(value: Any) -> Any:
+    """Instances, Boxes and ObjectMasks as tuples that begin with their name; on the CPU."""
+    if isinstance(value, Instances):
+        fields = {name: _flat(content) for name, content in value.get_fields().items()}
+        return (_INSTANCES, tuple(int(length) for length in value.image_size), fields)
+    if isinstance(value, Boxes):
+        return (_BOXES, value.tensor.cpu())
+    if isinstance(value, ObjectMasks):
+        return (_MASKS, value.objects.cpu(), value.ids.cpu())
+    return value.cpu() if isinstance(value, torch.Tensor) else value
+
+
+def _unflat(value: Any) -> Any:
+    if not isinstance(value, tuple) or not value:
+        return value
+    if value[0] == _INSTANCES:
+        fields = {name: _unflat(content) for name, content in value[2].items()}
+        return Instances(value[1], **fields)
+    if value[0] == _BOXES:
+        return Boxes(value[1])
+    return ObjectMasks(*value[1:]) if value[0] == _MASKS else value
