@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
     if args.eval_only:
         model = Trainer.build_model(cfg)
         EffPSCheckpointer(
-            model, save_dir=cfg.OUTPUT_DIR, allow_unsafe=args.allow_unsafe
+            model, cfg.OUTPUT_DIR, allow_unsafe=args.allow_unsafe, use_ema=cfg.TEST.USE_EMA
         ).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, model)
         if comm.is_main_process():

@@ -16,6 +16,7 @@ def add_effps_solo_config(cfg: CN) -> None:
     _add_mask_rcnn_keys(cfg)
     _add_fusion_keys(cfg)
     _add_solver_keys(cfg)
+    _add_test_keys(cfg)
 
 
 def _add_input_keys(cfg: CN) -> None:
@@ -225,5 +226,18 @@ def _add_solver_keys(cfg: CN) -> None:
     cfg.SOLVER.CHECKPOINT_KEEP = 5
     # Steps with a loss or gradient that is NaN or infinite are left out; more of them end the run.
     cfg.SOLVER.MAX_NONFINITE_STEPS = 0
+    # Exponential moving average of weights and running statistics; evaluated apart as "ema/...".
+    cfg.SOLVER.EMA = CN()
+    cfg.SOLVER.EMA.ENABLED = False
+    # Share of the old average that a step keeps; less in the first steps: (1 + n) / (10 + n).
+    cfg.SOLVER.EMA.DECAY = 0.999
     # With SOLVER.AMP.ENABLED: "bf16" or, on a GPU only, "fp16".
     cfg.SOLVER.AMP.PRECISION = "bf16"
+
+
+def _add_test_keys(cfg: CN) -> None:
+    # --eval-only and the demo take the averaged weights (SOLVER.EMA) of a checkpoint that has them.
+    cfg.TEST.USE_EMA = True
+    # The scalar whose best value during training keeps model_best.pth, where TEST.EVAL_PERIOD is set; of
+    # averaged weights, if there are any. "": none.
+    cfg.TEST.BEST_METRIC = "panoptic_seg/PQ"

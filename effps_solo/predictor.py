@@ -36,7 +36,9 @@ class Predictor:
             )
         check_device(cfg)
         self.model = build_model(cfg).eval()
-        checkpointer = EffPSCheckpointer(self.model, allow_unsafe=allow_unsafe)
+        checkpointer = EffPSCheckpointer(
+            self.model, allow_unsafe=allow_unsafe, use_ema=cfg.TEST.USE_EMA
+        )
         checkpointer.load(cfg.MODEL.WEIGHTS)
         self.image_format = cfg.INPUT.FORMAT
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))

@@ -14,6 +14,7 @@ from .atomic import write_atomically
 from .safe_loading import safe_load_checkpoint
 
 IMAGENET_PREFIX = "imagenet://"
+EMA_KEY = "ema"  # of the averaged weights in a checkpoint
 _PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -35,14 +36,17 @@ class EffPSCheckpointer(DetectionCheckpointer):
         *,
         save_to_disk: Optional[bool] = None,
         allow_unsafe: bool = False,
+        use_ema: bool = False,
         **checkpointables: Any,
     ) -> None:
         """
         Args:
             model, save_dir, save_to_disk, checkpointables: see Detectron2.
             allow_unsafe: load pickles that can run code.
+            use_ema: of a checkpoint that holds averaged weights, too, load those into the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.use_ema = use_ema
         self.allow_unsafe = allow_unsafe
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -127,6 +131,9 @@ class EffPSCheckpointer(DetectionCheckpointer):
         loaded = safe_load_checkpoint(filename, allow_unsafe=self.allow_unsafe)
         if "model" not in loaded:
             loaded = {"model": loaded}
+        if self.use_ema and isinstance(loaded.get(EMA_KEY), dict) and "model" in loaded[EMA_KEY]:
+            self.logger.info("Taking the averaged weights of %s", filename)
+            loaded["model"] = loaded.pop(EMA_KEY)["model"]
         _check_state_dict(loaded["model"], filename)
         url = self._parsed_url_during_load
         query: Dict[str, List[str]] = parse_qs(url.query) if url else {}

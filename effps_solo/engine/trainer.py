@@ -1,6 +1,7 @@
 """Training on Detectron2's trainer."""
 
 import logging
+import os
 import sys
 import weakref
 from typing import Any, Callable, Dict, List, Type
@@ -14,7 +15,7 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from detectron2.utils import comm
 from torch import nn
 
-from ..checkpoint.checkpointer import EffPSCheckpointer
+from ..checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
 from ..data.build import build_train_loader
 from ..data.datasets import check_dataset_available
 from ..data.loader import TrainLoader
@@ -22,8 +23,10 @@ from ..data.mapper import PanopticDatasetMapper
 from ..errors import CheckpointError, ConfigError
 from ..evaluation import build_evaluator
 from .activation_checkpointing import checkpoint_activations
+from .best import BestCheckpointer
 from .checkpointing import PeriodicCheckpointer
 from .distributed import AverageRunningStatistics, distribute
+from .ema import EMAHook, ModelEMA
 from .failures import explained
 from .guard import NonFiniteGuard
 from .loop import TrainingLoop
@@ -55,6 +58,7 @@ class Trainer(DefaultTrainer):
         guard = NonFiniteGuard(
             model, output_dir=cfg.OUTPUT_DIR, max_skipped=cfg.SOLVER.MAX_NONFINITE_STEPS
         )
+        self.ema = ModelEMA(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
         model = distribute(model)
         self._trainer = TrainingLoop(
             model,
@@ -66,27 +70,67 @@ class Trainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = EffPSCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self), allow_unsafe=allow_unsafe
+            model,
+            cfg.OUTPUT_DIR,
+            trainer=weakref.proxy(self),
+            allow_unsafe=allow_unsafe,
+            **self._ema(),
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
+    def _ema(self) -> Dict[str, Any]:
+        """The averaged model under its name in checkpoints, if there is one."""
+        return {EMA_KEY: self.ema} if self.ema else {}
+
     def build_hooks(self) -> List[HookBase]:
-        """Detectron2's, with this project's checkpoints."""
-        period = self.cfg.SOLVER.CHECKPOINT_PERIOD
-        own: List[HookBase] = [
-            (
-                PeriodicCheckpointer(self.checkpointer, period, self.cfg.SOLVER.CHECKPOINT_KEEP)
-                if isinstance(hook, hooks.PeriodicCheckpointer)
-                else hook
-            )
-            for hook in super().build_hooks()
-        ]
+        """Detectron2's, with this project's checkpoints and evaluation."""
+        solver, test = self.cfg.SOLVER, self.cfg.TEST
+        own: List[HookBase] = []
+        for hook in super().build_hooks():
+            if isinstance(hook, hooks.PeriodicCheckpointer):
+                hook = PeriodicCheckpointer(
+                    self.checkpointer, solver.CHECKPOINT_PERIOD, solver.CHECKPOINT_KEEP
+                )
+            if isinstance(hook, hooks.EvalHook):
+                own.append(hooks.EvalHook(test.EVAL_PERIOD, self.evaluate))
+                if test.EVAL_PERIOD > 0 and test.BEST_METRIC and comm.is_main_process():
+                    own.append(self._best_checkpointer())
+            else:
+                own.append(hook)
         # Behind the timer, which comes first, and before all that looks at the model.
-        own.insert(1, AverageRunningStatistics([period, self.cfg.TEST.EVAL_PERIOD]))
+        periods = [solver.CHECKPOINT_PERIOD, test.EVAL_PERIOD]
+        own.insert(1, AverageRunningStatistics(periods))
+        if self.ema:
+            own.insert(2, EMAHook(self.ema, periods))
         return own
+
+    def _best_checkpointer(self) -> BestCheckpointer:
+        metric = self.cfg.TEST.BEST_METRIC
+        return BestCheckpointer(
+            self.model,
+            self.cfg.OUTPUT_DIR,
+            metric=f"{EMA_KEY}/{metric}" if self.ema else metric,
+            period=self.cfg.TEST.EVAL_PERIOD,
+            **self._ema(),
+        )
+
+    def evaluate(self) -> Dict[str, Any]:
+        """The results of the model on ``DATASETS.TEST``, and under "ema" those of the averaged one."""
+        results = self.test(self.cfg, self.model)
+        if self.ema:
+            folder = os.path.join(self.cfg.OUTPUT_DIR, f"inference_{EMA_KEY}")
+            evaluators = [
+                self.build_evaluator(self.cfg, name, os.path.join(folder, name))
+                for name in self.cfg.DATASETS.TEST
+            ]
+            averaged = self.test(self.cfg, self.ema.model, evaluators)
+            if comm.is_main_process():
+                results[EMA_KEY] = averaged
+        self._last_eval_results = results
+        return results
 
     def resume_or_load(self, resume: bool = True) -> None:
         """See Detectron2; training goes on with the random numbers and the data of its last run.

@@ -1,0 +1,87 @@
+"""The best checkpoint of a run."""
+
+import logging
+import math
+import os
+from typing import Any, Optional
+
+from detectron2.engine import HookBase
+from detectron2.utils.events import get_event_storage
+from torch import nn
+
+from ..checkpoint.checkpointer import CheckpointWriteError, EffPSCheckpointer
+from ..checkpoint.safe_loading import safe_load_checkpoint
+from ..errors import CheckpointError
+
+BEST = "model_best"
+logger = logging.getLogger(__name__)
+
+
+class _WeightsOnlyCheckpointer(EffPSCheckpointer):
+    """Writes files that no training resumes from."""
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """The last checkpoint stays the one to resume from."""
+
+
+class BestCheckpointer(HookBase):
+    """Writes model_best.pth whenever an evaluation beats all those before it.
+
+    Detectron2's forgets the best value when a run is resumed and makes its file the one to resume
+    from. The file holds weights, their average if there is one, the metric and its value.
+    """
+
+    def __init__(
+        self, model: nn.Module, output_dir: str, *, metric: str, period: int, **checkpointables: Any
+    ) -> None:
+        """
+        Args:
+            model: of the trainer.
+            output_dir: folder of the file.
+            metric: name of a scalar that evaluation gives, larger is better.
+            period: iterations between evaluations.
+            checkpointables: what else goes into the file.
+        """
+        self.checkpointer = _WeightsOnlyCheckpointer(model, output_dir, **checkpointables)
+        self.metric = metric
+        self.period = period
+        self.best: Optional[float] = None
+
+    def before_train(self) -> None:
+        path = os.path.join(self.checkpointer.save_dir, f"{BEST}.pth")
+        if self.trainer.start_iter == 0 or not os.path.isfile(path):
+            return
+        try:
+            before = safe_load_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning("The best checkpoint so far is left out of account: %s", error)
+            return
+        if before.get("metric") == self.metric:
+            self.best = before["value"]
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        # The last evaluation comes after the training.
+        if self.period > 0 and done % self.period == 0 and done != self.trainer.max_iter:
+            self._compare()
+
+    def after_train(self) -> None:
+        if self.trainer.iter + 1 >= self.trainer.max_iter:  # it did not fail
+            self._compare()
+
+    def _compare(self) -> None:
+        value, iteration = get_event_storage().latest().get(self.metric, (math.nan, -1))
+        if iteration != self.trainer.iter or not math.isfinite(value):
+            logger.warning("No finite %s (TEST.BEST_METRIC) at this evaluation", self.metric)
+            return
+        if self.best is not None and value <= self.best:
+            return
+        try:
+            self.checkpointer.save(
+                BEST, metric=self.metric, value=value, iteration=self.trainer.iter
+            )
+        except CheckpointWriteError as error:
+            logger.error("%s. Training goes on.", error)
+            return
+        logger.info("%s is %.2f, the best so far: saved as %s.pth", self.metric, value, BEST)
+        self.best = value

@@ -1,0 +1,75 @@
+"""Exponential moving average of the weights (SOLVER.EMA): a second, steadier model for free."""
+
+import copy
+from typing import Any, Dict, Sequence
+
+import torch
+from detectron2.engine import HookBase
+from torch import nn
+
+from .distributed import average_running_statistics, unwrap
+
+
+class ModelEMA:
+    """The average of a model over its steps, weights and running statistics of norms.
+
+    After n steps an old average keeps the share min(decay, (1 + n) / (10 + n)), so that short runs
+    forget their first steps, too.
+
+    Attributes:
+        model: the averaged one, in eval mode.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """
+        Args:
+            model: is followed, not changed.
+            decay: in [0, 1).
+        """
+        self.decay = decay
+        self.num_updates = 0
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the present state of the model; of the first call, all of it."""
+        keep = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        if self.num_updates == 0:
+            keep = 0.0
+        self.num_updates += 1
+        average = self.model.state_dict()
+        for name, value in unwrap(model).state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - keep)
+            else:
+                average[name].copy_(value)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The averaged model and the number of updates, as tensors and plain values."""
+        return {"model": self.model.state_dict(), "num_updates": self.num_updates}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Go on with an average."""
+        self.model.load_state_dict(state["model"])
+        self.num_updates = state["num_updates"]
+
+
+class EMAHook(HookBase):
+    """Updates a :class:`ModelEMA` after every step."""
+
+    def __init__(self, ema: ModelEMA, periods: Sequence[int]) -> None:
+        """
+        Args:
+            ema: of the trainer's model.
+            periods: iterations between evaluations and between checkpoints, where all processes need
+                the same running statistics; 0: only at the end.
+        """
+        self.ema = ema
+        self.periods = [period for period in periods if period > 0]
+
+    def after_step(self) -> None:
+        self.ema.update(self.trainer.model)
+        done = self.trainer.iter + 1
+        if done >= self.trainer.max_iter or any(done % period == 0 for period in self.periods):
+            average_running_statistics(self.ema.model.train())
+            self.ema.model.eval()
