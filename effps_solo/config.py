@@ -241,3 +241,13 @@ def _add_test_keys(cfg: CN) -> None:
     # The scalar whose best value during training keeps model_best.pth, where TEST.EVAL_PERIOD is set; of
     # averaged weights, if there are any. "": none.
     cfg.TEST.BEST_METRIC = "panoptic_seg/PQ"
+    # With VIS_PERIOD, the iterations between pictures of predictions in TensorBoard: how many images
+    # of the first set of DATASETS.TEST.
+    cfg.TEST.NUM_PICTURES = 4
+
+    # Scalars and pictures to Weights & Biases, if its package is installed.
+    cfg.WANDB = CN()
+    cfg.WANDB.ENABLED = False
+    cfg.WANDB.PROJECT = "effps_solo"
+    # "": the last part of OUTPUT_DIR.
+    cfg.WANDB.NAME = ""

@@ -9,10 +9,11 @@ from typing import Any, Callable, Dict, List, Type
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
@@ -23,12 +24,11 @@ from ..data.mapper import PanopticDatasetMapper
 from ..errors import CheckpointError, ConfigError
 from ..evaluation import build_evaluator
 from .activation_checkpointing import checkpoint_activations
-from .best import BestCheckpointer
-from .checkpointing import PeriodicCheckpointer
-from .distributed import AverageRunningStatistics, distribute
-from .ema import EMAHook, ModelEMA
+from .distributed import distribute
+from .ema import ModelEMA
 from .failures import explained
 from .guard import NonFiniteGuard
+from .hooks import averaged_model, build_writers, own_hooks
 from .loop import TrainingLoop
 from .precision import Precision
 from .schedule import build_lr_scheduler, scale_learning_rate
@@ -74,48 +74,18 @@ class Trainer(DefaultTrainer):
             cfg.OUTPUT_DIR,
             trainer=weakref.proxy(self),
             allow_unsafe=allow_unsafe,
-            **self._ema(),
+            **averaged_model(self.ema),
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
-    def _ema(self) -> Dict[str, Any]:
-        """The averaged model under its name in checkpoints, if there is one."""
-        return {EMA_KEY: self.ema} if self.ema else {}
-
     def build_hooks(self) -> List[HookBase]:
-        """Detectron2's, with this project's checkpoints and evaluation."""
-        solver, test = self.cfg.SOLVER, self.cfg.TEST
-        own: List[HookBase] = []
-        for hook in super().build_hooks():
-            if isinstance(hook, hooks.PeriodicCheckpointer):
-                hook = PeriodicCheckpointer(
-                    self.checkpointer, solver.CHECKPOINT_PERIOD, solver.CHECKPOINT_KEEP
-                )
-            if isinstance(hook, hooks.EvalHook):
-                own.append(hooks.EvalHook(test.EVAL_PERIOD, self.evaluate))
-                if test.EVAL_PERIOD > 0 and test.BEST_METRIC and comm.is_main_process():
-                    own.append(self._best_checkpointer())
-            else:
-                own.append(hook)
-        # Behind the timer, which comes first, and before all that looks at the model.
-        periods = [solver.CHECKPOINT_PERIOD, test.EVAL_PERIOD]
-        own.insert(1, AverageRunningStatistics(periods))
-        if self.ema:
-            own.insert(2, EMAHook(self.ema, periods))
-        return own
+        return own_hooks(self, super().build_hooks())
 
-    def _best_checkpointer(self) -> BestCheckpointer:
-        metric = self.cfg.TEST.BEST_METRIC
-        return BestCheckpointer(
-            self.model,
-            self.cfg.OUTPUT_DIR,
-            metric=f"{EMA_KEY}/{metric}" if self.ema else metric,
-            period=self.cfg.TEST.EVAL_PERIOD,
-            **self._ema(),
-        )
+    def build_writers(self) -> List[EventWriter]:
+        return build_writers(self.cfg)
 
     def evaluate(self) -> Dict[str, Any]:
         """The results of the model on ``DATASETS.TEST``, and under "ema" those of the averaged one."""

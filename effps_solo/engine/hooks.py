@@ -1,0 +1,102 @@
+"""What happens around the steps of a training, and what is told of it."""
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
+
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+
+from ..checkpoint.checkpointer import EMA_KEY
+from ..data.datasets import check_dataset_available
+from ..data.mapper import PanopticDatasetMapper
+from .best import BestCheckpointer
+from .checkpointing import PeriodicCheckpointer
+from .distributed import AverageRunningStatistics
+from .ema import EMAHook, ModelEMA
+from .pictures import PredictionPictures
+from .progress import ProgressPrinter, Throughput
+from .wandb_writer import build_wandb_writer
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def own_hooks(trainer: "Trainer", detectron2s: List[HookBase]) -> List[HookBase]:
+    """Detectron2's hooks with this project's checkpoints, evaluation, averages and pictures.
+
+    Args:
+        trainer: has everything but its hooks.
+        detectron2s: the hooks of DefaultTrainer, in their order.
+    """
+    cfg = trainer.cfg
+    periods = [cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD]
+    result: List[HookBase] = []
+    for hook in detectron2s:
+        if isinstance(hook, hooks.IterationTimer):
+            # Behind the timer, and before all that looks at the model.
+            result += [hook, Throughput(cfg.SOLVER.IMS_PER_BATCH)]
+            result.append(AverageRunningStatistics(periods))
+            if trainer.ema:
+                result.append(EMAHook(trainer.ema, periods))
+        elif isinstance(hook, hooks.PeriodicCheckpointer):
+            keep = cfg.SOLVER.CHECKPOINT_KEEP
+            result.append(PeriodicCheckpointer(trainer.checkpointer, periods[0], keep))
+        elif isinstance(hook, hooks.EvalHook):
+            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, trainer.evaluate))
+            if comm.is_main_process():
+                result += _best_checkpointer(trainer) + _pictures(cfg)
+        else:
+            result.append(hook)
+    return result
+
+
+def averaged_model(ema: Optional[ModelEMA]) -> Dict[str, Any]:
+    """The averaged model under its name in checkpoints, if there is one."""
+    return {EMA_KEY: ema} if ema else {}
+
+
+def _best_checkpointer(trainer: "Trainer") -> List[HookBase]:
+    cfg = trainer.cfg
+    metric = cfg.TEST.BEST_METRIC
+    if not (metric and cfg.TEST.EVAL_PERIOD > 0):
+        return []
+    return [
+        BestCheckpointer(
+            trainer.model,
+            cfg.OUTPUT_DIR,
+            metric=f"{EMA_KEY}/{metric}" if trainer.ema else metric,
+            period=cfg.TEST.EVAL_PERIOD,
+            **averaged_model(trainer.ema),
+        )
+    ]
+
+
+def _pictures(cfg: CfgNode) -> List[HookBase]:
+    if not (cfg.VIS_PERIOD > 0 and cfg.DATASETS.TEST):
+        return []
+    if "panoptic_seg" not in cfg.MODEL.OUTPUTS:
+        logger.warning("No pictures (VIS_PERIOD): MODEL.OUTPUTS is without panoptic_seg")
+        return []
+    name = cfg.DATASETS.TEST[0]
+    check_dataset_available(name)
+    mapper = PanopticDatasetMapper(cfg, is_train=False)
+    return [
+        PredictionPictures(name, mapper, period=cfg.VIS_PERIOD, num_images=cfg.TEST.NUM_PICTURES)
+    ]
+
+
+def build_writers(cfg: CfgNode) -> List[EventWriter]:
+    """Console, metrics.json, TensorBoard and, on request, W&B."""
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    writers: List[EventWriter] = [
+        ProgressPrinter(cfg.SOLVER.MAX_ITER),
+        JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json")),
+    ]
+    wandb = build_wandb_writer(cfg) if cfg.WANDB.ENABLED else None
+    # TensorBoard's writer takes the pictures away, so it is the last.
+    return [*writers, *([wandb] if wandb else []), TensorboardXWriter(cfg.OUTPUT_DIR)]

@@ -1,0 +1,79 @@
+"""Pictures of predictions during training, for TensorBoard and W&B."""
+
+import contextlib
+from typing import Any, Dict, Iterator, List, Sequence
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import HookBase
+from detectron2.evaluation import inference_context
+from torch import nn
+
+from ..data.mapper import PanopticDatasetMapper
+from ..visualization import panoptic_overlay
+from .distributed import unwrap
+
+MAX_SIZE = 768  # of a picture, in pixels
+
+
+class PredictionPictures(HookBase):
+    """Every ``period`` iterations the panoptic predictions of a few images, the same ones each time.
+
+    They are spread evenly over the data set. Runs on the main process alone; a picture costs one
+    inference.
+    """
+
+    def __init__(
+        self, dataset_name: str, mapper: PanopticDatasetMapper, *, period: int, num_images: int
+    ) -> None:
+        """
+        Args:
+            dataset_name: of a registered data set.
+            mapper: for inference.
+            period: iterations.
+            num_images: at most.
+        """
+        self.metadata = MetadataCatalog.get(dataset_name)
+        self.period = period
+        records = DatasetCatalog.get(dataset_name)
+        count = min(num_images, len(records))
+        chosen = np.linspace(0, len(records) - 1, count).round().astype(int)
+        self.inputs: List[Dict[str, Any]] = [mapper(records[i]) for i in chosen]
+        self.image_format = mapper.image_format
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % self.period and done != self.trainer.max_iter:
+            return
+        model = unwrap(self.trainer.model)
+        with torch.no_grad(), inference_context(model), _only(model, ["panoptic_seg"]):
+            for number, x in enumerate(self.inputs):
+                picture = self._picture(x, model([x])[0])
+                self.trainer.storage.put_image(
+                    f"predictions/{number}", np.ascontiguousarray(picture.transpose(2, 0, 1))
+                )
+
+    def _picture(self, x: Dict[str, Any], output: Dict[str, Any]) -> np.ndarray:
+        """(h, w, 3) uint8 RGB in the frame of the output."""
+        panoptic_seg, segments_info = output["panoptic_seg"]
+        height, width = panoptic_seg.shape
+        image = nn.functional.interpolate(
+            x["image"][None].float(), size=(height, width), mode="bilinear", antialias=True
+        )
+        pixels = image[0].round().byte().permute(1, 2, 0).numpy()
+        if self.image_format == "BGR":
+            pixels = pixels[..., ::-1]
+        return panoptic_overlay(
+            pixels, panoptic_seg.cpu().numpy(), segments_info, self.metadata, max_size=MAX_SIZE
+        )
+
+
+@contextlib.contextmanager
+def _only(model: nn.Module, outputs: Sequence[str]) -> Iterator[None]:
+    before = model.outputs
+    model.outputs = tuple(outputs)
+    try:
+        yield
+    finally:
+        model.outputs = before

@@ -1,0 +1,93 @@
+"""How far the training is and how fast, on the console and as a scalar."""
+
+import datetime
+import logging
+import sys
+from typing import Optional
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
+
+THROUGHPUT = "images_per_second"
+_WINDOW = 20  # iterations whose median the console shows
+_ETA_WINDOW = 1000
+logger = logging.getLogger(__name__)
+
+
+class Throughput(HookBase):
+    """Gives the scalar "images_per_second": of all processes, time spent on evaluation left out."""
+
+    def __init__(self, batch_size: int) -> None:
+        """
+        Args:
+            batch_size: images of an iteration.
+        """
+        self.batch_size = batch_size
+
+    def after_step(self) -> None:
+        seconds, iteration = self.trainer.storage.latest().get("time", (0.0, -1))
+        if iteration == self.trainer.iter and seconds > 0:
+            self.trainer.storage.put_scalar(THROUGHPUT, self.batch_size / seconds)
+
+
+class ProgressPrinter(EventWriter):
+    """One line: iteration, share and time left, images per second, losses, rate, memory.
+
+    In the place of Detectron2's CommonMetricPrinter, whose words it keeps.
+    """
+
+    def __init__(self, max_iter: int) -> None:
+        """
+        Args:
+            max_iter: the training's last iteration + 1.
+        """
+        self.max_iter = max_iter
+
+    def write(self) -> None:
+        storage = get_event_storage()
+        done = storage.iter + 1
+        if done > self.max_iter:  # at the end there is nothing new
+            return
+        parts = [f"iter: {storage.iter}/{self.max_iter} ({100 * done // self.max_iter}%)"]
+        seconds = _median(storage, "time", _ETA_WINDOW)
+        if seconds is not None:
+            left = int(seconds * (self.max_iter - done))
+            storage.put_scalar("eta_seconds", left, smoothing_hint=False)
+            parts.insert(0, f"eta: {datetime.timedelta(seconds=left)}")
+        speed = _median(storage, THROUGHPUT)
+        if speed is not None:
+            parts.append(f"images/s: {speed:.3g}")
+        for name in storage.histories():
+            if "loss" in name:
+                parts.append(f"{name}: {_median(storage, name):.4g}")
+        wait = _median(storage, "data_time")
+        if wait is not None:
+            parts.append(f"data_time: {wait:.4f}")
+        rate = storage.latest().get("lr")
+        if rate is not None:
+            parts.append(f"lr: {rate[0]:.5g}")
+        memory = max_memory_mb()
+        if memory:
+            parts.append(f"max_mem: {memory:.0f}M")
+        logger.info("  ".join(parts))
+
+
+def _median(storage: EventStorage, name: str, window: int = _WINDOW) -> Optional[float]:
+    """Of the last iterations; None where there is no such scalar."""
+    if name not in storage.histories():
+        return None
+    median: float = storage.history(name).median(storage.count_samples(name, window))
+    return median
+
+
+def max_memory_mb() -> float:
+    """The most memory in MiB that was in use: of the GPU, else of this process; 0: unknown."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
