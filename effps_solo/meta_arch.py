@@ -187,18 +187,40 @@ class EfficientPS(nn.Module):
     ) -> List[Dict[str, Any]]:
         # Nobody sees the instances below the fusion's threshold if only the panoptic map is wanted.
         min_score = 0.0 if "instances" in self.outputs else self.fusion.score_thresh
-        semantic_logits = [None] * len(batched_inputs)
-        if self.sem_seg_head is not None:
-            semantic_logits = self.sem_seg_head(features)
-        detections = self.instance_head.inference(features, images.image_sizes, min_score)
-        results = []
-        for x, logits, instances in zip(batched_inputs, semantic_logits, detections):
-            height, width = instances.image_size
-            output_size = (int(x.get("height", height)), int(x.get("width", width)))
-            results.append(self._image_outputs(logits, instances, output_size))
-        return results
+        return [
+            self.image_outputs(logits, instances, output_size_of(x, instances.image_size))
+            for x, (logits, instances) in zip(
+                batched_inputs, self._head_outputs(images, features, min_score)
+            )
+        ]
 
-    def _image_outputs(
+    def head_outputs(
+        self, batched_inputs: List[Dict[str, Any]], min_score: float = 0.0
+    ) -> List[Tuple[Optional[torch.Tensor], Instances]]:
+        """What the two heads say of each image, before the fusion.
+
+        Args:
+            min_score: the caller has no use for instances below it.
+
+        Returns:
+            N pairs of semantic logits (C, ceil(h/4), ceil(w/4)) of the image without padding - None
+            without a semantic head - and instances, see :meth:`InstanceHead.inference`.
+        """
+        images = self._preprocess(batched_inputs)
+        return self._head_outputs(images, self.backbone(images.tensor), min_score)
+
+    def _head_outputs(
+        self, images: ImageList, features: Dict[str, torch.Tensor], min_score: float
+    ) -> List[Tuple[Optional[torch.Tensor], Instances]]:
+        semantic_logits: List[Optional[torch.Tensor]] = [None] * len(images)
+        if self.sem_seg_head is not None:
+            padded = self.sem_seg_head(features)
+            sizes = [stride4_size(size) for size in images.image_sizes]
+            semantic_logits = [x[:, :rows, :columns] for x, (rows, columns) in zip(padded, sizes)]
+        detections = self.instance_head.inference(features, images.image_sizes, min_score)
+        return list(zip(semantic_logits, detections))
+
+    def image_outputs(
         self,
         semantic_logits: Optional[torch.Tensor],
         instances: Instances,
@@ -207,7 +229,8 @@ class EfficientPS(nn.Module):
         """The requested outputs of one image.
 
         Args:
-            semantic_logits: (C, Hp/4, Wp/4), with padding; None without a semantic head.
+            semantic_logits, instances: as :meth:`head_outputs` gives them.
+            output_size: (H, W).
         """
         result: Dict[str, Any] = {}
         if semantic_logits is not None:
@@ -222,13 +245,16 @@ class EfficientPS(nn.Module):
         """ "panoptic_seg" and "sem_seg" of one image, as far as they are requested."""
         result: Dict[str, Any] = {}
         if "panoptic_seg" in self.outputs:
-            rows, columns = stride4_size(instances.image_size)
-            logits = semantic_logits[:, :rows, :columns]
-            result["panoptic_seg"] = self.fusion(logits, instances, output_size)
+            result["panoptic_seg"] = self.fusion(semantic_logits, instances, output_size)
         if "sem_seg" in self.outputs:
             logits = semantic_logits.float()
             result["sem_seg"] = upsample_logits(logits, instances.image_size, output_size)
         return result
+
+
+def output_size_of(x: Dict[str, Any], image_size: Tuple[int, int]) -> Tuple[int, int]:
+    """(H, W) of the output that an input dict asks for; that of the network's image by default."""
+    return int(x.get("height", image_size[0])), int(x.get("width", image_size[1]))
 
 
 def _check_class_counts(

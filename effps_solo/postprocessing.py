@@ -41,13 +41,14 @@ class PointSampler:
 
     def __call__(self, maps: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
         """(C, h4, w4) maps and (n, P) channel indices -> (n, P) samples."""
-        top = torch.lerp(
-            maps[channels, self.y0, self.x0], maps[channels, self.y0, self.x1], self.wx
-        )
-        low = torch.lerp(
-            maps[channels, self.y1, self.x0], maps[channels, self.y1, self.x1], self.wx
-        )
-        return torch.lerp(top, low, self.wy)
+        top = _mix(maps[channels, self.y0, self.x0], maps[channels, self.y0, self.x1], self.wx)
+        low = _mix(maps[channels, self.y1, self.x0], maps[channels, self.y1, self.x1], self.wx)
+        return _mix(top, low, self.wy)
+
+
+def _mix(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Interpolation; torch.lerp rounds differently when its ends are swapped."""
+    return first * (1 - weight) + second * weight
 
 
 # (channels (4, P), sampler) -> scores (4, P)
@@ -94,13 +95,29 @@ def upsampled_argmax(
 def _neighbours(
     image_length: int, output_length: int, map_length: int, device: torch.device
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Indices of the map points around each output pixel, and the weight of the second."""
-    pixel = torch.arange(output_length, device=device, dtype=torch.float32) + 0.5
-    position = pixel * (image_length / output_length) / STRIDE - 0.5
-    position = position.clamp(0, map_length - 1)
-    first = position.floor().long()
-    second = position.ceil().long()  # the first itself where its weight is 0
-    return first, second, position - first
+    """Indices of the map points around each output pixel, and the weight of the second.
+
+    In fractions of integers, so that a map which covers the image exactly treats an output and its
+    mirror image alike to the bit: the same points, and weights that add up to 1 without rounding.
+    """
+    # The position (pixel + 1/2) image_length / output_length / STRIDE - 1/2 in parts of 1 / unit.
+    unit = 2 * STRIDE * output_length
+    pixel = torch.arange(output_length, device=device)
+    position = (2 * pixel + 1) * image_length - unit // 2
+    position = position.clamp(0, (map_length - 1) * unit)
+    first = position // unit
+    rest = position - first * unit
+    second = first + (rest > 0)  # the first itself where its weight is 0
+    larger = 1 - torch.minimum(rest, unit - rest) / unit
+    return first, second, torch.where(2 * rest > unit, larger, 1 - larger)
+
+
+def resample(maps: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
+    """(C, h4, w4) stride-4 maps of an image of (h, w) -> (C, H, W) over the same image, bilinear."""
+    y0, y1, wy = _neighbours(image_size[0], output_size[0], maps.shape[1], maps.device)
+    x0, x1, wx = _neighbours(image_size[1], output_size[1], maps.shape[2], maps.device)
+    rows = _mix(maps[:, y0], maps[:, y1], wy[:, None])
+    return _mix(rows[:, :, x0], rows[:, :, x1], wx)
 
 
 def upsample_logits(logits: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:

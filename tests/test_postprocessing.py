@@ -11,8 +11,10 @@ from detectron2.structures import Boxes, Instances
 from effps_solo.instance_head import Stride4Masks
 from effps_solo.label_space import PanopticLabelSpace
 from effps_solo.postprocessing import (
+    _neighbours,
     instances_to_output,
     output_mask,
+    resample,
     stride4_size,
     upsample_logits,
     upsampled_argmax,
@@ -224,3 +226,40 @@ def test_a_mask_smaller_than_an_output_pixel() -> None:
     maps[1, 4:12, 4:12] = 5.0
     result = instances_to_output(_instances(maps, (64, 64), [0, 1]), (8, 8), STREET)
     assert result.pred_classes.tolist() == [12]
+
+
+@pytest.mark.parametrize("length, output", [(64, 64), (64, 48), (64, 37), (36, 100), (1008, 672)])
+def test_neighbours_of_mirrored_pixels_are_mirrored_to_the_bit(length: int, output: int) -> None:
+    points = length // 4
+    first, second, weight = _neighbours(length, output, points, torch.device("cpu"))
+    position = (torch.arange(output, dtype=torch.float64) + 0.5) * length / output / 4 - 0.5
+    found = first + weight.double() * (second - first)
+    torch.testing.assert_close(found, position.clamp(0, points - 1), atol=2e-7, rtol=0)
+    between = first != second
+    assert (weight[~between] == 0).all() and (second - first <= 1).all()
+    mirrored = (points - 1 - first).flip(0), (points - 1 - second).flip(0)
+    assert torch.equal(mirrored[1], first) and torch.equal(mirrored[0], second)
+    assert torch.equal((1 - weight).flip(0)[between], weight[between])
+    assert torch.equal(1 - (1 - weight), weight)
+
+
+@pytest.mark.parametrize("image_size, output_size", [((24, 40), (31, 33)), ((24, 40), (12, 80))])
+def test_argmax_of_mirrored_maps_is_mirrored(image_size: Size, output_size: Size) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, *stride4_size(image_size))
+    plain = upsampled_argmax(logits, image_size, output_size)
+    mirrored = upsampled_argmax(logits.flip(-1), image_size, output_size)
+    assert torch.equal(mirrored.flip(-1), plain)
+
+
+def test_resampled_maps() -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(3, 6, 9)
+    assert torch.equal(resample(maps, (24, 36), (6, 9)), maps)
+    padded = torch.cat([maps, torch.full((3, 6, 2), 99.0)], dim=2)
+    sampled = resample(padded[:, :, :9], (22, 34), (50, 31))
+    for i, j in ((0, 0), (49, 30), (25, 7), (13, 29)):
+        row, column = (i + 0.5) * 22 / 50 / 4 - 0.5, (j + 0.5) * 34 / 31 / 4 - 0.5
+        expected = [_bilinear(m, row, column) for m in maps]
+        assert sampled[:, i, j].tolist() == pytest.approx(expected, abs=1e-5)
+    assert resample(maps[:0], (24, 36), (5, 5)).shape == (0, 5, 5)
