@@ -1,8 +1,9 @@
 """The contract of an instance head, and of the masks that it hands to the panoptic fusion."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import ContextManager, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -176,6 +177,13 @@ class InstanceHead(nn.Module, ABC):
             named scalar losses, finite and with a gradient for every parameter of the head even
             if no image holds an object.
         """
+
+    def at_scale(self, factor: float) -> ContextManager[None]:
+        """Within the context inference sees images enlarged by ``factor``, objects and all.
+
+        A head that counts on a certain size adapts; this one does not.
+        """
+        return contextlib.nullcontext()
 
     @abstractmethod
     def inference(

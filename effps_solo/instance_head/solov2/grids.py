@@ -6,6 +6,7 @@ L levels with S_h x S_w cells each; cells run level-major, then row-major.
 from typing import List, Sequence, Tuple
 
 import torch
+from torch import nn
 
 from ...errors import ConfigError
 from .position_prior import base_extents
@@ -60,3 +61,36 @@ def cell_geometry(
         )
         centers.append(torch.stack([x, y], dim=-1).flatten(0, 1))
     return torch.cat(centers), per_cell(num_grids, base_extents(scale_ranges))
+
+
+class Cells(nn.Module):
+    """The cells of all levels, and what does not change from image to image.
+
+    Attributes:
+        num_grids: (S_h, S_w) per level.
+        centers, extents: see :func:`cell_geometry`.
+        strides: (cells,) of the features behind each cell.
+    """
+
+    def __init__(
+        self,
+        num_grids: Grids,
+        scale_ranges: Sequence[Tuple[float, float]],
+        strides: Sequence[int],
+    ) -> None:
+        """
+        Args:
+            num_grids, scale_ranges, strides: one per level.
+        """
+        super().__init__()
+        self.num_grids = [(int(h), int(w)) for h, w in num_grids]
+        self._levels = (scale_ranges, strides)
+        centers, extents = cell_geometry(self.num_grids, scale_ranges)
+        self.register_buffer("centers", centers, persistent=False)
+        self.register_buffer("extents", extents, persistent=False)
+        self.register_buffer("strides", per_cell(self.num_grids, strides), persistent=False)
+
+    def scaled(self, factor: float) -> "Cells":
+        """Cells in ``factor`` times as many rows and columns, rounded, on the same device."""
+        grids = [(max(1, round(h * factor)), max(1, round(w * factor))) for h, w in self.num_grids]
+        return Cells(grids, *self._levels).to(self.centers)

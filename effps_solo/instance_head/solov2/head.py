@@ -10,9 +10,10 @@ prior of their place (:mod:`.position_prior`).
 N images padded to (Hp, Wp), T thing classes, L levels, P positive cells, K instances.
 """
 
+import contextlib
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from ..base import InstanceHead, StepTotals, total_over_processes
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
 from .decoding import Decoder
-from .grids import cell_geometry, check_levels, flatten_cells, per_cell, resampled_strides
+from .grids import Cells, check_levels, flatten_cells, resampled_strides
 from .losses import category_focal_loss, dice_loss, in_chunks
 from .position_prior import NUM_PARAMETERS, position_prior_logits
 from .targets import MASK_STRIDE, GridTargets, assign_to_grid, trains_mask
@@ -108,8 +109,6 @@ class SOLOv2InstanceHead(InstanceHead):
             )
         self.in_features, self.mask_in_features = list(in_features), list(mask_in_features)
         self.num_classes = num_classes
-        self.num_grids = [(int(h), int(w)) for h, w in num_grids]
-        self.test_num_grids = [(int(h), int(w)) for h, w in test_num_grids]
         self.scale_ranges = [(float(low), float(high)) for low, high in scale_ranges]
         self.kernel_dim = kernel_dim
         self.has_position_prior = variant == "efficient"
@@ -134,7 +133,9 @@ class SOLOv2InstanceHead(InstanceHead):
             out_channels=kernel_dim,
             norm=norm,
         )
-        self._register_cells([input_shape[f].stride for f in in_features])
+        strides = resampled_strides([input_shape[f].stride for f in in_features])
+        self.cells = Cells(num_grids, self.scale_ranges, strides)
+        self.test_cells = Cells(test_num_grids, self.scale_ranges, strides)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, object]:
@@ -169,19 +170,20 @@ class SOLOv2InstanceHead(InstanceHead):
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def _register_cells(self, strides: Sequence[int]) -> None:
-        """Buffers with what does not change from image to image, for either list of grids."""
-        for prefix, grids in (("", self.num_grids), ("test_", self.test_num_grids)):
-            relative_centers, extents = cell_geometry(grids, self.scale_ranges)
-            self.register_buffer(f"{prefix}cell_centers", relative_centers, persistent=False)
-            self.register_buffer(f"{prefix}cell_extents", extents, persistent=False)
-            cell_strides = per_cell(grids, resampled_strides(strides))
-            self.register_buffer(f"{prefix}cell_strides", cell_strides, persistent=False)
+    @contextlib.contextmanager
+    def at_scale(self, factor: float) -> Iterator[None]:
+        """Grids with ``factor`` times the rows and columns: cells keep their size in pixels."""
+        cells = self.test_cells
+        self.test_cells = cells.scaled(factor)
+        try:
+            yield
+        finally:
+            self.test_cells = cells
 
     def forward(self, features: Dict[str, torch.Tensor]) -> SOLOv2Output:
         """Neck features -> the dense outputs of the three branches."""
         levels = [features[f] for f in self.in_features]
-        category, kernels = self.grid_branches(levels, self._grids())
+        category, kernels = self.grid_branches(levels, self._cells().num_grids)
         mask_features = self.mask_branch([features[f] for f in self.mask_in_features])
         return SOLOv2Output(flatten_cells(category), flatten_cells(kernels), mask_features)
 
@@ -240,12 +242,12 @@ class SOLOv2InstanceHead(InstanceHead):
         the candidates at ``min_score`` gives the same instances above it.
         """
         output = self(features)
-        maps, grids = [], self._grids()
+        maps, grids = [], self._cells().num_grids
         for logits, grid in zip(output.category.split([h * w for h, w in grids], 1), grids):
             scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, grid)
             maps.append(inference.points_nms(scores))
         scores = flatten_cells(maps)
-        strides = self.cell_strides if self.training else self.test_cell_strides
+        strides = self._cells().strides
         return [
             self.decoder(scores[i], partial(self._mask_logits, output, i), strides, size, min_score)
             for i, size in enumerate(image_sizes)
@@ -260,12 +262,12 @@ class SOLOv2InstanceHead(InstanceHead):
         if not self.has_position_prior:
             return logits
         height, width = features.shape[-2:]
-        centers, extents = self._cell_geometry()
-        frame = centers.new_tensor([width * MASK_STRIDE, height * MASK_STRIDE])
+        geometry = self._cells()
+        frame = geometry.centers.new_tensor([width * MASK_STRIDE, height * MASK_STRIDE])
         return logits + position_prior_logits(
             kernels[:, self.kernel_dim :],
-            centers[cells] * frame,
-            extents[cells],
+            geometry.centers[cells] * frame,
+            geometry.extents[cells],
             (height, width),
         )
 
@@ -285,7 +287,7 @@ class SOLOv2InstanceHead(InstanceHead):
                 x.gt_areas,
                 x.gt_classes,
                 padded_size=padded_size,
-                num_grids=self.num_grids,
+                num_grids=self.cells.num_grids,
                 scale_ranges=self.scale_ranges,
                 center_sigma=self.center_sigma,
                 num_classes=self.num_classes,
@@ -324,14 +326,8 @@ class SOLOv2InstanceHead(InstanceHead):
         cells, objects = targets.cell_index[wanted], targets.instance_index[wanted]
         return in_chunks(dice, cells, objects, size=self.mask_loss_chunk)
 
-    def _grids(self) -> Sequence[Tuple[int, int]]:
-        return self.num_grids if self.training else self.test_num_grids
-
-    def _cell_geometry(self) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Centres and extents of the cells of the current grids, see :func:`cell_geometry`."""
-        if self.training:
-            return self.cell_centers, self.cell_extents
-        return self.test_cell_centers, self.test_cell_extents
+    def _cells(self) -> Cells:
+        return self.cells if self.training else self.test_cells
 
 
 def _count(targets: List[GridTargets], wanted: List[torch.Tensor]) -> torch.Tensor:

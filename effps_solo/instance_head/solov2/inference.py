@@ -95,7 +95,7 @@ def matrix_nms(
     if len(scores) == 0:
         return scores.clone()
     order = scores.argsort(descending=True, stable=True)
-    iou = _same_class_iou(masks[order], classes[order]).triu(diagonal=1)
+    iou = same_class_iou(masks[order], classes[order]).triu(diagonal=1)
     worst = iou.max(dim=0).values[:, None]  # overlap of i with anything better than i
     if kernel == "gaussian":
         decay = torch.exp(-sigma * (iou.square() - worst.square()))
@@ -108,7 +108,7 @@ def matrix_nms(
     return decayed
 
 
-def _same_class_iou(masks: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def same_class_iou(masks: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """(K, K) mask IoU, 0 between classes and between empty masks."""
     flat = masks.flatten(1).float()
     # Areas above 256 points are not exact in the low precision that autocast would choose.

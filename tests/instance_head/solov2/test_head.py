@@ -225,9 +225,9 @@ def test_an_object_without_a_stride4_mask_trains_its_class_only(
 
 
 def test_buffers_stay_out_of_checkpoints(make_head: MakeHead) -> None:
-    assert not any("cell_" in key for key in make_head().state_dict())
+    assert not any("cells" in key for key in make_head().state_dict())
     head = make_head(variant="full")
-    assert not any("cell_" in key for key in head.state_dict())
+    assert not any("cells" in key for key in head.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_from_config() -> None:
     head = build_instance_head(cfg, SHAPES)
     assert isinstance(head, SOLOv2InstanceHead)
     assert (head.num_classes, head.decoder.max_detections) == (5, 400)
-    assert head.num_grids[0] == (40, 80)
+    assert head.cells.num_grids[0] == (40, 80)
     cfg.MODEL.INSTANCE_HEAD.NAME = "Mask2Former"
     with pytest.raises(ValueError, match="MODEL.INSTANCE_HEAD.NAME is 'Mask2Former'.*SOLOv2"):
         build_instance_head(cfg, SHAPES)
@@ -275,3 +275,21 @@ def test_grids_at_inference_may_differ(make_head: MakeHead, make_features: MakeF
         assert head.eval()(features).category.shape[1] == 4 * cells
         head.decoder.score_thresh = head.decoder.update_thresh = 0.0
         assert len(head.inference(features, [SIZE])[0]) > 0
+
+
+def test_at_another_scale_cells_keep_their_size_in_pixels(
+    make_lively: MakeHead, make_features: MakeFeatures
+) -> None:
+    head = make_lively(test_num_grids=GRIDS).eval()
+    before = head.inference(make_features(1), [SIZE])[0]
+    with head.at_scale(1.5):
+        assert head.test_cells.num_grids == [(12, 18), (9, 15), (8, 10), (4, 6), (3, 4)]
+        cells = sum(rows * columns for rows, columns in head.test_cells.num_grids)
+        assert head(make_features(1)).category.shape[1] == cells
+        assert len(head.test_cells.centers) == len(head.test_cells.strides) == cells
+        assert len(head.inference(make_features(1), [SIZE])[0]) > 0
+    with head.at_scale(0.01):
+        assert head.test_cells.num_grids == [(1, 1)] * 5
+    after = head.inference(make_features(1), [SIZE])[0]
+    assert torch.equal(after.scores, before.scores) and len(before) > 0
+    assert head.cells.num_grids == GRIDS
