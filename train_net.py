@@ -24,6 +24,7 @@ from torch.multiprocessing import ProcessExitedException
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import Trainer, check_device, launch, load_config
 from effps_solo.errors import UserError
+from effps_solo.test_time_augmentation import build_inference_model
 
 USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
 _FROM_WORKER = "in DataLoader worker process"
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
         EffPSCheckpointer(
             model, cfg.OUTPUT_DIR, allow_unsafe=args.allow_unsafe, use_ema=cfg.TEST.USE_EMA
         ).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        results = Trainer.test(cfg, model)
+        results = Trainer.test(cfg, build_inference_model(cfg, model))
         if comm.is_main_process():
             verify_results(cfg, results)
         return results

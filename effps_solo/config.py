@@ -241,6 +241,10 @@ def _add_test_keys(cfg: CN) -> None:
     # The scalar whose best value during training keeps model_best.pth, where TEST.EVAL_PERIOD is set; of
     # averaged weights, if there are any. "": none.
     cfg.TEST.BEST_METRIC = "panoptic_seg/PQ"
+    # TEST.AUG.ENABLED in --eval-only and demo: predictions of these scales - factors on the size at which
+    # the network sees an image - and, with TEST.AUG.FLIP, of the mirrored image are merged. A scale
+    # costs its square, twice with the mirrored image.
+    cfg.TEST.AUG.SCALES = (0.75, 1.0, 1.5, 2.0)
     # With VIS_PERIOD, the iterations between pictures of predictions in TensorBoard: how many images
     # of the first set of DATASETS.TEST.
     cfg.TEST.NUM_PICTURES = 4

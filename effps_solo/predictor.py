@@ -14,6 +14,7 @@ from .checkpoint.checkpointer import EffPSCheckpointer
 from .data.augmentation import build_augmentations
 from .engine.setup import check_device
 from .errors import ConfigError
+from .test_time_augmentation import build_inference_model
 
 _SEGMENT_KEYS = ("id", "category_id", "isthing", "score")
 
@@ -35,11 +36,10 @@ class Predictor:
                 "MODEL.WEIGHTS is empty: name a checkpoint, e.g. output/model_final.pth"
             )
         check_device(cfg)
-        self.model = build_model(cfg).eval()
-        checkpointer = EffPSCheckpointer(
-            self.model, allow_unsafe=allow_unsafe, use_ema=cfg.TEST.USE_EMA
-        )
+        model = build_model(cfg)
+        checkpointer = EffPSCheckpointer(model, allow_unsafe=allow_unsafe, use_ema=cfg.TEST.USE_EMA)
         checkpointer.load(cfg.MODEL.WEIGHTS)
+        self.model = build_inference_model(cfg, model).eval()
         self.image_format = cfg.INPUT.FORMAT
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._score_thresh = cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH
