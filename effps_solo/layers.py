@@ -33,6 +33,8 @@ _NORMS = (
     "LN",
     "",
 )
+# Weights of the processes in Detectron2's synchronised BN: equal, or by the sizes of their batches.
+_NAIVE_MODES = {"naiveSyncBN": "", "naiveSyncBN_N": "N"}
 NormFactory = Callable[[int], nn.Module]
 
 
@@ -65,8 +67,22 @@ def norm_factory(norm: str) -> Union[str, NormFactory]:
     """
     check_norm(norm)
     if norm == "SyncBN" and not torch.cuda.is_available():
-        return functools.partial(NaiveSyncBatchNorm, stats_mode="N")
+        norm = "naiveSyncBN_N"
+    if norm in _NAIVE_MODES:
+        return functools.partial(SyncBatchNorm, stats_mode=_NAIVE_MODES[norm])
     return norm
+
+
+class SyncBatchNorm(NaiveSyncBatchNorm):
+    """Detectron2's synchronised BN, which runs on a CPU, with statistics of bf16 values in fp32.
+
+    The variance is a difference of two means, for which bf16 has too few digits.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != torch.bfloat16:
+            return super().forward(x)
+        return super().forward(x.float()).to(x.dtype)
 
 
 class GroupNorm(nn.GroupNorm):

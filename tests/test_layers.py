@@ -105,3 +105,22 @@ def test_separable_conv(dilation: tuple) -> None:
     expected = torch.einsum("nchw,oc->nohw", expected, conv.pointwise.weight[:, :, 0, 0])
     expected = leaky(_batch_norm(expected, conv.pointwise.norm))
     torch.testing.assert_close(conv(x), expected)
+
+
+@pytest.mark.parametrize("norm", ["naiveSyncBN", "naiveSyncBN_N"])
+def test_sync_bn_of_bf16_has_the_statistics_of_fp32(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes with the same values, far from 0: in bf16 E[x^2] - E[x]^2 would be noise."""
+    module = "detectron2.layers.batch_norm"
+    monkeypatch.setattr(f"{module}.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr(f"{module}.dist.get_world_size", lambda: 2)
+    monkeypatch.setattr(f"{module}.differentiable_all_reduce", lambda x: 2 * x)
+    torch.manual_seed(0)
+    x = (50 + torch.randn(2, 8, 16, 16)).bfloat16()
+    layer = layers.make_norm(norm, 8).train()
+    out = layer(x)
+    expected = nn.BatchNorm2d(8).train()(x.float())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), expected, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(layer.running_mean, x.float().mean((0, 2, 3)) * 0.1)

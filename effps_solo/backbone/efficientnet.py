@@ -16,7 +16,6 @@ import timm
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.layers.batch_norm import NaiveSyncBatchNorm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import (
     BatchNormAct2d,
@@ -27,7 +26,7 @@ from timm.layers import (
 from torch import nn
 
 from ..errors import ConfigError
-from ..layers import get_activation
+from ..layers import SyncBatchNorm, get_activation
 
 BN_EPS = 1e-3  # TensorFlow's default, with which the ImageNet weights were made
 GN_GROUP_SIZE = 8  # every channel count of every EfficientNet is a multiple of 8
@@ -36,7 +35,7 @@ STAGE_OF_FEATURE = {"res2": 1, "res3": 2, "res4": 4, "res5": 6}
 STRIDE_OF_FEATURE = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
-class NaiveSyncBatchNormAct(NaiveSyncBatchNorm):
+class NaiveSyncBatchNormAct(SyncBatchNorm):
     """Detectron2's synchronised BN (which runs on a CPU) with timm's built-in activation."""
 
     def __init__(self, channels: int, eps: float, act: nn.Module) -> None:
