@@ -1,0 +1,36 @@
+"""Runs with one seed are one run."""
+
+import runpy
+from pathlib import Path
+from typing import Dict
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.usefixtures("fresh_loggers")
+
+# All that is random in a training: start, scale, crop, flip and colours of images.
+RANDOM = {
+    "INPUT.SCALE_RANGE": "(0.5, 2.0)", "INPUT.RANDOM_FLIP": "horizontal", "INPUT.COLOR_JITTER": 0.2,
+    "INPUT.CROP_SIZE": "(32, 64)", "DATASETS.TEST": "()", "SOLVER.MAX_ITER": 3,
+}  # fmt: skip
+
+
+def weights(project_root: Path, config: Path, **overrides: object) -> Dict[str, torch.Tensor]:
+    """The state of the model after a run of train_net.py."""
+    script = runpy.run_path(str(project_root / "train_net.py"))
+    words = [str(w) for pair in {**RANDOM, **overrides}.items() for w in pair]
+    script["main"](script["argument_parser"]().parse_args(["--config-file", str(config), *words]))
+    path = config.parent / "output" / "model_final.pth"
+    model: Dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
+    return model
+
+
+def test_bit_equal_with_one_seed_and_not_with_another(
+    tiny_config: Path, project_root: Path
+) -> None:
+    first = weights(project_root, tiny_config, SEED=5)
+    again = weights(project_root, tiny_config, SEED=5, **{"DATALOADER.NUM_WORKERS": 2})
+    other = weights(project_root, tiny_config, SEED=6)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
