@@ -1,5 +1,7 @@
 """Test-time augmentation: its parts by hand, its symmetry to the bit, its limits."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -218,3 +220,47 @@ def test_mistakes(tiny_config: Path) -> None:
         build_inference_model(cfg, Trainer.build_model(cfg))
     with pytest.raises(ConfigError, match="META_ARCHITECTURE EfficientPS, not Linear"):
         build_inference_model(cfg, torch.nn.Linear(1, 1))
+
+
+PEAK_OF_AN_IMAGE = """
+import resource, sys, torch
+from effps_solo.engine import Trainer, load_config
+from effps_solo.test_time_augmentation import EfficientPSWithTTA
+torch.set_num_threads(1)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+torch.manual_seed(0)
+model = Trainer.build_model(load_config(sys.argv[1])).eval()
+for module in model.modules():
+    if isinstance(module, torch.nn.Conv2d):
+        torch.nn.init.normal_(module.weight, std=(2.0 / module.weight[0].numel()) ** 0.5)
+model.instance_head.decoder.score_thresh = model.instance_head.decoder.update_thresh = 0.0
+scales = [float(scale) for scale in sys.argv[2:]]
+tta = EfficientPSWithTTA(model, scales=scales, flip=len(scales) > 1)
+merge = tta._merge
+tta._merge = lambda found: print(len(found.scores)) or merge(found)
+image = torch.randint(0, 256, (3, 320, 640), dtype=torch.uint8)
+before = peak()
+with torch.inference_mode():
+    tta([{"image": image}])
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_all_views_take_at_most_twice_the_memory_of_the_largest(
+    tiny_config: Path, project_root: Path
+) -> None:
+    results = []
+    for scales in (["2.0"], ["0.75", "1.0", "1.5", "2.0"]):
+        run = subprocess.run(
+            [sys.executable, "-c", PEAK_OF_AN_IMAGE, str(tiny_config), *scales],
+            cwd=project_root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        results.append([int(word) for word in run.stdout.split()])
+    (found, largest), (found_by_all, everything) = results
+    assert found_by_all >= 200 > found  # many masks to keep
+    assert everything <= 2 * largest, (everything, largest)
