@@ -137,20 +137,22 @@ class EfficientPSWithTTA(nn.Module):
 
     def _merge(self, found: "Candidates") -> Instances:
         """One instance of every object, best first, in a frame that the stride-4 map covers exactly."""
-        masks = found.masks > 0
+        found = found.best(len(found.scores))
+        inside = found.masks > 0
         decayed = matrix_nms(
-            masks, found.classes, found.scores, kernel=self.nms_kernel, sigma=self.nms_sigma
+            inside, found.classes, found.scores, kernel=self.nms_kernel, sigma=self.nms_sigma
         )
-        agreement = mean_support(found, len(self.scales), self._views_per_scale)
+        same = same_class_iou(inside, found.classes) >= SAME_OBJECT_IOU
+        support = mean_support(found, same, len(self.scales), self._views_per_scale)
         # Matrix NMS lowers the scores of repetitions; what few views have seen is lowered, too.
-        scores = decayed / found.scores * agreement
-        scores, order = scores.sort(descending=True, stable=True)
+        scores, order = (decayed / found.scores * support).sort(descending=True, stable=True)
         order = order[scores >= self.min_score][: self.max_detections]
+        masks = mean_masks(found, same[order])
         result = Instances(tuple(STRIDE * side for side in masks.shape[-2:]))
         result.scores = scores[: len(order)]
         result.thing_index = found.classes[order]
-        result.pred_boxes = Boxes(boxes_from_masks(masks[order]) * STRIDE)
-        result.mask_source = Stride4Masks(found.masks[order])
+        result.pred_boxes = Boxes(boxes_from_masks(masks > 0) * STRIDE)
+        result.mask_source = Stride4Masks(masks)
         return result
 
 
@@ -187,21 +189,23 @@ class Candidates:
         return Candidates(*map(torch.cat, zip(self._fields(), others._fields())))
 
     def best(self, count: int) -> "Candidates":
-        """At most ``count``, by score."""
-        if len(self.scores) <= count:
-            return self
+        """At most ``count``, in descending order of score."""
         order = self.scores.argsort(descending=True, stable=True)[:count]
         return Candidates(*(field[order] for field in self._fields()))
 
 
-def mean_support(found: Candidates, num_scales: int, views_per_scale: int) -> torch.Tensor:
+def mean_support(
+    found: Candidates, same: torch.Tensor, num_scales: int, views_per_scale: int
+) -> torch.Tensor:
     """How sure all the views together are of each instance.
 
+    Args:
+        same: (K, K) bool, which instances show the same object.
+
     Returns:
-        (K,) the mean over the views of the best score that a view gives to the same object: to an
-        instance of the same class whose mask overlaps by an IoU of 0.5; 0 where there is none.
+        (K,) the mean over the views of the best score that a view gives to the object; 0 of a view
+        that does not see it.
     """
-    same = same_class_iou(found.masks > 0, found.classes) >= SAME_OBJECT_IOU
     support = found.scores.new_zeros(len(found.scores), num_scales * views_per_scale)
     for view in range(support.shape[1]):
         members = found.views == view
@@ -210,6 +214,24 @@ def mean_support(found: Candidates, num_scales: int, views_per_scale: int) -> to
     # First over the two views of a scale, whose order does not matter then.
     of_scale = support.unflatten(1, (num_scales, views_per_scale)).sum(dim=2)
     return of_scale.sum(dim=1) / support.shape[1]
+
+
+def mean_masks(found: Candidates, same: torch.Tensor) -> torch.Tensor:
+    """The logits of objects, averaged over the instances that show them, weighted by scores.
+
+    Args:
+        same: (n, K) bool, the instances of each object, at least one.
+
+    Returns:
+        (n, h, w).
+    """
+    masks = found.masks.new_zeros(len(same), *found.masks.shape[1:])
+    for mask, members in zip(masks, same):
+        weights = found.scores * members
+        for k in members.nonzero().flatten().tolist():
+            # Not add_(alpha=...), which rounds differently at the end of a row.
+            mask += found.masks[k] * (weights[k] / weights.sum())
+    return masks
 
 
 def scaled_image(image: torch.Tensor, scale: float) -> torch.Tensor:

@@ -137,9 +137,12 @@ def candidates() -> Candidates:
     )
 
 
+# The square of 3 x 3 has IoU 9/16 with those of 4 x 4.
+SAME = torch.block_diag(torch.ones(4, 4), torch.eye(2)).bool()
+
+
 def test_support_worked_by_hand() -> None:
-    # The square of 3 x 3 has IoU 9/16 with those of 4 x 4.
-    support = mean_support(candidates(), num_scales=2, views_per_scale=2)
+    support = mean_support(candidates(), SAME, num_scales=2, views_per_scale=2)
     everyone = (0.8 + 0.6 + 0.7 + 0.5) / 4
     assert support.tolist() == pytest.approx([everyone] * 4 + [0.9 / 4, 0.3 / 4])
 
@@ -147,7 +150,7 @@ def test_support_worked_by_hand() -> None:
 def test_the_best_support_of_a_view_counts_once() -> None:
     found = candidates()
     found.views = torch.tensor([0, 0, 0, 3, 2, 1])
-    support = mean_support(found, num_scales=2, views_per_scale=2)
+    support = mean_support(found, SAME, num_scales=2, views_per_scale=2)
     assert support[0].item() == pytest.approx((0.8 + 0.5) / 4)
 
 
@@ -159,10 +162,13 @@ def test_merged_instances_worked_by_hand(tiny_config: Path) -> None:
     assert merged.image_size == (32, 48)
     assert merged.scores.tolist() == pytest.approx([0.65, 0.65 * 7 / 16, 0.9 / 4, 0.3 / 4])
     assert merged.thing_index.tolist() == [1, 1, 1, 0]
+    # Both instances of the first object have the mean of its masks: three in four, by score more.
     assert merged.pred_boxes.tensor.tolist() == [
-        [0, 0, 16, 16], [0, 0, 12, 12], [24, 16, 40, 32], [0, 0, 16, 16],
+        [0, 0, 16, 16], [0, 0, 16, 16], [24, 16, 40, 32], [0, 0, 16, 16],
     ]  # fmt: skip
-    assert merged.mask_source.stride4_logits((8, 12))[2, 4, 6] == 4.0
+    masks = merged.mask_source.stride4_logits((8, 12))
+    assert masks[0, 3, 3].item() == pytest.approx(4 * (0.8 + 0.6 + 0.7 - 0.5) / 2.6)
+    assert masks[0, 2, 2].item() == pytest.approx(4.0) and masks[2, 4, 6].item() == 4.0
     tta.max_detections = 1
     assert tta._merge(candidates()).scores.tolist() == pytest.approx([0.65])
 
@@ -170,6 +176,7 @@ def test_merged_instances_worked_by_hand(tiny_config: Path) -> None:
 def test_only_the_best_candidates_stay() -> None:
     best = candidates().best(2)
     assert best.scores.tolist() == pytest.approx([0.9, 0.8]) and best.views.tolist() == [2, 0]
+    assert best.masks[0, 4, 6] == 4.0 and best.classes.tolist() == [1, 1]
     assert len(candidates().best(6).scores) == 6
     none = Candidates.none((8, 12), torch.device("cpu"))
     assert none.joined(candidates()).scores.tolist() == candidates().scores.tolist()
