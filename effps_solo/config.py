@@ -217,7 +217,8 @@ def _add_solver_keys(cfg: CN) -> None:
     # The batch size that BASE_LR is meant for: the rate is scaled by IMS_PER_BATCH / this, for AdamW
     # by the square root of it. 0: BASE_LR as it is.
     cfg.SOLVER.REFERENCE_BATCH_SIZE = 0
-    # Blocks keep their inputs only and run again in the backward pass: half the memory, a third more time.
+    # Blocks keep their inputs only and run again in the backward pass: less than half the memory, at most
+    # a third more time.
     cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
     # Equal parts of a process' share of SOLVER.IMS_PER_BATCH that pass through the network one after the
     # other before a step: less memory, the same result with GN or FrozenBN.

@@ -99,6 +99,16 @@ def test_without_a_semantic_head_there_is_ap_alone(run: Run, tmp_path: Path) -> 
     assert set(again) == {"segm"} and same(again["segm"], results["segm"])
 
 
+def test_evaluation_of_averaged_weights_in_augmented_views(run: Run, tmp_path: Path) -> None:
+    run("SOLVER.MAX_ITER", "1", "SOLVER.EMA.ENABLED", "True", "DATASETS.TEST", "()")
+    words = ("MODEL.WEIGHTS", str(tmp_path / "output" / "model_final.pth"))
+    views = ("TEST.AUG.ENABLED", "True", "TEST.AUG.SCALES", "(0.5, 1.0)")
+    scores = run("--eval-only", *words, *views)["panoptic_seg"]
+    assert 0 <= scores["PQ"] <= 100
+    log = (tmp_path / "output" / "log.txt").read_text()
+    assert "Taking the averaged weights" in log
+
+
 def test_resume_goes_on_with_optimizer_and_schedule(run: Run, tmp_path: Path) -> None:
     common = ("TEST.EVAL_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD", "2")
     run("SOLVER.MAX_ITER", "4", *common)
