@@ -6,7 +6,7 @@ the first pixel, and pixel centres at halves.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Optional, Tuple
+from typing import Callable, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -25,25 +25,28 @@ def stride4_size(image_size: Size) -> Size:
 
 @dataclass
 class PointSampler:
-    """Bilinear samples of stride-4 maps at P points of the output.
+    """Bilinear samples of stride-4 maps at P points of the output, each in a channel of its own.
 
     Attributes:
-        y0, y1, x0, x1: (P,) int64, the surrounding rows and columns of the maps.
-        wy, wx: (P,) weights of ``y1`` and ``x1``.
+        corners: (4, P) int64, the surrounding points of the maps as y * w + x: upper left, upper
+            right, lower left, lower right.
+        wy, wx: (P,) weights of the lower and of the right ones.
     """
 
-    y0: torch.Tensor
-    y1: torch.Tensor
+    corners: torch.Tensor
     wy: torch.Tensor
-    x0: torch.Tensor
-    x1: torch.Tensor
     wx: torch.Tensor
 
     def __call__(self, maps: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-        """(C, h4, w4) maps and (n, P) channel indices -> (n, P) samples."""
-        top = _mix(maps[channels, self.y0, self.x0], maps[channels, self.y0, self.x1], self.wx)
-        low = _mix(maps[channels, self.y1, self.x0], maps[channels, self.y1, self.x1], self.wx)
-        return _mix(top, low, self.wy)
+        """(C, h4, w4) maps and (P,) channel indices -> (P,) samples."""
+        index = self.corners + channels * (maps.shape[1] * maps.shape[2])
+        values = maps.flatten()[index]
+        upper, lower = _mix(values[0], values[1], self.wx), _mix(values[2], values[3], self.wx)
+        return _mix(upper, lower, self.wy)
+
+    def __getitem__(self, index: torch.Tensor) -> "PointSampler":
+        """The sampler of some of the points."""
+        return PointSampler(self.corners[:, index], self.wy[index], self.wx[index])
 
 
 def _mix(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -51,45 +54,91 @@ def _mix(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> tor
     return first * (1 - weight) + second * weight
 
 
-# (channels (4, P), sampler) -> scores (4, P)
+# (channels (P,), sampler of P points) -> scores (P,)
 ScoreAt = Callable[[torch.Tensor, PointSampler], torch.Tensor]
 
 
-def upsampled_argmax(
-    scores: torch.Tensor,
-    image_size: Size,
-    output_size: Size,
-    score_at: Optional[ScoreAt] = None,
+def upsampled_argmax(scores: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
+    """Argmax over the channels of bilinearly upsampled maps, see :func:`upsampled_winner`.
+
+    Args:
+        scores: (C, h4, w4) stride-4 maps, C >= 1.
+        image_size, output_size: (h, w) of the network's frame, (H, W).
+
+    Returns:
+        (H, W) int64 channel indices.
+    """
+
+    def score_at(channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
+        return sample(scores, channels)
+
+    # Many times faster than argmax over the first dimension.
+    winner = scores.max(dim=0).indices
+    return upsampled_winner(winner, image_size, output_size, score_at)
+
+
+def upsampled_winner(
+    winner: torch.Tensor, image_size: Size, output_size: Size, score_at: ScoreAt
 ) -> torch.Tensor:
-    """Argmax over the channels of bilinearly upsampled maps, without upsampling them.
+    """The winning channel of every pixel, without upsampling a map.
 
     Only the channels that win at one of the four surrounding points compete at an output pixel.
     Where those agree, which is nearly everywhere, nothing is interpolated; elsewhere a third
     channel could win between the points in theory.
 
     Args:
-        scores: (C, h4, w4) stride-4 maps, C >= 1.
+        winner: (h4, w4) int64, the winner of each stride-4 point.
         image_size: (h, w) of the network's frame, without padding.
         output_size: (H, W).
-        score_at: the scores of given channels at given points; default: samples of ``scores``.
+        score_at: the scores of given channels at given points.
 
     Returns:
         (H, W) int64 channel indices.
     """
-    y0, y1, wy = _neighbours(image_size[0], output_size[0], scores.shape[1], scores.device)
-    x0, x1, wx = _neighbours(image_size[1], output_size[1], scores.shape[2], scores.device)
-    winner = scores.argmax(dim=0)
-    upper, lower = winner[y0], winner[y1]
-    corners = torch.stack([upper[:, x0], upper[:, x1], lower[:, x0], lower[:, x1]])
-    result = corners[0].clone()
-    y, x = (corners[1:] != corners[0]).any(dim=0).nonzero(as_tuple=True)
+    y0, y1, wy = _neighbours(image_size[0], output_size[0], winner.shape[0], winner.device)
+    x0, x1, wx = _neighbours(image_size[1], output_size[1], winner.shape[1], winner.device)
+    y, x = _between_rivals(winner)[:, x0][y0].nonzero(as_tuple=True)
+    width = winner.shape[1]
+    top, low = y0[y] * width, y1[y] * width
+    left, right = x0[x], x1[x]
+    points = torch.stack([top + left, top + right, low + left, low + right])
+    sampler = PointSampler(points, wy[y], wx[x])
+    best = _best_candidate(winner.flatten()[points], sampler, score_at)
+    # Columns before rows: those are copied one by one, these as a whole.
+    return winner[:, x0][y0].index_put((y, x), best)
 
-    candidates = corners[:, y, x].sort(dim=0).values  # (4, P); sorted: ties go to the lower channel
-    sampler = PointSampler(y0[y], y1[y], wy[y], x0[x], x1[x], wx[x])
-    values = score_at(candidates, sampler) if score_at else sampler(scores, candidates)
-    best = values.argmax(dim=0, keepdim=True)
-    result[y, x] = candidates.gather(0, best).squeeze(0)
-    return result
+
+def _between_rivals(winner: torch.Tensor) -> torch.Tensor:
+    """(h4, w4) bool: whether the points (i, j) .. (i + 1, j + 1) have different winners."""
+    right = torch.cat([winner[:, 1:], winner[:, -1:]], dim=1)
+    below = torch.cat([winner[1:], winner[-1:]])
+    diagonal = torch.cat([right[1:], right[-1:]])
+    return (right != winner) | (below != winner) | (diagonal != winner)
+
+
+def _best_candidate(
+    candidates: torch.Tensor, sampler: PointSampler, score_at: ScoreAt
+) -> torch.Tensor:
+    """(P,) the best of four channels (4, P) at each of P points, the lowest of equals.
+
+    Most points have two channels to choose from: each is looked at once.
+    """
+    first, second, third, fourth = candidates
+    new = [
+        torch.ones_like(first, dtype=torch.bool),
+        second != first,
+        (third != first) & (third != second),
+        (fourth != first) & (fourth != second) & (fourth != third),
+    ]
+    which, point = torch.stack(new).nonzero(as_tuple=True)
+    scores = torch.full(candidates.shape, -torch.inf, device=candidates.device)
+    values = score_at(candidates[which, point], sampler[point])
+    scores = scores.index_put((which, point), values.to(scores.dtype))
+    best, channel = scores[0], first
+    for other_score, other in zip(scores[1:], candidates[1:]):
+        better = (other_score > best) | ((other_score == best) & (other < channel))
+        best, channel = best.maximum(other_score), other.where(better, channel)
+    return channel
 
 
 def _neighbours(

@@ -23,7 +23,12 @@ from torch import nn
 
 from .errors import ConfigError
 from .instance_head import Stride4Masks
-from .instance_head.solov2.inference import boxes_from_masks, matrix_nms, same_class_iou
+from .instance_head.solov2.inference import (
+    boxes_from_masks,
+    mask_intersections,
+    matrix_nms,
+    same_class_iou,
+)
 from .meta_arch import EfficientPS, output_size_of
 from .postprocessing import STRIDE, Size, resample, stride4_size
 
@@ -142,7 +147,7 @@ class EfficientPSWithTTA(nn.Module):
         decayed = matrix_nms(
             inside, found.classes, found.scores, kernel=self.nms_kernel, sigma=self.nms_sigma
         )
-        same = same_class_iou(inside, found.classes) >= SAME_OBJECT_IOU
+        same = same_class_iou(mask_intersections(inside), found.classes) >= SAME_OBJECT_IOU
         support = mean_support(found, same, len(self.scales), self._views_per_scale)
         # Matrix NMS lowers the scores of repetitions; what few views have seen is lowered, too.
         scores, order = (decayed / found.scores * support).sort(descending=True, stable=True)

@@ -20,18 +20,20 @@ The fusion is made at stride 4: the channels that compete at an output pixel are
 the stride-4 points around it, and only they are evaluated there. The output has the size asked for.
 """
 
-from typing import Any, Dict, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, List, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
 from ..label_space import PanopticLabelSpace
-from ..postprocessing import STRIDE, PointSampler, upsampled_argmax
+from ..postprocessing import STRIDE, PointSampler, upsampled_argmax, upsampled_winner
 from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
+from .segments import segments_info
 
-NO_VOTE = float("-inf")
+Window = Tuple[slice, slice]  # rows and columns of stride-4 points
 SUPPORT_MARGIN = 1  # a mask's border lies up to one stride-4 point beyond its box
 
 
@@ -60,9 +62,10 @@ def fused_votes(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> tor
     Returns:
         (K, h, w), f(a, b) = -f(-a, -b).
     """
-    published = fuse_logits(mask_logits, semantic_logits)
-    refusal = -fuse_logits(-mask_logits, -semantic_logits)
-    return published.where(mask_logits + semantic_logits >= 0, refusal)
+    total = mask_logits + semantic_logits
+    certainty = mask_logits.sigmoid() + semantic_logits.sigmoid()
+    # sigmoid(-a) = 1 - sigmoid(a)
+    return total * torch.where(total >= 0, certainty, 2 - certainty)
 
 
 @PANOPTIC_FUSION_REGISTRY.register()
@@ -102,82 +105,151 @@ class AdaptiveFusion(PanopticFusion):
     ) -> Tuple[torch.Tensor, SegmentsInfo]:
         """See :meth:`PanopticFusion.forward`."""
         semantic_logits = semantic_logits.float()
-        instances, mask_logits = self._without_overlaps(
-            self._confident(instances), semantic_logits.shape[-2:]
+        mask_logits = instances.mask_source.stride4_logits(semantic_logits.shape[-2:])
+        windows = support_windows(instances.pred_boxes.tensor, semantic_logits.shape[-2:])
+        kept = without_overlaps(
+            mask_logits, windows, self._confident(instances), self.overlap_thresh
         )
-        stuff_ids = self._ids(self.label_space.stuff_ids, semantic_logits)
-        thing_ids = self._ids(self.label_space.thing_ids, semantic_logits)
-        if len(stuff_ids):
-            rivals = semantic_logits[stuff_ids]
-        else:  # an instance needs a positive vote to hold a pixel
-            rivals = semantic_logits.new_zeros(1, *semantic_logits.shape[-2:])
-        instance_class = thing_ids[instances.thing_index]
-        fused = fused_votes(mask_logits, semantic_logits[instance_class])
-        outside = ~support_masks(instances.pred_boxes.tensor, semantic_logits.shape[-2:])
-        scores = torch.cat([rivals, fused.masked_fill(outside, NO_VOTE)])
+        votes = self.votes(semantic_logits, mask_logits, instances.thing_index, kept)
+        winner = winning_channel(votes, [windows[k] for k in kept.tolist()])
+        code = self.upsample(winner, votes, instances.image_size, output_size)
+        scores, thing_index = instances.scores[kept], instances.thing_index[kept]
+        panoptic_seg, table = self.assemble(code, scores, thing_index, semantic_logits)
+        return panoptic_seg, segments_info(table)
 
-        # Fused logits are not linear in the two that they are made of: between the stride-4 points
-        # those are interpolated, so that a border lies where both say so.
-        maps = torch.cat([rivals, mask_logits])
-        class_maps = torch.cat([torch.zeros_like(rivals), semantic_logits[instance_class]])
+    def votes(
+        self,
+        semantic_logits: torch.Tensor,
+        mask_logits: torch.Tensor,
+        thing_index: torch.Tensor,
+        kept: torch.Tensor,
+    ) -> "Votes":
+        """The channels that compete: the stuff classes and the kept instances."""
+        thing_ids = self._ids(self.label_space.thing_ids, thing_index)
+        return Votes(
+            rivals=self._rivals(semantic_logits),
+            mask_logits=mask_logits,
+            scale=self.instance_logit_scale,
+            semantic_logits=semantic_logits,
+            rows=kept,
+            classes=thing_ids[thing_index[kept]],
+        )
 
-        def score_at(channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
-            own = sample(maps, channels)
-            return torch.where(
-                channels < len(rivals), own, fused_votes(own, sample(class_maps, channels))
-            )
+    def _rivals(self, semantic_logits: torch.Tensor) -> torch.Tensor:
+        """(R, h4, w4) logits that instances compete with: those of the R stuff classes.
 
-        winner = upsampled_argmax(scores, instances.image_size, output_size, score_at)
-        owner = (winner - len(rivals)).clamp(min=-1)
-        stuff = self._stuff(winner, stuff_ids, semantic_logits, instances.image_size)
-        return self._assemble(owner, stuff, instances, semantic_logits)
+        Without a stuff class one that is 0: an instance needs a positive vote to hold a pixel.
+        """
+        if not self.label_space.stuff_ids:
+            return torch.zeros_like(semantic_logits[:1])
+        return semantic_logits[list(self.label_space.stuff_ids)]
+
+    def upsample(
+        self, winner: torch.Tensor, votes: "Votes", image_size: Size, output_size: Size
+    ) -> torch.Tensor:
+        """``code`` of :meth:`PanopticFusion.assemble`.
+
+        Args:
+            winner: (h4, w4) channel of ``votes`` that wins at each stride-4 point.
+        """
+        num_rivals, num_instances = len(votes.rivals), votes.rows.shape[0]
+        winner = upsampled_winner(winner, image_size, output_size, votes.at)
+        stuff = self._stuff(winner, votes.semantic_logits, image_size)
+        return torch.where(winner >= num_rivals, winner - num_rivals, stuff + num_instances)
 
     def _stuff(
-        self,
-        winner: torch.Tensor,
-        stuff_ids: torch.Tensor,
-        semantic_logits: torch.Tensor,
-        image_size: Size,
+        self, winner: torch.Tensor, semantic_logits: torch.Tensor, image_size: Size
     ) -> torch.Tensor:
-        """(H, W) class of the pixels that no instance holds; ``ignore_label`` for void."""
-        void = self.label_space.ignore_label
+        """(H, W) class of the pixels that no instance holds, where it is one of stuff; C is void."""
+        stuff_ids = self._ids(self.label_space.stuff_ids, winner)
         if len(stuff_ids) == 0:
-            return torch.full_like(winner, void)
+            return torch.full_like(winner, self.label_space.num_classes)
         if not self.void_unclaimed_things:
             return stuff_ids[winner.clamp(max=len(stuff_ids) - 1)]
-        semantic = upsampled_argmax(semantic_logits, image_size, tuple(winner.shape))
-        return semantic.masked_fill(self._is_thing(semantic.device)[semantic], void)
-
-    def _without_overlaps(self, instances: Instances, size: Size) -> Tuple[Instances, torch.Tensor]:
-        """The instances that the overlap test leaves, and their scaled mask logits (K, h4, w4)."""
-        mask_logits = instances.mask_source.stride4_logits(size).float()
-        kept = without_overlaps(mask_logits > 0, self.overlap_thresh)
-        return instances[kept], self.instance_logit_scale * mask_logits[kept]
+        return upsampled_argmax(semantic_logits, image_size, tuple(winner.shape))
 
 
-def without_overlaps(masks: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Visit masks in order; drop those that better ones already cover.
+@dataclass
+class Votes:
+    """The channels that compete for a pixel: R rivals, then K instances.
+
+    Attributes:
+        rivals: (R, h4, w4) logits, R >= 1.
+        mask_logits: (n, h4, w4), of which ``rows`` are those of the instances.
+        scale: factor on them, which makes ML_A.
+        semantic_logits: (C, h4, w4), of which ``classes`` are ML_B.
+        rows, classes: (K,) of each instance; contiguous ids.
+    """
+
+    rivals: torch.Tensor
+    mask_logits: torch.Tensor
+    scale: float
+    semantic_logits: torch.Tensor
+    rows: torch.Tensor
+    classes: torch.Tensor
+
+    def at(self, channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
+        """(P,) votes of the given channels, one at each of P points.
+
+        Fused logits are not linear in the two that they are made of: between the stride-4 points
+        those are interpolated, so that a border lies where both say so.
+        """
+        num_rivals = len(self.rivals)
+        votes = sample(self.rivals, channels.clamp(max=num_rivals - 1))
+        of_instance = (channels >= num_rivals).nonzero()[:, 0]
+        k, there = channels[of_instance] - num_rivals, sample[of_instance]
+        mask_logits = self.scale * there(self.mask_logits, self.rows[k]).float()
+        semantic_logits = there(self.semantic_logits, self.classes[k])
+        return votes.index_put((of_instance,), fused_votes(mask_logits, semantic_logits))
+
+
+def winning_channel(votes: Votes, windows: List[Window]) -> torch.Tensor:
+    """(h4, w4) int64: which channel of ``votes`` has the largest at each point, the first of equals.
+
+    One instance after the other, each in its window: no (K, h4, w4) tensor of votes exists.
 
     Args:
-        masks: (K, h, w) bool, best first.
+        windows: K of them, of :func:`support_windows`.
+    """
+    best, winner = votes.rivals.max(dim=0)
+    rows, classes = votes.rows.tolist(), votes.classes.tolist()
+    for k, (row, category, window) in enumerate(zip(rows, classes, windows)):
+        mask_logits = votes.scale * votes.mask_logits[row][window].float()
+        vote = fused_votes(mask_logits, votes.semantic_logits[category][window])
+        wins = vote > best[window]
+        best[window] = torch.where(wins, vote, best[window])
+        winner[window].masked_fill_(wins, len(votes.rivals) + k)
+    return winner
+
+
+def without_overlaps(
+    mask_logits: torch.Tensor, windows: List[Window], order: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    """Visit masks in order; drop those that better ones already cover, and empty ones.
+
+    Args:
+        mask_logits: (n, h, w), above 0 inside.
+        windows: n of them, which hold the masks.
+        order: (K,) which masks to visit, best first.
         threshold: a mask is dropped when more than this fraction of it is taken.
 
     Returns:
-        indices of the kept masks, ascending; empty masks are dropped.
+        the kept ones of ``order``.
     """
-    taken = torch.zeros(masks.shape[-2:], dtype=torch.bool, device=masks.device)
-    areas = masks.flatten(1).sum(1).tolist()
+    taken = torch.zeros(mask_logits.shape[-2:], dtype=torch.bool, device=mask_logits.device)
     kept = []
-    for k, area in enumerate(areas):
-        if area == 0 or int((masks[k] & taken).sum()) > threshold * area:
-            continue
-        taken |= masks[k]
-        kept.append(k)
-    return torch.tensor(kept, dtype=torch.int64, device=masks.device)
+    for k in order.tolist():
+        mask = mask_logits[k][windows[k]] > 0
+        counts = torch.stack([mask.sum(), (mask & taken[windows[k]]).sum()])
+        area, overlap = counts.tolist()  # one synchronisation with a GPU, not two
+        if area > 0 and overlap <= threshold * area:
+            taken[windows[k]] |= mask
+            kept.append(k)
+    return torch.tensor(kept, dtype=torch.int64, device=mask_logits.device)
 
 
-def support_masks(boxes: torch.Tensor, size: Size) -> torch.Tensor:
-    """(K, h, w) bool: the stride-4 points in or next to each box.
+def support_windows(boxes: torch.Tensor, size: Size) -> List[Window]:
+    """Rows and columns of the stride-4 points in or next to each box, where it has a vote.
 
     Args:
         boxes: (K, 4) XYXY in pixels of the network's frame.
@@ -185,8 +257,7 @@ def support_masks(boxes: torch.Tensor, size: Size) -> torch.Tensor:
     """
     low = (boxes[:, :2] / STRIDE).floor() - SUPPORT_MARGIN
     high = (boxes[:, 2:] / STRIDE).ceil() + SUPPORT_MARGIN
-    y = torch.arange(size[0], device=boxes.device)
-    x = torch.arange(size[1], device=boxes.device)
-    rows = (y >= low[:, 1:]) & (y < high[:, 1:])
-    columns = (x >= low[:, :1]) & (x < high[:, :1])
-    return rows[:, :, None] & columns[:, None, :]
+    return [
+        (slice(max(y0, 0), min(max(y1, 0), size[0])), slice(max(x0, 0), min(max(x1, 0), size[1])))
+        for x0, y0, x1, y1 in torch.cat([low, high], dim=1).int().tolist()
+    ]

@@ -3,6 +3,7 @@
 C classes, T of them things, K instances; h4 x w4 stride-4 points; H x W output pixels.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -12,10 +13,10 @@ from detectron2.structures import Instances
 from torch import nn
 
 from ..label_space import PanopticLabelSpace
+from .segments import SegmentTable, mean_winning_probability, number_segments
 
 Size = Tuple[int, int]
 SegmentsInfo = List[Dict[str, Any]]
-VOID = 0  # segment id
 
 
 class PanopticFusion(nn.Module, ABC):
@@ -72,78 +73,47 @@ class PanopticFusion(nn.Module, ABC):
                 score in [0, 1] and area in output pixels. Things come first, best first.
         """
 
-    def _confident(self, instances: Instances) -> Instances:
-        """The instances that reach ``score_thresh``, best first."""
-        instances = instances[instances.scores >= self.score_thresh]
-        return instances[instances.scores.argsort(descending=True, stable=True)]
+    def _confident(self, instances: Instances) -> torch.Tensor:
+        """(K,) indices of the instances that reach ``score_thresh``, best first."""
+        confident = (instances.scores >= self.score_thresh).nonzero()[:, 0]
+        order = instances.scores[confident].argsort(descending=True, stable=True)
+        return confident[order]
+
+    def assemble(
+        self,
+        code: torch.Tensor,
+        scores: torch.Tensor,
+        thing_index: torch.Tensor,
+        semantic_logits: torch.Tensor,
+    ) -> Tuple[torch.Tensor, SegmentTable]:
+        """Number the segments, drop small stuff, count areas.
+
+        Args:
+            code: (H, W) int64, what holds a pixel: k for the k-th instance, K + c for the class of
+                the contiguous id c, which is void if it is a class of things, K + C for void.
+            scores, thing_index: (K,) of the instances.
+            semantic_logits: (C, h4, w4), for the scores of the stuff segments.
+
+        Returns:
+            panoptic_seg (H, W), and a table of K + C rows, instances first, then classes.
+        """
+        space = self.label_space
+        thing_ids = self._ids(space.thing_ids, scores)
+        classes = torch.arange(space.num_classes, device=scores.device)
+        is_thing_class = torch.isin(classes, thing_ids)
+        is_instance = torch.ones_like(thing_index, dtype=torch.bool)
+        # No instance holds the pixels of a thing class: they are void, however many.
+        min_stuff_area = max(1.0, self.stuff_area_fraction * code.numel())
+        min_areas = torch.where(is_thing_class, math.inf, min_stuff_area)
+        return number_segments(
+            code,
+            category_ids=torch.cat([thing_ids[thing_index], classes]),
+            isthing=torch.cat([is_instance, is_thing_class]),
+            scores=torch.cat([scores, mean_winning_probability(semantic_logits)]),
+            min_areas=torch.cat([is_instance.to(min_areas.dtype), min_areas]),
+        )
 
     @staticmethod
     def _ids(ids: Sequence[int], like: torch.Tensor) -> torch.Tensor:
         """Class ids as an int64 tensor on the device of ``like``."""
         return torch.tensor(ids, dtype=torch.int64, device=like.device)
-
-    def _is_thing(self, device: torch.device) -> torch.Tensor:
-        """(C,) bool."""
-        is_thing = torch.zeros(self.label_space.num_classes, dtype=torch.bool, device=device)
-        is_thing[list(self.label_space.thing_ids)] = True
-        return is_thing
-
-    def _assemble(
-        self,
-        owner: torch.Tensor,
-        stuff: torch.Tensor,
-        instances: Instances,
-        semantic_logits: torch.Tensor,
-    ) -> Tuple[torch.Tensor, SegmentsInfo]:
-        """Number the segments, drop small stuff, count areas.
-
-        Args:
-            owner: (H, W) int64, index of the instance that holds a pixel, -1 for none.
-            stuff: (H, W) int64, contiguous id of the stuff class of a pixel that no instance holds;
-                a thing class or ``ignore_label`` there means void.
-            instances: those that ``owner`` indexes.
-            semantic_logits: (C, h4, w4), for the scores of the stuff segments.
-        """
-        label_space = self.label_space
-        num_instances, num_classes = len(instances), label_space.num_classes
-        # One code per pixel: instances, then classes, then void; one count gives all the areas.
-        void_code = num_instances + num_classes
-        code = torch.where(stuff < num_classes, stuff + num_instances, void_code)
-        code = torch.where(owner >= 0, owner, code)
-        areas = torch.bincount(code.flatten(), minlength=void_code + 1).tolist()
-        min_stuff_area = self.stuff_area_fraction * owner.numel()
-        stuff_scores = _mean_winning_probability(semantic_logits)
-
-        segments: SegmentsInfo = []
-        id_of_code = torch.zeros(void_code + 1, dtype=torch.int32, device=owner.device)
-
-        def add(position: int, category_id: int, isthing: bool, score: float) -> None:
-            segments.append(
-                {
-                    "id": len(segments) + 1,
-                    "category_id": category_id,
-                    "isthing": isthing,
-                    "score": score,
-                    "area": areas[position],
-                }
-            )
-            id_of_code[position] = len(segments)
-
-        scores, thing_index = instances.scores.tolist(), instances.thing_index.tolist()
-        for k in range(num_instances):
-            if areas[k] > 0:
-                add(k, label_space.thing_contiguous_id(thing_index[k]), True, scores[k])
-        for category_id in label_space.stuff_ids:
-            position = num_instances + category_id
-            if areas[position] > 0 and areas[position] >= min_stuff_area:
-                add(position, category_id, False, stuff_scores[category_id])
-        return id_of_code[code], segments
-
-
-def _mean_winning_probability(semantic_logits: torch.Tensor) -> List[float]:
-    """Per class the mean softmax probability over the stride-4 points that it wins, else 0."""
-    probability, winner = semantic_logits.float().softmax(dim=0).max(dim=0)
-    num_classes = len(semantic_logits)
-    total = torch.bincount(winner.flatten(), probability.flatten(), minlength=num_classes)
-    count = torch.bincount(winner.flatten(), minlength=num_classes)
-    return (total / count.clamp(min=1)).tolist()

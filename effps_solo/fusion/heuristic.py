@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from ..postprocessing import output_mask, upsampled_argmax
 from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
+from .segments import segments_info
 
 
 @PANOPTIC_FUSION_REGISTRY.register()
@@ -24,21 +25,20 @@ class HeuristicFusion(PanopticFusion):
         self, semantic_logits: torch.Tensor, instances: Instances, output_size: Size
     ) -> Tuple[torch.Tensor, SegmentsInfo]:
         """See :meth:`PanopticFusion.forward`."""
-        instances = self._confident(instances)
         owner, pasted = self._paste(instances, output_size)
         semantic_logits = semantic_logits.float()
         stuff = upsampled_argmax(semantic_logits, instances.image_size, output_size)
-        stuff = stuff.masked_fill(
-            self._is_thing(stuff.device)[stuff], self.label_space.ignore_label
-        )
-        return self._assemble(owner, stuff, instances[pasted], semantic_logits)
+        code = torch.where(owner >= 0, owner, stuff + len(pasted))
+        scores, thing_index = instances.scores[pasted], instances.thing_index[pasted]
+        panoptic_seg, table = self.assemble(code, scores, thing_index, semantic_logits)
+        return panoptic_seg, segments_info(table)
 
     def _paste(self, instances: Instances, output_size: Size) -> Tuple[torch.Tensor, torch.Tensor]:
         """Owner of each pixel (H, W) as an index into the pasted instances, and their indices."""
         device = instances.scores.device
         owner = torch.full(tuple(output_size), -1, dtype=torch.int64, device=device)
         pasted: List[int] = []
-        for k in range(len(instances)):
+        for k in self._confident(instances).tolist():
             rows, columns, mask = output_mask(instances, k, output_size)
             area = int(mask.sum())
             free = mask & (owner[rows, columns] < 0)

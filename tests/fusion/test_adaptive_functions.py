@@ -8,7 +8,7 @@ import torch
 from effps_solo.fusion.adaptive import (
     fuse_logits,
     fused_votes,
-    support_masks,
+    support_windows,
     without_overlaps,
 )
 
@@ -34,17 +34,24 @@ def test_votes_are_the_published_ones_where_they_agree_on_yes() -> None:
     assert float(fused_votes(sure, sure)) == pytest.approx(-40, rel=1e-3)
 
 
+def _kept(masks: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Of bool masks in order, with windows that cover everything."""
+    everywhere = [(slice(0, masks.shape[1]), slice(0, masks.shape[2]))] * len(masks)
+    order = torch.arange(len(masks))
+    return without_overlaps(masks.float() - 0.5, everywhere, order, threshold)
+
+
 def test_without_overlaps() -> None:
     masks = torch.zeros(5, 2, 4, dtype=torch.bool)
     masks[0, 0] = True
     masks[1, :, :2] = True  # half of it is taken: stays
     masks[2, 0, :3] = True  # all of it is taken
     masks[4] = True  # 6 of 8 points are taken; 3 is empty
-    assert without_overlaps(masks, 0.5).tolist() == [0, 1]
-    assert without_overlaps(masks, 0.75).tolist() == [0, 1, 4]
-    assert without_overlaps(masks, 1.0).tolist() == [0, 1, 2, 4]
-    assert without_overlaps(masks, 0.0).tolist() == [0]
-    empty = without_overlaps(masks[:0], 0.5)
+    assert _kept(masks, 0.5).tolist() == [0, 1]
+    assert _kept(masks, 0.75).tolist() == [0, 1, 4]
+    assert _kept(masks, 1.0).tolist() == [0, 1, 2, 4]
+    assert _kept(masks, 0.0).tolist() == [0]
+    empty = _kept(masks[:0], 0.5)
     assert empty.shape == (0,) and empty.dtype == torch.int64
 
 
@@ -54,15 +61,16 @@ def test_a_dropped_instance_takes_nothing() -> None:
     masks[0, 0, :4] = True
     masks[1, 0, 1:6] = True  # 3 of 5 taken: dropped
     masks[2, 0, 4:6] = True
-    assert without_overlaps(masks, 0.5).tolist() == [0, 2]
+    assert _kept(masks, 0.5).tolist() == [0, 2]
 
 
-def test_support_masks() -> None:
-    boxes = torch.tensor([[16.0, 20.0, 24.0, 24.0], [0.0, 0.0, 40.0, 40.0]])
-    support = support_masks(boxes, (10, 10))
-    assert support[1].all()
-    rows, columns = support[0].nonzero(as_tuple=True)
+def test_support_windows() -> None:
+    boxes = torch.tensor(
+        [[16.0, 20.0, 24.0, 24.0], [0.0, 0.0, 40.0, 40.0], [-9.0, 60.0, -8.0, 70.0]]
+    )
+    near, everything, beyond = support_windows(boxes, (10, 10))
+    assert everything == (slice(0, 10), slice(0, 10))
     # The box covers the points 4, 5 x 5; every neighbour has a vote, far points have none.
-    assert rows.min() <= 4 and rows.max() >= 6 and columns.min() <= 3 and columns.max() >= 6
-    assert not support[0, :, 0].any() and not support[0, :, 9].any() and not support[0, 0].any()
-    assert support_masks(boxes[:0], (10, 10)).shape == (0, 10, 10)
+    assert near == (slice(4, 7), slice(3, 7))
+    assert torch.zeros(10, 10)[beyond].numel() == 0
+    assert support_windows(boxes[:0], (10, 10)) == []

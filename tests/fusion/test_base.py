@@ -9,6 +9,7 @@ from detectron2.structures import Instances
 
 from effps_solo import add_effps_solo_config
 from effps_solo.fusion import HeuristicFusion, PanopticFusion, build_panoptic_fusion
+from effps_solo.fusion.segments import segments_info
 from effps_solo.label_space import PanopticLabelSpace
 
 # Cityscapes' order: stuff 0 .. 10, things 11 .. 18.
@@ -25,12 +26,17 @@ def test_is_abstract() -> None:
         PanopticFusion(label_space=STREET)  # type: ignore[abstract]
 
 
-def test_assemble_worked_by_hand(make_instances: MakeInstances) -> None:
-    owner = torch.tensor([[0, 0, 2, 2], [-1, -1, 2, 2], [-1, -1, -1, -1]])
-    stuff = torch.tensor([[0, 0, 0, 0], [4, 4, 4, 4], [4, 13, 255, 2]])
-    instances = make_instances(torch.zeros(3, 1, 1), [0.9, 0.8, 0.7], [2, 0, 7])
+def test_assemble_worked_by_hand() -> None:
+    a, b, void = 0, 2, 3 + 19  # two instances of three
+    stuff_0, stuff_2, stuff_4, thing_13 = 3 + 0, 3 + 2, 3 + 4, 3 + 13
+    code = torch.tensor(
+        [[a, a, b, b], [stuff_4, stuff_4, b, b], [stuff_4, thing_13, void, stuff_2]]
+    )
+    scores, thing_index = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([2, 0, 7])
     fusion = _fusion(stuff_area_fraction=2 / 12)
-    panoptic, segments = fusion._assemble(owner, stuff, instances, torch.zeros(19, 1, 1))
+    panoptic, table = fusion.assemble(code, scores, thing_index, torch.zeros(19, 1, 1))
+    segments = segments_info(table)
+    assert int(table.areas[stuff_0]) == 0 and int(table.areas[thing_13]) == 1
     # The second instance holds nothing; class 2 is too small; 13 is a thing nobody holds.
     assert panoptic.tolist() == [[1, 1, 2, 2], [3, 3, 2, 2], [3, 0, 0, 0]]
     assert [(s["id"], s["category_id"], s["isthing"], s["area"]) for s in segments] == [
@@ -43,8 +49,7 @@ def test_assemble_worked_by_hand(make_instances: MakeInstances) -> None:
 
 def test_confident_instances_are_sorted(make_instances: MakeInstances) -> None:
     instances = make_instances(torch.zeros(4, 1, 1), [0.6, 0.2, 0.9, 0.5], [0, 1, 2, 3])
-    kept = _fusion(score_thresh=0.5)._confident(instances)
-    assert kept.thing_index.tolist() == [2, 0, 3]
+    assert _fusion(score_thresh=0.5)._confident(instances).tolist() == [2, 0, 3]
     assert len(_fusion(score_thresh=0.95)._confident(instances)) == 0
 
 

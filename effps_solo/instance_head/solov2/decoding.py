@@ -14,7 +14,7 @@ T thing classes, h x w the stride-4 map.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Tuple
+from typing import Callable, NamedTuple, Tuple
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -23,8 +23,16 @@ from ..base import Stride4Masks
 from . import inference
 from .targets import MASK_STRIDE
 
-# cells (k,) -> their mask logits (k, h, w), with padding
-MaskLogits = Callable[[torch.Tensor], torch.Tensor]
+# cells (k,), rows -> their mask logits (k, len(rows), w), with padding
+MaskLogits = Callable[[torch.Tensor, slice], torch.Tensor]
+
+
+class Candidates(NamedTuple):
+    """scores (K,) in descending order, cells (K,) and classes (K,)."""
+
+    scores: torch.Tensor
+    cells: torch.Tensor
+    classes: torch.Tensor
 
 
 @dataclass
@@ -69,36 +77,49 @@ class Decoder:
         Returns:
             see :meth:`InstanceHead.inference`.
         """
-        scores, cells, classes = inference.select_candidates(
-            scores,
-            threshold=max(self.score_thresh, min_score),
-            max_candidates=scores.numel() if self.parity else self.nms_pre,
-        )
-        # A cell may be a candidate for several classes; its mask is made once.
-        cells, mask_of = cells.unique(return_inverse=True)
-        logits = mask_logits(cells)
-        if not self.parity:
-            logits = _inside(logits, image_size)
-        areas, maskness = inference.mask_areas_and_maskness(logits)
-        scores = scores * maskness[mask_of]
         lowest = max(self.update_thresh, min_score)
-        keep = self._large_enough(areas, strides[cells])[mask_of] & (scores >= lowest)
-        best = scores.masked_fill(~keep, -1.0).argsort(descending=True, stable=True)
-        best = best[: min(int(keep.sum()), self.nms_pre)]
-        classes, mask_of = classes[best], mask_of[best]
+        candidates = self._candidates(scores, max(self.score_thresh, min_score))
 
-        scores = inference.matrix_nms(
-            (logits > 0)[mask_of],
-            classes,
-            scores[best],
-            kernel=self.nms_kernel,
-            sigma=self.nms_sigma,
+        # A cell may be a candidate for several classes; its mask is measured once.
+        cells, mask_of = candidates.cells.unique(return_inverse=True)
+        masks = self._measure(cells, mask_logits, image_size)
+        scores = candidates.scores * masks.maskness[mask_of]
+        keep = self._large_enough(masks.areas, strides[cells])[mask_of] & (scores >= lowest)
+        best = keep.nonzero()[:, 0]
+        best = best[scores[best].argsort(descending=True, stable=True)][: self.nms_pre]
+        row = mask_of[best]
+        iou = inference.same_class_iou(
+            masks.intersections[row[:, None], row], candidates.classes[best]
+        )
+        scores = inference.decayed_scores(
+            iou, scores[best], kernel=self.nms_kernel, sigma=self.nms_sigma
         )
         scores, order = scores.sort(descending=True, stable=True)
         order = order[scores >= lowest][: self.max_detections]
-        return self._instances(
-            scores[: len(order)], classes[order], logits[mask_of[order]], image_size
-        )
+        best = best[order]
+        # Only these few masks are made as a whole.
+        logits = mask_logits(candidates.cells[best], slice(None))
+        return self._instances(scores[: len(order)], candidates.classes[best], logits, image_size)
+
+    def _candidates(self, scores: torch.Tensor, threshold: float) -> Candidates:
+        """The (cell, class) pairs that get a mask."""
+        limit = scores.numel() if self.parity else self.nms_pre
+        values, cells, classes = inference.select_candidates(scores, max_candidates=limit)
+        above = values > threshold
+        return Candidates(values[above], cells[above], classes[above])
+
+    def _measure(
+        self, cells: torch.Tensor, mask_logits: MaskLogits, image_size: Tuple[int, int]
+    ) -> inference.MaskMeasures:
+        """What decides about the masks of the given cells."""
+        size = mask_logits(cells[:0], slice(None)).shape[1:]
+        if not self.parity:
+            size = [-(-side // MASK_STRIDE) for side in image_size]
+
+        def band(rows: slice) -> torch.Tensor:
+            return mask_logits(cells, rows)[:, :, : size[1]]
+
+        return inference.measure_masks(band, len(cells), tuple(size), cells)
 
     def _large_enough(self, areas: torch.Tensor, strides: torch.Tensor) -> torch.Tensor:
         """(k,) bool of the areas of k masks."""
@@ -112,17 +133,14 @@ class Decoder:
         logits: torch.Tensor,
         image_size: Tuple[int, int],
     ) -> Instances:
+        height, width = (-(-side // MASK_STRIDE) for side in image_size)
+        inside = logits[:, :height, :width]
         result = Instances(image_size)
         result.scores, result.thing_index = scores, classes
-        masks = _inside(logits, image_size) > 0
-        boxes = Boxes(inference.boxes_from_masks(masks) * MASK_STRIDE)
+        boxes = Boxes(inference.boxes_from_masks(inside > 0) * MASK_STRIDE)
         boxes.clip(image_size)
         result.pred_boxes = boxes
-        result.mask_source = Stride4Masks(logits, of_probabilities=self.parity)
+        result.mask_source = Stride4Masks(
+            logits if self.parity else inside, of_probabilities=self.parity
+        )
         return result
-
-
-def _inside(maps: torch.Tensor, image_size: Tuple[int, int]) -> torch.Tensor:
-    """Stride-4 maps without the points beyond the image."""
-    height, width = (-(-s // MASK_STRIDE) for s in image_size)
-    return maps[..., :height, :width]

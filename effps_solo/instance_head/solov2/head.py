@@ -253,15 +253,21 @@ class SOLOv2InstanceHead(InstanceHead):
             for i, size in enumerate(image_sizes)
         ]
 
-    def _mask_logits(self, output: SOLOv2Output, index: int, cells: torch.Tensor) -> torch.Tensor:
-        """(len(cells), h, w) mask logits of the given cells of one image."""
+    def _mask_logits(
+        self,
+        output: SOLOv2Output,
+        index: int,
+        cells: torch.Tensor,
+        rows: slice = slice(None),
+    ) -> torch.Tensor:
+        """(len(cells), h, w) mask logits of the given cells of one image, or some rows of them."""
         kernels = output.kernels[index, cells]
-        features = output.mask_features[index]
+        height, width = output.mask_features.shape[-2:]
+        features = output.mask_features[index, :, rows]
         dynamic = kernels[:, : self.kernel_dim] @ features.flatten(1)
-        logits = dynamic.unflatten(1, features.shape[-2:])
+        logits = dynamic.unflatten(1, features.shape[1:])
         if not self.has_position_prior:
             return logits
-        height, width = features.shape[-2:]
         geometry = self._cells()
         frame = geometry.centers.new_tensor([width * MASK_STRIDE, height * MASK_STRIDE])
         return logits + position_prior_logits(
@@ -269,6 +275,7 @@ class SOLOv2InstanceHead(InstanceHead):
             geometry.centers[cells] * frame,
             geometry.extents[cells],
             (height, width),
+            rows,
         )
 
     @torch.no_grad()

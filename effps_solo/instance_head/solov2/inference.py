@@ -6,12 +6,13 @@ better), and identical masks are no division by 0 in the linear kernel of Matrix
 T thing classes, S_h x S_w cells a level, K candidates, h x w the stride-4 map.
 """
 
-from typing import Tuple
+from typing import Callable, Iterator, NamedTuple, Tuple
 
 import torch
 import torch.nn.functional as F
 
 _MIN_LINEAR_DECAY = 1e-6
+TILE = 32  # points to the side of the squares in which masks are measured
 
 
 def points_nms(scores: torch.Tensor) -> torch.Tensor:
@@ -30,38 +31,82 @@ def points_nms(scores: torch.Tensor) -> torch.Tensor:
 
 
 def select_candidates(
-    scores: torch.Tensor, *, threshold: float, max_candidates: int
+    scores: torch.Tensor, *, max_candidates: int
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The best (cell, class) pairs above ``threshold``, before any mask is made.
+    """The best (cell, class) pairs, before any mask is made.
 
     Args:
         scores: (cells, T) after points NMS.
 
     Returns:
-        scores (K,) in descending order, cells (K,) and classes (K,); K <= ``max_candidates``.
+        scores (K,) in descending order, cells (K,) and classes (K,), K the smaller of
+        ``max_candidates`` and cells * T. Of equal scores the earlier pair comes first; which of
+        them is the last to be taken is not defined.
     """
     num_classes = scores.shape[1]
     flat = scores.flatten()
-    above = (flat > threshold).nonzero().squeeze(1)
-    values, order = flat[above].sort(descending=True, stable=True)
-    order = order[:max_candidates]
-    chosen = above[order]
-    return values[:max_candidates], chosen // num_classes, chosen % num_classes
+    chosen = flat.topk(min(max_candidates, flat.shape[0])).indices.sort().values
+    values, order = flat[chosen].sort(descending=True, stable=True)
+    chosen = chosen[order]
+    return values, chosen // num_classes, chosen % num_classes
 
 
-def mask_areas_and_maskness(mask_logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Area and mean probability inside each mask, the pixels with a logit above 0.
+class MaskMeasures(NamedTuple):
+    """What decides about K masks, the points with a logit above 0.
+
+    Attributes:
+        areas: (K,) fp32, how many points.
+        maskness: (K,) their mean probability, in [0.5, 1]; 0 where there is none.
+        intersections: (K, K) fp32, how many points two masks share.
+    """
+
+    areas: torch.Tensor
+    maskness: torch.Tensor
+    intersections: torch.Tensor
+
+
+def measure_masks(
+    mask_logits: Callable[[slice], torch.Tensor],
+    num_masks: int,
+    size: Tuple[int, int],
+    like: torch.Tensor,
+) -> MaskMeasures:
+    """Measure masks that are never in memory as a whole.
+
+    Band by band, and in a band square by square, each with the masks that reach into it: where a
+    mask is far costs one look at its logits, and masks that are far from each other cost nothing.
 
     Args:
-        mask_logits: (K, h, w).
-
-    Returns:
-        areas (K,) in stride-4 pixels, maskness (K,) in [0.5, 1], or 0 where the mask is empty.
+        mask_logits: rows -> (K, len(rows), w) logits.
+        num_masks, size: K, (h, w).
+        like: a tensor on the device of the logits.
     """
-    inside = mask_logits > 0
-    areas = inside.flatten(1).sum(1)
-    total = (mask_logits.float().sigmoid() * inside).flatten(1).sum(1)
-    return areas, total / areas.clamp(min=1)
+    areas = torch.zeros(num_masks, device=like.device)
+    totals = torch.zeros_like(areas)
+    shared = torch.zeros(num_masks, num_masks, device=like.device)
+    for top in range(0, size[0], TILE):
+        band = mask_logits(slice(top, min(top + TILE, size[0])))
+        for members, columns in _squares(band):
+            logits = band[:, :, columns][members].flatten(1).float()
+            inside = (logits > 0).float()
+            areas[members] += inside.sum(dim=1)
+            totals[members] += (logits.sigmoid() * inside).sum(dim=1)
+            # Counts above 256 are not exact in the low precision that autocast would choose.
+            with torch.autocast(like.device.type, enabled=False):
+                shared[members[:, None], members] += inside @ inside.T
+    return MaskMeasures(areas, totals / areas.clamp(min=1), shared)
+
+
+def _squares(band: torch.Tensor) -> Iterator[Tuple[torch.Tensor, slice]]:
+    """The squares of a band of logits (K, rows, w) that masks reach into: which masks, columns."""
+    if band.numel() == 0:
+        return
+    highest = F.max_pool1d(band.amax(dim=1).float(), TILE, ceil_mode=True)
+    mask, square = (highest > 0).T.nonzero(as_tuple=True)[::-1]
+    counts = square.bincount(minlength=highest.shape[1]).tolist()
+    for number, members in enumerate(mask.split(counts)):
+        if len(members):
+            yield members, slice(number * TILE, (number + 1) * TILE)
 
 
 def matrix_nms(
@@ -90,12 +135,20 @@ def matrix_nms(
     Raises:
         ValueError: unknown kernel.
     """
+    iou = same_class_iou(mask_intersections(masks), classes)
+    return decayed_scores(iou, scores, kernel=kernel, sigma=sigma)
+
+
+def decayed_scores(
+    iou: torch.Tensor, scores: torch.Tensor, *, kernel: str, sigma: float
+) -> torch.Tensor:
+    """:func:`matrix_nms` on the (K, K) IoU of :func:`same_class_iou`."""
     if kernel not in ("gaussian", "linear"):
         raise ValueError(f"MODEL.SOLOV2.NMS_KERNEL is '{kernel}'; choose gaussian or linear")
     if len(scores) == 0:
         return scores.clone()
     order = scores.argsort(descending=True, stable=True)
-    iou = same_class_iou(masks[order], classes[order]).triu(diagonal=1)
+    iou = iou[order[:, None], order].triu(diagonal=1)
     worst = iou.max(dim=0).values[:, None]  # overlap of i with anything better than i
     if kernel == "gaussian":
         decay = torch.exp(-sigma * (iou.square() - worst.square()))
@@ -103,21 +156,23 @@ def matrix_nms(
         # Without the bound three identical masks give 0 / 0.
         decay = (1 - iou) / (1 - worst).clamp(min=_MIN_LINEAR_DECAY)
     # The best mask overlaps nothing better (worst = 0), so the minimum is at most 1.
-    decayed = torch.empty_like(scores)
-    decayed[order] = scores[order] * decay.min(dim=0).values
-    return decayed
+    return torch.empty_like(scores).index_copy(0, order, scores[order] * decay.min(dim=0).values)
 
 
-def same_class_iou(masks: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """(K, K) mask IoU, 0 between classes and between empty masks."""
-    flat = masks.flatten(1).float()
-    # Areas above 256 points are not exact in the low precision that autocast would choose.
-    with torch.autocast(masks.device.type, enabled=False):
-        intersection = flat @ flat.T
-    areas = flat.sum(1)
-    union = areas[:, None] + areas - intersection
-    iou = intersection / union.clamp(min=1)
-    return iou * (classes[:, None] == classes)
+def same_class_iou(intersections: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """(K, K) IoU from :func:`mask_intersections`, 0 between classes and between empty masks."""
+    areas = intersections.diagonal()
+    union = areas[:, None] + areas - intersections
+    return intersections / union.clamp(min=1) * (classes[:, None] == classes)
+
+
+def mask_intersections(masks: torch.Tensor) -> torch.Tensor:
+    """(K, h, w) bool masks -> (K, K) points that two masks share, as fp32."""
+
+    def logits(rows: slice) -> torch.Tensor:
+        return masks[:, rows].float()
+
+    return measure_masks(logits, len(masks), tuple(masks.shape[1:]), masks).intersections
 
 
 def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:

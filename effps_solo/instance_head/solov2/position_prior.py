@@ -41,6 +41,7 @@ def position_prior_logits(
     cell_centers: torch.Tensor,
     extents: torch.Tensor,
     size: Tuple[int, int],
+    rows: slice = slice(None),
 ) -> torch.Tensor:
     """Logits of the prior at the stride-4 points.
 
@@ -49,16 +50,17 @@ def position_prior_logits(
         cell_centers: (K, 2) x, y of the grid cells.
         extents: (K,) base standard deviation of each kernel's level.
         size: (h, w) of the stride-4 map.
+        rows: which of its rows.
 
     Returns:
-        (K, h, w) in at least fp32, at most PEAK_LOGIT + bias.
+        (K, h or len(rows), w) in at least fp32, at most PEAK_LOGIT + bias.
     """
     parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
     center = cell_centers + parameters[:, :2] * extents[:, None]
     log_extent = parameters[:, 2:4].clamp(-MAX_LOG_EXTENT, MAX_LOG_EXTENT)
     extent = extents[:, None] * log_extent.exp()
     x = _distance(center[:, 0], extent[:, 0], size[1])
-    y = _distance(center[:, 1], extent[:, 1], size[0])
+    y = _distance(center[:, 1], extent[:, 1], size[0])[:, rows]
     peak = PEAK_LOGIT + parameters[:, 4]
     return (peak[:, None] - 0.5 * y.square())[:, :, None] - 0.5 * x.square()[:, None, :]
 

@@ -8,8 +8,9 @@ import torch
 
 from effps_solo.instance_head.solov2.inference import (
     boxes_from_masks,
-    mask_areas_and_maskness,
+    mask_intersections,
     matrix_nms,
+    measure_masks,
     points_nms,
     select_candidates,
 )
@@ -48,15 +49,15 @@ def test_points_nms_worked_by_hand() -> None:
 
 def test_select_candidates() -> None:
     scores = torch.tensor([[0.3, 0.1], [0.9, 0.3], [0.05, 0.5]])
-    values, cells, classes = select_candidates(scores, threshold=0.1, max_candidates=10)
-    # 0.1 itself is out; the two 0.3 keep their order.
-    torch.testing.assert_close(values, torch.tensor([0.9, 0.5, 0.3, 0.3]))
-    assert cells.tolist() == [1, 2, 0, 1]
-    assert classes.tolist() == [0, 1, 0, 1]
-    values, cells, classes = select_candidates(scores, threshold=0.1, max_candidates=2)
+    values, cells, classes = select_candidates(scores, max_candidates=10)
+    # The two 0.3 keep their order.
+    torch.testing.assert_close(values, torch.tensor([0.9, 0.5, 0.3, 0.3, 0.1, 0.05]))
+    assert cells.tolist() == [1, 2, 0, 1, 0, 2]
+    assert classes.tolist() == [0, 1, 0, 1, 1, 0]
+    values, cells, classes = select_candidates(scores, max_candidates=2)
     assert (cells.tolist(), classes.tolist()) == ([1, 2], [0, 1])
     torch.testing.assert_close(values, torch.tensor([0.9, 0.5]))
-    for part in select_candidates(scores, threshold=0.95, max_candidates=2):
+    for part in select_candidates(scores[:0], max_candidates=2):
         assert part.shape == (0,)
 
 
@@ -64,21 +65,56 @@ def test_select_candidates_against_a_loop() -> None:
     torch.manual_seed(0)
     scores = torch.rand(50, 7)
     pairs = [(float(scores[i, c]), i, c) for i in range(50) for c in range(7)]
-    pairs = sorted((p for p in pairs if p[0] > 0.6), reverse=True)[:60]
-    values, cells, classes = select_candidates(scores, threshold=0.6, max_candidates=60)
+    pairs = sorted(pairs, reverse=True)[:60]
+    values, cells, classes = select_candidates(scores, max_candidates=60)
     assert list(zip(values.tolist(), cells.tolist(), classes.tolist())) == pairs
+
+
+def test_equal_scores_keep_their_order() -> None:
+    scores = torch.ones(40, 3)
+    scores[20:] = 0.5
+    _, cells, classes = select_candidates(scores, max_candidates=120)
+    assert (cells * 3 + classes).tolist() == list(range(120))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (32, 32), (33, 31), (70, 100)])
+def test_intersections_against_a_dense_product(size: Tuple[int, int]) -> None:
+    """Masks of all sizes, some empty, some in one tile, some over many."""
+    torch.manual_seed(0)
+    masks = torch.zeros(25, *size, dtype=torch.bool)
+    for mask in masks[2:]:
+        y, x = (int(torch.randint(0, side, ())) for side in size)
+        height, width = torch.randint(1, 60, (2,)).tolist()
+        mask[y : y + height, x : x + width] = True
+        mask &= torch.rand(size) < 0.8
+    flat = masks.flatten(1).double()
+    assert torch.equal(mask_intersections(masks).double(), flat @ flat.T)
+    assert mask_intersections(masks[:0]).shape == (0, 0)
 
 
 def test_areas_and_maskness() -> None:
     logits = torch.full((3, 2, 4), -2.0)
     logits[0, 0, :2] = torch.tensor([0.0, 3.0])  # a logit of 0 is outside
     logits[1] = 1.0
-    areas, maskness = mask_areas_and_maskness(logits)
+    areas, maskness, shared = measure_masks(lambda rows: logits[:, rows], 3, (2, 4), logits)
     assert areas.tolist() == [1, 8, 0]
+    assert shared.tolist() == [[1, 1, 0], [1, 8, 0], [0, 0, 0]]
     expected = [1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-1)), 0.0]
     assert maskness.tolist() == pytest.approx(expected)
-    areas, maskness = mask_areas_and_maskness(logits[:0])
-    assert areas.shape == maskness.shape == (0,)
+    areas, maskness, shared = measure_masks(lambda rows: logits[:0, rows], 0, (2, 4), logits)
+    assert areas.shape == maskness.shape == (0,) and shared.shape == (0, 0)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (70, 100)])
+def test_measures_in_bands_are_those_of_whole_masks(size: Tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(9, *size) - torch.linspace(-1, 6, 9)[:, None, None]
+    inside = logits > 0
+    areas, maskness, _ = measure_masks(lambda rows: logits[:, rows], 9, size, logits)
+    assert areas.tolist() == inside.flatten(1).sum(1).tolist()
+    for k, mask in enumerate(inside):
+        expected = float(logits[k][mask].sigmoid().mean()) if mask.any() else 0.0
+        assert float(maskness[k]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_boxes() -> None:

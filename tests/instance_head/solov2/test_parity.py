@@ -171,7 +171,7 @@ def test_small_masks(parity: bool, kept: List[int]) -> None:
     scores = torch.linspace(0.9, 0.4, 6)[:, None]
     for minimum in (1, 17):
         decoder = Decoder(parity=parity, min_mask_area=minimum)
-        result = decoder(scores, lambda cells: maps[cells], strides, (24, 192))
+        result = decoder(scores, lambda cells, rows: maps[cells][:, rows], strides, (24, 192))
         found = (result.mask_source.maps > 0).flatten(1).sum(1).tolist()
         assert found == [area for area in kept if area >= minimum]
 
