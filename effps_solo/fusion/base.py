@@ -100,7 +100,7 @@ class PanopticFusion(nn.Module, ABC):
         space = self.label_space
         thing_ids = self._ids(space.thing_ids, scores)
         classes = torch.arange(space.num_classes, device=scores.device)
-        is_thing_class = torch.isin(classes, thing_ids)
+        is_thing_class = (classes[:, None] == thing_ids).any(dim=1)
         is_instance = torch.ones_like(thing_index, dtype=torch.bool)
         # No instance holds the pixels of a thing class: they are void, however many.
         min_stuff_area = max(1.0, self.stuff_area_fraction * code.numel())

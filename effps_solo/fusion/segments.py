@@ -47,11 +47,11 @@ def number_segments(
         panoptic_seg (H, W) int32, 0 is void, and the table.
     """
     flat = code.flatten()
-    areas = torch.zeros(len(isthing) + 1, dtype=torch.int64, device=code.device)
+    areas = torch.zeros(isthing.shape[0] + 1, dtype=torch.int64, device=code.device)
     areas = areas.scatter_add(0, flat, torch.ones_like(flat))
     areas = areas[:-1]
     present = areas >= min_areas
-    ids = (present.cumsum(0) * present).to(torch.int32)
+    ids = (present.long().cumsum(0) * present).to(torch.int32)
     panoptic_seg = torch.cat([ids, ids.new_zeros(1)])[code]
     return panoptic_seg, SegmentTable(ids, category_ids, isthing, scores, areas)
 

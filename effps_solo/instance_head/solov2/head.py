@@ -242,18 +242,22 @@ class SOLOv2InstanceHead(InstanceHead):
         the candidates at ``min_score`` gives the same instances above it.
         """
         output = self(features)
+        scores = self.cell_scores(output)
+        strides = self._cells().strides
+        return [
+            self.decoder(scores[i], partial(self.mask_logits, output, i), strides, size, min_score)
+            for i, size in enumerate(image_sizes)
+        ]
+
+    def cell_scores(self, output: SOLOv2Output) -> torch.Tensor:
+        """(N, cells, T) class probabilities after points NMS."""
         maps, grids = [], self._cells().num_grids
         for logits, grid in zip(output.category.split([h * w for h, w in grids], 1), grids):
             scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, grid)
             maps.append(inference.points_nms(scores))
-        scores = flatten_cells(maps)
-        strides = self._cells().strides
-        return [
-            self.decoder(scores[i], partial(self._mask_logits, output, i), strides, size, min_score)
-            for i, size in enumerate(image_sizes)
-        ]
+        return flatten_cells(maps)
 
-    def _mask_logits(
+    def mask_logits(
         self,
         output: SOLOv2Output,
         index: int,
@@ -328,7 +332,7 @@ class SOLOv2InstanceHead(InstanceHead):
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 
         def dice(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-            return dice_loss(self._mask_logits(output, index, cells), masks[objects])
+            return dice_loss(self.mask_logits(output, index, cells), masks[objects])
 
         cells, objects = targets.cell_index[wanted], targets.instance_index[wanted]
         return in_chunks(dice, cells, objects, size=self.mask_loss_chunk)

@@ -145,7 +145,7 @@ def decayed_scores(
     """:func:`matrix_nms` on the (K, K) IoU of :func:`same_class_iou`."""
     if kernel not in ("gaussian", "linear"):
         raise ValueError(f"MODEL.SOLOV2.NMS_KERNEL is '{kernel}'; choose gaussian or linear")
-    if len(scores) == 0:
+    if scores.shape[0] == 0:
         return scores.clone()
     order = scores.argsort(descending=True, stable=True)
     iou = iou[order[:, None], order].triu(diagonal=1)
@@ -156,7 +156,8 @@ def decayed_scores(
         # Without the bound three identical masks give 0 / 0.
         decay = (1 - iou) / (1 - worst).clamp(min=_MIN_LINEAR_DECAY)
     # The best mask overlaps nothing better (worst = 0), so the minimum is at most 1.
-    return torch.empty_like(scores).index_copy(0, order, scores[order] * decay.min(dim=0).values)
+    decayed = scores[order] * decay.min(dim=0).values
+    return torch.zeros_like(scores).scatter(0, order, decayed)
 
 
 def same_class_iou(intersections: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

@@ -162,8 +162,8 @@ def test_the_mask_loss_in_chunks_is_the_mask_loss(
     for chunk in (0, 3):
         head = make_lively(variant=variant, mask_loss_chunk=chunk).double()
         sizes: List[int] = []
-        whole = head._mask_logits
-        head._mask_logits = lambda o, i, cells: sizes.append(len(cells)) or whole(o, i, cells)
+        whole = head.mask_logits
+        head.mask_logits = lambda o, i, cells: sizes.append(len(cells)) or whole(o, i, cells)
         losses = head.losses(features, [SIZE] * 2, _some_objects(), None)
         sum(losses.values()).backward()
         results.append({**losses, **{n: p.grad for n, p in head.named_parameters()}})
