@@ -19,6 +19,7 @@ COMMANDS: Dict[str, str] = {
     "demo": "draw panoptic predictions of images and folders",
     "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "import-dataset": "make a data set from COCO instances, labelme or Cityscapes polygons",
+    "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
     "show-dataset": "draw ground truth, and what training sees of it, as contact sheets",

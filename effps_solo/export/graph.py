@@ -32,22 +32,8 @@ OVERLAP_ROUNDS = 4
 NOBODY = 1 << 20  # above every rank; runtimes compute integers in fp32 at times
 
 
-class GraphOutput(NamedTuple):
-    """What the graph returns.
-
-    Attributes:
-        panoptic_seg: (H, W) int32 segment ids, 0 is void.
-        category_ids: (S,) int64 contiguous id of the segments 1 .. S; -1 where there is none.
-        scores: (S,) fp32 in [0, 1].
-        areas: (S,) int64 pixels.
-        valid: (S,) bool, whether there is such a segment.
-    """
-
-    panoptic_seg: torch.Tensor
-    category_ids: torch.Tensor
-    scores: torch.Tensor
-    areas: torch.Tensor
-    valid: torch.Tensor
+# panoptic_seg, category_ids, scores, areas, valid
+GraphOutput = Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Detections(NamedTuple):
@@ -62,7 +48,16 @@ class Detections(NamedTuple):
 
 
 class PanopticGraph(nn.Module):
-    """One image (H, W, 3) uint8 in the channel order of the model -> :class:`GraphOutput`."""
+    """One image -> panoptic map and segment table.
+
+    Input: (H, W, 3) uint8 in the channel order of the model. Output, a plain tuple:
+
+    - panoptic_seg: (H, W) int32 segment ids, 0 is void.
+    - category_ids: (S,) int64 contiguous id of the segments 1 .. S; -1 where there is none.
+    - scores: (S,) fp32 in [0, 1].
+    - areas: (S,) int64 pixels.
+    - valid: (S,) bool, whether there is such a segment.
+    """
 
     def __init__(self, model: EfficientPS, output_size: Optional[Size] = None) -> None:
         """
@@ -91,7 +86,7 @@ class PanopticGraph(nn.Module):
         semantic_logits = model.sem_seg_head(features)[0, :, :rows, :columns].float()
         found = self._detect(features, size)
         panoptic_seg, table = self._fuse(semantic_logits, found, size)
-        return GraphOutput(panoptic_seg, *rows_by_id(table, self.num_rows))
+        return (panoptic_seg, *rows_by_id(table, self.num_rows))
 
     def _normalised(self, image: torch.Tensor) -> torch.Tensor:
         """(H, W, 3) -> (1, 3, Hp, Wp), padded with zeros below and to the right."""
@@ -218,7 +213,7 @@ def support(inside: torch.Tensor) -> torch.Tensor:
 def rows_by_id(
     table: SegmentTable, num_rows: int
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """category_ids, scores, areas and valid of :class:`GraphOutput`.
+    """category_ids, scores, areas and valid of :class:`PanopticGraph`.
 
     Args:
         num_rows: S, at least the number of segments.

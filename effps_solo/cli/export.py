@@ -1,0 +1,71 @@
+"""``effps-solo export``: a trained model as one graph, for ONNX Runtime, OpenVINO or torch."""
+
+import argparse
+import logging
+from pathlib import Path
+
+logger = logging.getLogger("effps_solo.export")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, an image size, files to write."""
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's config")
+    parser.add_argument(
+        "--output",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="files to write: .onnx (ONNX), .xml (OpenVINO), .pt2 (torch.export)",
+    )
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument(
+        "--image-size",
+        nargs=2,
+        type=_positive,
+        metavar=("HEIGHT", "WIDTH"),
+        help="pixels of the images that it will see, before any resizing",
+    )
+    size.add_argument("--dynamic", action="store_true", help="images of any size")
+    parser.add_argument(
+        "--allow-unsafe",
+        action="store_true",
+        help="load configs and checkpoints that can run code; only for files you trust",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config overrides, last on the line: MODEL.WEIGHTS output/quickstart/model_final.pth",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trace the model once, write every file. Returns 0."""
+    from detectron2.utils.logger import setup_logger
+
+    from ..engine import load_config
+    from ..export import check_formats, describe, save, trace
+    from ..predictor import Predictor
+
+    setup_logger(name="effps_solo")
+    check_formats(args.output)
+    overrides = [*args.opts, "MODEL.OUTPUTS", "('panoptic_seg',)", "MODEL.DEVICE", "cpu"]
+    cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
+    image_size = None if args.dynamic else tuple(args.image_size)
+    description = describe(cfg, image_size, Path(args.config_file).name)
+    model = Predictor(cfg, allow_unsafe=args.allow_unsafe).model
+    program = trace(model, description)
+    logger.info("traced: %d operations", len(program.graph.nodes))
+    save(program, description, args.output)
+    for path in args.output:
+        logger.info("wrote %s (%.1f MB)", path, path.stat().st_size / 1e6)
+    return 0

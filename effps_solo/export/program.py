@@ -1,0 +1,162 @@
+"""From a trained model to files: ExportedProgram (.pt2), ONNX (.onnx), OpenVINO IR (.xml)."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Optional, Sequence, Tuple
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+
+from ..data.augmentation import build_augmentations
+from ..errors import ConfigError
+from ..label_space import PanopticLabelSpace
+from ..meta_arch import EfficientPS
+from ..runtime.description import KEY, ModelClass, ModelDescription
+from ..runtime.sessions import DESCRIPTION_FILE, INPUT_NAME, OUTPUT_NAMES
+from .graph import PanopticGraph
+from .onnx_ops import translations
+
+OPSET = 18  # the first with reductions in ScatterElements and antialiasing
+MIN_SIDE, TRACED_SIDE = 64, (256, 320)  # pixels of a graph for any size
+FORMATS = (".onnx", ".xml", ".pt2")
+
+
+def describe(
+    cfg: CfgNode, image_size: Optional[Tuple[int, int]], config_name: str
+) -> ModelDescription:
+    """What the exported file says about itself.
+
+    Args:
+        image_size: (H, W) of the images before preprocessing; None: any.
+
+    Raises:
+        ConfigError: the preprocessing of the config cannot be told in a file.
+    """
+    if cfg.INPUT.AUGMENTATION != "scale_crop":
+        raise ConfigError(
+            f"INPUT.AUGMENTATION is '{cfg.INPUT.AUGMENTATION}'; only 'scale_crop' can be exported"
+        )
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    space = PanopticLabelSpace.from_metadata(metadata)
+    classes = []
+    for c in range(space.num_classes):
+        kind = "thing" if space.is_thing(c) else "stuff"
+        color = getattr(metadata, f"{kind}_colors")[c]
+        classes.append(
+            ModelClass(
+                name=getattr(metadata, f"{kind}_classes")[c],
+                isthing=space.is_thing(c),
+                dataset_id=space.dataset_id(c),
+                color=(int(color[0]), int(color[1]), int(color[2])),
+            )
+        )
+    return ModelDescription(
+        image_format=cfg.INPUT.FORMAT,
+        input_size=None if image_size is None else _network_size(cfg, image_size),
+        output_size=image_size,
+        scale=float(cfg.INPUT.TEST_SCALE),
+        shortest_edge=int(cfg.INPUT.BASE_SHORTEST_EDGE),
+        classes=tuple(classes),
+        config=config_name,
+    )
+
+
+def _network_size(cfg: CfgNode, image_size: Tuple[int, int]) -> Tuple[int, int]:
+    """(h, w) that the test augmentation makes of an image of (H, W)."""
+    aug_input = T.AugInput(torch.zeros(*image_size, 3, dtype=torch.uint8).numpy())
+    T.AugmentationList(build_augmentations(cfg, is_train=False))(aug_input)
+    height, width = aug_input.image.shape[:2]
+    return height, width
+
+
+def trace(model: EfficientPS, description: ModelDescription) -> torch.export.ExportedProgram:
+    """The graph of :class:`PanopticGraph`, for one size or for any.
+
+    Raises:
+        ConfigError: a part of the model cannot be exported.
+    """
+    size, dynamic = description.input_size, None
+    if size is None:
+        size = TRACED_SIDE
+        dynamic = {
+            "image": {
+                0: torch.export.Dim("height", min=MIN_SIDE),
+                1: torch.export.Dim("width", min=MIN_SIDE),
+            }
+        }
+    graph = PanopticGraph(model, description.output_size).eval()
+    image = torch.zeros(*size, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(graph, (image,), dynamic_shapes=dynamic, strict=False)
+
+
+def save(
+    program: torch.export.ExportedProgram, description: ModelDescription, paths: Sequence[Path]
+) -> None:
+    """Write ``program`` in the formats that the suffixes tell, each file whole or not at all.
+
+    Raises:
+        ConfigError: unknown suffix.
+        ModuleNotFoundError: what makes such files is not installed.
+    """
+    check_formats(paths)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx_path = os.path.join(folder, "model.onnx")
+        if any(path.suffix in (".onnx", ".xml") for path in paths):
+            # torch converts a program once, so both formats share the file.
+            _write_onnx(program, description, onnx_path)
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+                target = os.path.join(beside, path.name)
+                if path.suffix == ".pt2":
+                    extra = {DESCRIPTION_FILE: description.to_json()}
+                    torch.export.save(program, target, extra_files=extra)
+                elif path.suffix == ".onnx":
+                    shutil.copyfile(onnx_path, target)
+                else:
+                    _write_openvino(onnx_path, description, target)
+                _move_files(Path(beside), path.parent)
+
+
+def check_formats(paths: Sequence[Path]) -> None:
+    """Raise ConfigError for a name that tells no format."""
+    for path in paths:
+        if path.suffix not in FORMATS:
+            raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
+
+
+def _move_files(source: Path, target: Path) -> None:
+    """Move all files; the weights of an .xml, which it names, before itself."""
+    for path in sorted(source.iterdir(), key=lambda path: path.suffix == ".xml"):
+        os.replace(path, target / path.name)
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, description: ModelDescription, path: str
+) -> None:
+    onnx_program = torch.onnx.export(
+        program,
+        dynamo=True,
+        optimize=True,
+        opset_version=OPSET,
+        custom_translation_table=translations(),
+        input_names=[INPUT_NAME],
+        output_names=list(OUTPUT_NAMES),
+        verbose=False,
+    )
+    assert onnx_program is not None  # it is, where no file is named
+    onnx_program.model.metadata_props[KEY] = description.to_json()
+    onnx_program.save(path)
+
+
+def _write_openvino(onnx_path: str, description: ModelDescription, path: str) -> None:
+    import openvino
+
+    model = openvino.convert_model(onnx_path)
+    model.set_rt_info(description.to_json(), [KEY])
+    openvino.save_model(model, path, compress_to_fp16=False)

@@ -1,0 +1,95 @@
+"""What an exported file says about itself: preprocessing, classes, origin. Standard library only."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..errors import UserError
+
+FORMAT = 1  # of the JSON; older programs refuse newer files
+KEY = "effps_solo"  # under which every kind of file keeps it
+Size = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ModelClass:
+    """A class, in the order of contiguous ids.
+
+    Attributes:
+        name: in the words of the data set.
+        isthing: whether its objects are told apart.
+        dataset_id: its id in the files of the data set.
+        color: RGB, 0 .. 255.
+    """
+
+    name: str
+    isthing: bool
+    dataset_id: int
+    color: Tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """Everything that a program needs besides the graph.
+
+    Attributes:
+        image_format: order of the input's channels, "RGB" or "BGR".
+        input_size: (h, w) of the graph's input; None: any.
+        output_size: (H, W) of its map; None: that of its input.
+        scale: factor from an image to the graph's input.
+        shortest_edge: where positive, images are first brought to so many pixels on that edge.
+        classes: by contiguous id.
+        config: file name of the config that it was exported with.
+    """
+
+    image_format: str
+    input_size: Optional[Size]
+    output_size: Optional[Size]
+    scale: float
+    shortest_edge: int
+    classes: Tuple[ModelClass, ...]
+    config: str
+
+    def network_size(self, image_size: Size) -> Size:
+        """(h, w) of the graph's input for an image of (H, W)."""
+        if self.input_size is not None:
+            return self.input_size
+        scale = self.scale
+        if self.shortest_edge:
+            scale *= self.shortest_edge / min(image_size)
+        height, width = (max(1, round(side * scale)) for side in image_size)
+        return height, width
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str, path: str) -> "ModelDescription":
+        """
+        Args:
+            text: of :meth:`to_json`; "" where the file has none.
+            path: for messages.
+
+        Raises:
+            UserError: the file was not made by ``effps-solo export``, or by a newer one.
+        """
+        if not text:
+            raise UserError(
+                f"{path} does not say what its classes are: it was not made by `effps-solo export`"
+            )
+        content: Dict[str, Any] = json.loads(text)
+        version = content.pop("format", 0)
+        if version > FORMAT:
+            raise UserError(
+                f"{path} has format {version}, this program knows {FORMAT}; update effps_solo"
+            )
+        classes = [
+            ModelClass(**{**entry, "color": tuple(entry["color"])})
+            for entry in content.pop("classes")
+        ]
+        sizes = {name: _size(content.pop(name)) for name in ("input_size", "output_size")}
+        return cls(classes=tuple(classes), **sizes, **content)
+
+
+def _size(value: Optional[List[int]]) -> Optional[Size]:
+    return None if value is None else (value[0], value[1])

@@ -1,0 +1,106 @@
+"""Prediction on single images with an exported model."""
+
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple, Union
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from .description import ModelDescription, Size
+from .sessions import Session, open_session
+
+
+class ExportedPredictor:
+    """An exported model behind one call: image in, panoptic map and segments out."""
+
+    def __init__(self, session: Session, description: ModelDescription) -> None:
+        self.session = session
+        self.description = description
+        self.image_format = description.image_format
+
+    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+        """
+        Args:
+            image: (H, W, 3) uint8 in ``image_format``.
+
+        Returns:
+            panoptic_seg (H, W) int32, 0 is void, and Detectron2's segments_info with contiguous
+            category ids.
+
+        Raises:
+            UserError: the model was exported for images of another shape.
+        """
+        size = (int(image.shape[0]), int(image.shape[1]))
+        self._check_shape(size)
+        resized = resized_image(image, self.description.network_size(size))
+        panoptic_seg, category_ids, scores, areas, valid = self.session(resized)
+        things = [c.isthing for c in self.description.classes]
+        segments = segments_of(category_ids, scores, areas, valid, things)
+        if panoptic_seg.shape != size:
+            panoptic_seg = _nearest(panoptic_seg, size)
+            counts = np.bincount(panoptic_seg.ravel(), minlength=len(segments) + 1)
+            segments = [{**s, "area": int(counts[s["id"]])} for s in segments if counts[s["id"]]]
+        return panoptic_seg, segments
+
+    def _check_shape(self, size: Size) -> None:
+        """A fixed graph would squeeze an image of another shape."""
+        expected = self.description.output_size
+        if expected is None or abs(size[0] * expected[1] - size[1] * expected[0]) < max(size):
+            return
+        raise UserError(
+            f"the image has {size[0]}x{size[1]} pixels, the model was exported for "
+            f"{expected[0]}x{expected[1]}; export it with --dynamic for images of any shape"
+        )
+
+
+def load_exported(path: Union[str, "os.PathLike[str]"], threads: int = 0) -> ExportedPredictor:
+    """Open what ``effps-solo export`` wrote.
+
+    Args:
+        path: .onnx, .xml or .pt2.
+        threads: of the CPU; 0: the runtime decides.
+
+    Raises:
+        UserError: no such file, or not made by ``effps-solo export``.
+        ModuleNotFoundError: the runtime of the file is not installed.
+    """
+    session, text = open_session(Path(path), threads)
+    return ExportedPredictor(session, ModelDescription.from_json(text, os.fspath(path)))
+
+
+def resized_image(image: np.ndarray, size: Size) -> np.ndarray:
+    """``image`` at (h, w), interpolated as Detectron2's ResizeTransform does."""
+    if image.shape[:2] != size:
+        resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        image = np.asarray(resized)
+    return np.ascontiguousarray(image)
+
+
+def segments_of(
+    category_ids: np.ndarray,
+    scores: np.ndarray,
+    areas: np.ndarray,
+    valid: np.ndarray,
+    things: Sequence[bool],
+) -> List[Dict[str, Any]]:
+    """segments_info from the graph's table; the row i is the segment i + 1."""
+    return [
+        {
+            "id": int(row) + 1,
+            "category_id": int(category_ids[row]),
+            "isthing": things[category_ids[row]],
+            "score": float(scores[row]),
+            "area": int(areas[row]),
+        }
+        for row in valid.nonzero()[0]
+    ]
+
+
+def _nearest(ids: np.ndarray, size: Size) -> np.ndarray:
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
+        for new, old in zip(size, ids.shape)
+    )
+    return ids[rows[:, None], columns]
