@@ -35,5 +35,6 @@ def _register() -> None:
             "section 'Installation' of the README.",
             name="detectron2",
         ) from error
-    for module in ("backbone", "sem_seg_head", "instance_head", "fusion", "meta_arch"):
+    parts = ("backbone", "sem_seg_head", "instance_head", "fusion", "meta_arch", "panoptic_fpn")
+    for module in parts:
         importlib.import_module(f"{__name__}.{module}")
