@@ -245,7 +245,9 @@ def test_parameters_of_solov2() -> None:
     model: Any = _model_of("coco/solov2_r50_full.yaml")
     head, decoder = model.instance_head, model.instance_head.decoder
     assert head.parity and decoder.parity and not head.has_position_prior
-    assert head.cells.num_grids == head.test_cells.num_grids == [(s, s) for s in (40, 36, 24, 16, 12)]
+    assert (
+        head.cells.num_grids == head.test_cells.num_grids == [(s, s) for s in (40, 36, 24, 16, 12)]
+    )
     assert head.scale_ranges == [(1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)]
     assert head.cells.strides.unique_consecutive().tolist() == [8, 16, 32]
     assert (decoder.score_thresh, decoder.nms_pre, decoder.update_thresh) == (0.1, 500, 0.05)

@@ -83,6 +83,7 @@ class PanopticGraph(nn.Module):
         model, size = self.model, tuple(image.shape[:2])
         features = model.backbone(self._normalised(image))
         rows, columns = stride4_size(size)
+        assert model.sem_seg_head is not None  # checked above
         semantic_logits = model.sem_seg_head(features)[0, :, :rows, :columns].float()
         found = self._detect(features, size)
         panoptic_seg, table = self._fuse(semantic_logits, found, size)

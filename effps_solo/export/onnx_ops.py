@@ -10,7 +10,8 @@ def _sort_stable(
     x: Any, stable: bool = True, dim: int = -1, descending: bool = False
 ) -> Tuple[Any, Any]:
     """``aten.sort.stable``: ONNX's TopK puts the earlier of equal values first."""
-    length = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
+    shape: Any = op.Shape(x)
+    length = op.Gather(shape, op.Constant(value_ints=[dim]))
     return op.TopK(x, length, axis=dim, largest=int(descending), sorted=1)
 
 

@@ -83,12 +83,12 @@ class ModelDescription:
             raise UserError(
                 f"{path} has format {version}, this program knows {FORMAT}; update effps_solo"
             )
-        classes = [
-            ModelClass(**{**entry, "color": tuple(entry["color"])})
-            for entry in content.pop("classes")
-        ]
-        sizes = {name: _size(content.pop(name)) for name in ("input_size", "output_size")}
-        return cls(classes=tuple(classes), **sizes, **content)
+        content["classes"] = tuple(
+            ModelClass(**{**entry, "color": tuple(entry["color"])}) for entry in content["classes"]
+        )
+        for name in ("input_size", "output_size"):
+            content[name] = _size(content[name])
+        return cls(**content)
 
 
 def _size(value: Optional[List[int]]) -> Optional[Size]:

@@ -100,7 +100,6 @@ def segments_of(
 
 def _nearest(ids: np.ndarray, size: Size) -> np.ndarray:
     rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
-        for new, old in zip(size, ids.shape)
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64) for new, old in zip(size, ids.shape)
     )
     return ids[rows[:, None], columns]
