@@ -14,11 +14,13 @@ from typing import Dict, List, Sequence
 
 import timm
 import torch
+import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import (
     BatchNormAct2d,
+    Conv2dSame,
     GroupNormAct,
     SyncBatchNormAct,
     freeze_batch_norm_2d,
@@ -44,6 +46,42 @@ class NaiveSyncBatchNormAct(SyncBatchNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.act(super().forward(x))
+
+
+class EvenSameConv2d(nn.Conv2d):
+    """TensorFlow's "SAME" convolution of stride 2 over even sizes, as all are in this network.
+
+    The odd one of its k - 2 padding pixels lies behind. timm's computes that from the size, again in
+    every call, which no program that traces sizes as unknowns gets to the end of.
+    """
+
+    @classmethod
+    def from_timm(cls, conv: Conv2dSame) -> "EvenSameConv2d":
+        """The same convolution, with the same parameters."""
+        same = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            stride=conv.stride,
+            groups=conv.groups,
+            bias=conv.bias is not None,
+        )
+        same.weight, same.bias = conv.weight, conv.bias
+        return same
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        front = [(k - 2) // 2 for k in self.kernel_size]
+        behind = [(k - 1) // 2 for k in self.kernel_size]
+        return super().forward(F.pad(x, (front[1], behind[1], front[0], behind[0])))
+
+
+def _replace_same_convs(module: nn.Module) -> None:
+    """Replace every Conv2dSame below ``module``, in place."""
+    for name, child in module.named_children():
+        if isinstance(child, Conv2dSame):
+            setattr(module, name, EvenSameConv2d.from_timm(child))
+        else:
+            _replace_same_convs(child)
 
 
 def _convert_norm(norm: str, layer: BatchNormAct2d) -> nn.Module:
@@ -134,6 +172,7 @@ class EfficientNet(Backbone):
         self._conv_head_wanted = conv_head and "res5" in out_features
         if self._conv_head_wanted:
             self.conv_head, self.bn2 = network.conv_head, network.bn2
+        _replace_same_convs(self)
         _replace_norms(self, norm)
 
         self._out_features = list(out_features)

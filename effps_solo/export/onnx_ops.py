@@ -10,8 +10,7 @@ def _sort_stable(
     x: Any, stable: bool = True, dim: int = -1, descending: bool = False
 ) -> Tuple[Any, Any]:
     """``aten.sort.stable``: ONNX's TopK puts the earlier of equal values first."""
-    shape: Any = op.Shape(x)
-    length = op.Gather(shape, op.Constant(value_ints=[dim]))
+    length: Any = op.Shape(x, start=dim, end=dim + 1 if dim != -1 else None)
     return op.TopK(x, length, axis=dim, largest=int(descending), sorted=1)
 
 

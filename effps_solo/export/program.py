@@ -21,7 +21,7 @@ from .graph import PanopticGraph
 from .onnx_ops import translations
 
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing
-MIN_SIDE, TRACED_SIDE = 64, (256, 320)  # pixels of a graph for any size
+DIVISOR, TRACED_SIDE = 32, (256, 320)
 FORMATS = (".onnx", ".xml", ".pt2")
 
 
@@ -84,8 +84,8 @@ def trace(model: EfficientPS, description: ModelDescription) -> torch.export.Exp
         size = TRACED_SIDE
         dynamic = {
             "image": {
-                0: torch.export.Dim("height", min=MIN_SIDE),
-                1: torch.export.Dim("width", min=MIN_SIDE),
+                0: DIVISOR * torch.export.Dim("rows", min=2),
+                1: DIVISOR * torch.export.Dim("columns", min=2),
             }
         }
     graph = PanopticGraph(model, description.output_size).eval()
