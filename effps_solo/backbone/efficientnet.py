@@ -58,14 +58,15 @@ class EvenSameConv2d(nn.Conv2d):
     @classmethod
     def from_timm(cls, conv: Conv2dSame) -> "EvenSameConv2d":
         """The same convolution, with the same parameters."""
-        same = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            stride=conv.stride,
-            groups=conv.groups,
-            bias=conv.bias is not None,
-        )
+        with torch.device("meta"):  # initial values would take random numbers in vain
+            same = cls(
+                conv.in_channels,
+                conv.out_channels,
+                conv.kernel_size,
+                stride=conv.stride,
+                groups=conv.groups,
+                bias=conv.bias is not None,
+            )
         same.weight, same.bias = conv.weight, conv.bias
         return same
 

@@ -21,7 +21,7 @@ from .graph import PanopticGraph
 from .onnx_ops import translations
 
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing
-DIVISOR, TRACED_SIDE = 32, (256, 320)
+DIVISOR, TRACED_SIZE = 32, (256, 320)
 FORMATS = (".onnx", ".xml", ".pt2")
 
 
@@ -40,6 +40,7 @@ def describe(
         raise ConfigError(
             f"INPUT.AUGMENTATION is '{cfg.INPUT.AUGMENTATION}'; only 'scale_crop' can be exported"
         )
+    mean = cfg.MODEL.PIXEL_MEAN
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     space = PanopticLabelSpace.from_metadata(metadata)
     classes = []
@@ -57,6 +58,8 @@ def describe(
     return ModelDescription(
         image_format=cfg.INPUT.FORMAT,
         input_size=None if image_size is None else _network_size(cfg, image_size),
+        divisor=DIVISOR,
+        padding=(round(mean[0]), round(mean[1]), round(mean[2])),
         output_size=image_size,
         scale=float(cfg.INPUT.TEST_SCALE),
         shortest_edge=int(cfg.INPUT.BASE_SHORTEST_EDGE),
@@ -81,11 +84,11 @@ def trace(model: EfficientPS, description: ModelDescription) -> torch.export.Exp
     """
     size, dynamic = description.input_size, None
     if size is None:
-        size = TRACED_SIDE
+        size = TRACED_SIZE
         dynamic = {
             "image": {
-                0: DIVISOR * torch.export.Dim("rows", min=2),
-                1: DIVISOR * torch.export.Dim("columns", min=2),
+                0: DIVISOR * torch.export.Dim("rows", min=2, max=512),
+                1: DIVISOR * torch.export.Dim("columns", min=2, max=512),
             }
         }
     graph = PanopticGraph(model, description.output_size).eval()
@@ -150,7 +153,12 @@ def _write_onnx(
         verbose=False,
     )
     assert onnx_program is not None  # it is, where no file is named
-    onnx_program.model.metadata_props[KEY] = description.to_json()
+    model = onnx_program.model
+    outputs = set(model.graph.outputs)
+    for value in (value for node in model.graph for value in node.outputs if value not in outputs):
+        # Sizes of different meaning share names here, and ONNX Runtime would share their memory.
+        value.shape = None
+    model.metadata_props[KEY] = description.to_json()
     onnx_program.save(path)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from ..errors import UserError
 
@@ -34,7 +34,9 @@ class ModelDescription:
 
     Attributes:
         image_format: order of the input's channels, "RGB" or "BGR".
-        input_size: (h, w) of the graph's input; None: any.
+        input_size: (h, w) of the graph's input; None: any multiples of ``divisor``.
+        divisor: see there.
+        padding: color, in ``image_format``, that fills an image up to such a size.
         output_size: (H, W) of its map; None: that of its input.
         scale: factor from an image to the graph's input.
         shortest_edge: where positive, images are first brought to so many pixels on that edge.
@@ -44,6 +46,8 @@ class ModelDescription:
 
     image_format: str
     input_size: Optional[Size]
+    divisor: int
+    padding: Tuple[int, int, int]
     output_size: Optional[Size]
     scale: float
     shortest_edge: int
@@ -51,7 +55,7 @@ class ModelDescription:
     config: str
 
     def network_size(self, image_size: Size) -> Size:
-        """(h, w) of the graph's input for an image of (H, W)."""
+        """(h, w) to which an image of (H, W) is resized; for any size padding comes on top."""
         if self.input_size is not None:
             return self.input_size
         scale = self.scale
@@ -86,10 +90,6 @@ class ModelDescription:
         content["classes"] = tuple(
             ModelClass(**{**entry, "color": tuple(entry["color"])}) for entry in content["classes"]
         )
-        for name in ("input_size", "output_size"):
-            content[name] = _size(content[name])
+        for name in ("input_size", "output_size", "padding"):
+            content[name] = None if content[name] is None else tuple(content[name])
         return cls(**content)
-
-
-def _size(value: Optional[List[int]]) -> Optional[Size]:
-    return None if value is None else (value[0], value[1])

@@ -35,14 +35,26 @@ class ExportedPredictor:
         size = (int(image.shape[0]), int(image.shape[1]))
         self._check_shape(size)
         resized = resized_image(image, self.description.network_size(size))
-        panoptic_seg, category_ids, scores, areas, valid = self.session(resized)
+        panoptic_seg, category_ids, scores, areas, valid = self.session(self._padded(resized))
         things = [c.isthing for c in self.description.classes]
         segments = segments_of(category_ids, scores, areas, valid, things)
         if panoptic_seg.shape != size:
-            panoptic_seg = _nearest(panoptic_seg, size)
-            counts = np.bincount(panoptic_seg.ravel(), minlength=len(segments) + 1)
-            segments = [{**s, "area": int(counts[s["id"]])} for s in segments if counts[s["id"]]]
+            height, width = resized.shape[:2]
+            panoptic_seg = _nearest(panoptic_seg[:height, :width], size)
+            segments = recounted(segments, panoptic_seg)
         return panoptic_seg, segments
+
+    def _padded(self, image: np.ndarray) -> np.ndarray:
+        """Filled up below and to the right, for a graph that takes many sizes."""
+        height, width = image.shape[:2]
+        divisor = self.description.divisor
+        below, beside = -height % divisor, -width % divisor
+        if self.description.input_size is not None or not below + beside:
+            return image
+        padded = np.empty((height + below, width + beside, 3), dtype=np.uint8)
+        padded[:] = self.description.padding
+        padded[:height, :width] = image
+        return padded
 
     def _check_shape(self, size: Size) -> None:
         """A fixed graph would squeeze an image of another shape."""
@@ -96,6 +108,14 @@ def segments_of(
         }
         for row in valid.nonzero()[0]
     ]
+
+
+def recounted(segments: List[Dict[str, Any]], panoptic_seg: np.ndarray) -> List[Dict[str, Any]]:
+    """Segments with their areas in ``panoptic_seg``, without those that are not in it."""
+    counts = np.bincount(
+        panoptic_seg.ravel(), minlength=max((s["id"] for s in segments), default=0) + 1
+    )
+    return [{**s, "area": int(counts[s["id"]])} for s in segments if counts[s["id"]]]
 
 
 def _nearest(ids: np.ndarray, size: Size) -> np.ndarray:

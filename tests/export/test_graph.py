@@ -1,0 +1,127 @@
+"""The traced graph against the model that it is made of."""
+
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+import torch
+
+from effps_solo.errors import ConfigError
+from effps_solo.export import PanopticGraph
+from effps_solo.export.graph import first_and, rows_by_id, support, uncovered
+from effps_solo.fusion.adaptive import support_windows, without_overlaps
+from effps_solo.fusion.segments import SegmentTable
+from effps_solo.meta_arch import EfficientPS
+
+MakeModel = Callable[..., EfficientPS]
+
+
+def _segments(output: Tuple[torch.Tensor, ...]) -> List[Dict[str, Any]]:
+    _, category_ids, scores, areas, valid = (x.tolist() for x in output)
+    return [
+        {"id": i + 1, "category_id": c, "score": pytest.approx(s, abs=1e-5), "area": a}
+        for i, (c, s, a, v) in enumerate(zip(category_ids, scores, areas, valid))
+        if v
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["MODEL.PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS", "False"],
+        ["MODEL.PANOPTIC_FUSION.INSTANCE_LOGIT_SCALE", "4.0", "TEST.DETECTIONS_PER_IMAGE", "7"],
+        ["MODEL.SOLOV2.MIN_MASK_AREA", "9", "MODEL.SOLOV2.NMS_KERNEL", "linear"],
+        ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.999"],
+    ],
+    ids=["default", "no void", "few, scaled", "large, linear", "nothing"],
+)
+@pytest.mark.parametrize(
+    "sizes", [((64, 96), (64, 96)), ((50, 91), (50, 91)), ((50, 91), (70, 60))]
+)
+def test_it_gives_what_the_model_gives(
+    lively_model: MakeModel, words: List[str], sizes: Tuple[Tuple[int, int], Tuple[int, int]]
+) -> None:
+    size, output_size = sizes
+    model = lively_model(*words)
+    graph = PanopticGraph(model, output_size)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        image = torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=generator)
+        height, width = output_size
+        x = {"image": image.permute(2, 0, 1), "height": height, "width": width}
+        with torch.inference_mode():
+            expected, segments = model([x])[0]["panoptic_seg"]
+            output = graph(image)
+        assert output[0].dtype == torch.int32
+        things = [s["id"] for s in segments if s.pop("isthing")]
+        assert torch.equal(output[0], expected)
+        assert _segments(output) == segments
+        assert bool(things) == ("0.999" not in words)
+
+
+def test_parts_that_cannot_be_exported(lively_model: MakeModel) -> None:
+    for words, key in (
+        (["MODEL.PANOPTIC_FUSION.NAME", "HeuristicFusion"], "PANOPTIC_FUSION.NAME"),
+        (["MODEL.SOLOV2.PARITY", "True"], "SOLOV2.PARITY"),
+    ):
+        with pytest.raises(ConfigError, match=key):
+            PanopticGraph(lively_model(*words))
+    with pytest.raises(ConfigError, match="META_ARCHITECTURE is Linear"):
+        PanopticGraph(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+def _blobs(count: int, height: int, width: int) -> torch.Tensor:
+    """(count, height, width) logits of boxes that overlap a lot; some are empty."""
+    logits = torch.full((count, height, width), -1.0)
+    for mask in logits[1:]:
+        y, x = (int(torch.randint(0, side, ())) for side in (height, width))
+        rows, columns = torch.randint(1, 9, (2,)).tolist()
+        mask[y : y + rows, x : x + columns] = 1.0
+    return logits
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+def test_the_overlap_test_in_rounds_is_that_in_order(seed: int, threshold: float) -> None:
+    torch.manual_seed(seed)
+    logits = _blobs(14, 20, 24)
+    windows = [(slice(0, 20), slice(0, 24))] * 14
+    wanted = torch.rand(14) < 0.9
+    expected = without_overlaps(logits, windows, wanted.nonzero()[:, 0], threshold)
+    kept = uncovered(logits > 0, wanted, threshold)
+    assert kept.nonzero()[:, 0].tolist() == expected.tolist()
+
+
+def test_support_is_that_of_the_windows() -> None:
+    torch.manual_seed(0)
+    inside = _blobs(9, 20, 24)[1:] > 0
+    rows, columns = inside.any(dim=2), inside.any(dim=1)
+    boxes = []
+    for r, c in zip(rows, columns):
+        y, x = r.nonzero()[:, 0], c.nonzero()[:, 0]
+        boxes.append([4 * x.min(), 4 * y.min(), 4 * (x.max() + 1), 4 * (y.max() + 1)])
+    expected = torch.zeros_like(inside)
+    windows = support_windows(torch.tensor(boxes, dtype=torch.float32), (20, 24))
+    for mask, window in zip(expected, windows):
+        mask[window] = True
+    assert torch.equal(support(inside), expected)
+
+
+def test_first_and() -> None:
+    assert first_and(torch.tensor([False, False, True])).tolist() == [0, 2]
+    assert first_and(torch.tensor([True])).tolist() == [0]
+
+
+def test_rows_by_id() -> None:
+    table = SegmentTable(
+        ids=torch.tensor([0, 1, 0, 2], dtype=torch.int32),
+        category_ids=torch.tensor([5, 6, 7, 8]),
+        isthing=torch.tensor([True, True, False, False]),
+        scores=torch.tensor([0.1, 0.2, 0.3, 0.4]),
+        areas=torch.tensor([0, 10, 1, 20]),
+    )
+    category_ids, scores, areas, valid = rows_by_id(table, 3)
+    assert category_ids.tolist() == [6, 8, -1]
+    assert scores.tolist() == pytest.approx([0.2, 0.4, 0.0])
+    assert areas.tolist() == [10, 20, 0]
+    assert valid.tolist() == [True, True, False]

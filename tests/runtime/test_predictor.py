@@ -1,0 +1,116 @@
+"""Running exported models: preprocessing, segments, descriptions and bad files."""
+
+from pathlib import Path
+from typing import Any, List
+
+import numpy as np
+import pytest
+from detectron2.data.transforms import ResizeTransform
+
+from effps_solo.errors import UserError
+from effps_solo.runtime import ExportedPredictor, ModelDescription, load_exported
+from effps_solo.runtime.description import ModelClass
+from effps_solo.runtime.predictor import recounted, resized_image, segments_of
+
+CLASSES = (
+    ModelClass("car", True, 26, (0, 0, 142)),
+    ModelClass("road", False, 7, (128, 64, 128)),
+)
+
+
+def describe(**changes: Any) -> ModelDescription:
+    values = {
+        "image_format": "RGB",
+        "input_size": None,
+        "divisor": 32,
+        "padding": (1, 2, 3),
+        "output_size": None,
+        "scale": 1.0,
+        "shortest_edge": 0,
+        "classes": CLASSES,
+        "config": "tiny.yaml",
+    }
+    return ModelDescription(**{**values, **changes})
+
+
+class FakeSession:
+    """A map of road with a car in the upper left corner; remembers what it was given."""
+
+    def __init__(self, output_size: tuple = ()) -> None:
+        self.output_size = output_size
+        self.image = np.zeros((0, 0, 3))
+
+    def __call__(self, image: np.ndarray) -> List[np.ndarray]:
+        self.image = image
+        panoptic_seg = np.full(self.output_size or image.shape[:2], 2, dtype=np.int32)
+        panoptic_seg[:8, :8] = 1
+        ids, areas = np.unique(panoptic_seg, return_counts=True)
+        table = [np.array([0, 1, -1]), np.array([0.9, 0.8, 0.0]), np.array([*areas, 0])]
+        return [panoptic_seg, *table, np.array([True, True, False])]
+
+
+def test_a_description_survives_its_file() -> None:
+    for description in (describe(), describe(input_size=(64, 96), output_size=(64, 96))):
+        assert ModelDescription.from_json(description.to_json(), "m.onnx") == description
+    with pytest.raises(UserError, match="m.onnx does not say what its classes are"):
+        ModelDescription.from_json("", "m.onnx")
+    with pytest.raises(UserError, match="m.onnx has format 99"):
+        ModelDescription.from_json('{"format": 99}', "m.onnx")
+
+
+def test_network_size() -> None:
+    assert describe(input_size=(10, 20)).network_size((7, 7)) == (10, 20)
+    assert describe(scale=1.5).network_size((50, 91)) == (75, 136)
+    assert describe(shortest_edge=100).network_size((50, 91)) == (100, 182)
+
+
+def test_images_are_resized_as_detectron2_does() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 31, 3), dtype=np.uint8)
+    for size in ((30, 46), (13, 17), (20, 31)):
+        expected = ResizeTransform(20, 31, *size).apply_image(image)
+        assert np.array_equal(resized_image(image, size), expected)
+
+
+def test_any_size_is_padded_and_cut_again() -> None:
+    session = FakeSession()
+    image = np.full((40, 50, 3), 9, dtype=np.uint8)
+    panoptic_seg, segments = ExportedPredictor(session, describe()).panoptic(image)
+    assert session.image.shape == (64, 64, 3)
+    assert (session.image[:40, :50] == 9).all() and (session.image[40:, 0] == (1, 2, 3)).all()
+    assert panoptic_seg.shape == (40, 50)
+    assert [(s["id"], s["category_id"], s["isthing"], s["area"]) for s in segments] == [
+        (1, 0, True, 64),
+        (2, 1, False, 40 * 50 - 64),
+    ]
+
+
+def test_one_size_is_resized_and_must_fit() -> None:
+    description = describe(input_size=(60, 90), output_size=(40, 60))
+    session = FakeSession(output_size=(40, 60))
+    predictor = ExportedPredictor(session, description)
+    panoptic_seg, segments = predictor.panoptic(np.zeros((40, 60, 3), dtype=np.uint8))
+    assert session.image.shape == (60, 90, 3) and panoptic_seg.shape == (40, 60)
+    panoptic_seg, segments = predictor.panoptic(np.zeros((80, 120, 3), dtype=np.uint8))
+    assert panoptic_seg.shape == (80, 120) and segments[0]["area"] == 4 * 64
+    with pytest.raises(
+        UserError, match="the image has 40x50 pixels.*exported for 40x60.*--dynamic"
+    ):
+        predictor.panoptic(np.zeros((40, 50, 3), dtype=np.uint8))
+
+
+def test_segments_without_rows() -> None:
+    nothing = np.zeros(3)
+    assert segments_of(nothing - 1, nothing, nothing, nothing > 0, [True]) == []
+    assert recounted([], np.zeros((2, 2), dtype=np.int32)) == []
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no exported model: its name must end in .onnx"):
+        load_exported(tmp_path / "model.pth")
+    for suffix in (".onnx", ".xml", ".pt2"):
+        path = tmp_path / f"model{suffix}"
+        with pytest.raises(UserError, match="does not exist"):
+            load_exported(path)
+        path.write_bytes(b"this is no model")
+        with pytest.raises(UserError, match="cannot be opened"):
+            load_exported(path)
