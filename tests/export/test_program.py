@@ -58,12 +58,12 @@ def _check(
 def test_files_give_what_the_model_gives(
     tiny_config: Path, lively_model: Callable[..., EfficientPS], tmp_path: Path
 ) -> None:
-    """One size, and any: images whose sides are no multiples of 32, resized and not."""
+    """Images whose sides are no multiples of 32, resized."""
     EffPSCheckpointer(lively_model(), str(tmp_path)).save("model")
     words = [*SCORE, "MODEL.WEIGHTS", str(tmp_path / "model.pth"), "INPUT.TEST_SCALE", "1.5"]
     generator = np.random.default_rng(0)
     images = []
-    for number, size in enumerate([(50, 91), (50, 91), (70, 120)]):
+    for number, size in enumerate([(50, 91), (50, 91)]):
         images.append(tmp_path / f"{number}.png")
         Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(images[-1])
 
@@ -73,39 +73,18 @@ def test_files_give_what_the_model_gives(
     assert main(fixed) == 0
     predictor = Predictor(load_config(str(tiny_config), words))
     for path in files:
-        first, second, loaded = _run(path, images[:2])
+        first, second, loaded = _run(path, images)
         assert loaded == (["torch"] if path.suffix == ".pt2" else [])
         assert len(first) > 5
         for found, image in zip((first, second), images):
             _check(found, np.load(f"{image}.npy"), predictor, image)
 
-    words = words[:-2]
-    any_size = [tmp_path / "any.onnx", tmp_path / "any.xml"]
-    assert main([*common, *map(str, any_size), "--dynamic", "--opts", *words]) == 0
-    predictor = Predictor(load_config(str(tiny_config), words))
-    for path in any_size:
-        *found_in, loaded = _run(path, images)
-        assert loaded == []
-        for found, image in zip(found_in, images):
-            panoptic_seg = np.load(f"{image}.npy")
-            assert panoptic_seg.shape == np.asarray(Image.open(image)).shape[:2]
-            assert len(found) > 5
-            assert {s["id"]: s["area"] for s in found} == {
-                int(i): int(n) for i, n in zip(*np.unique(panoptic_seg, return_counts=True)) if i
-            }
-
 
 def test_describe(tiny_config: Path) -> None:
     cfg = load_config(str(tiny_config), ["INPUT.TEST_SCALE", "1.5"])
-    fixed = describe(cfg, (50, 91), "tiny.yaml")
-    assert fixed.input_size == (75, 136) and fixed.output_size == (50, 91)
-    assert [c.name for c in fixed.classes if c.isthing] == ["person", "car"]
-    assert fixed.padding == (128, 128, 128)
-    dynamic = describe(cfg, None, "tiny.yaml")
-    assert dynamic.input_size is None and dynamic.network_size((50, 91)) == (75, 136)
-    cfg.INPUT.AUGMENTATION = "shortest_edge"
-    with pytest.raises(ConfigError, match="INPUT.AUGMENTATION is 'shortest_edge'"):
-        describe(cfg, None, "tiny.yaml")
+    description = describe(cfg, (50, 91), "tiny.yaml")
+    assert description.input_size == (75, 136) and description.output_size == (50, 91)
+    assert [c.name for c in description.classes if c.isthing] == ["person", "car"]
 
 
 def test_formats() -> None:
@@ -115,6 +94,7 @@ def test_formats() -> None:
 
 
 def test_nothing_is_loaded_for_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["export", "--config-file", "missing.yaml", "--dynamic", "--output", "model.pb"]
+    words = ["export", "--config-file", "missing.yaml", "--output", "model.pb"]
+    words += ["--image-size", "50", "91"]
     assert main(words) == 2
     assert "--output model.pb: the name must end in" in capsys.readouterr().err
