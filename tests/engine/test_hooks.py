@@ -114,7 +114,8 @@ def test_a_run_shows_its_speed(tiny_config: Path, tmp_path: Path, caplog: Any) -
     start = time.perf_counter()
     trainer_without_evaluation(tiny_config, "SOLVER.MAX_ITER", "5").train()
     seconds = time.perf_counter() - start
-    line = caplog.records[-1].getMessage()
+    lines = [r.getMessage() for r in caplog.records if r.name == "effps_solo.engine.progress"]
+    line = lines[-1]
     assert "iter: 4/5 (100%)" in line and "eta: 0:00:00" in line and "max_mem" in line
     speed = float(line.partition("images/s: ")[2].split()[0])
     assert speed > 2 * 1 / seconds
