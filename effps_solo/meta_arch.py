@@ -60,7 +60,7 @@ class EfficientPS(nn.Module):
         """
         super().__init__()
         _check_class_counts(sem_seg_head, instance_head, label_space)
-        _check_outputs(outputs, sem_seg_head)
+        check_outputs(outputs, sem_seg_head)
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.instance_head = instance_head
@@ -282,7 +282,8 @@ def _check_class_counts(
         )
 
 
-def _check_outputs(outputs: Sequence[str], sem_seg_head: Optional[nn.Module]) -> None:
+def check_outputs(outputs: Sequence[str], sem_seg_head: Optional[nn.Module]) -> None:
+    """Raise ConfigError for an output that is unknown or needs the semantic head that is missing."""
     unknown = sorted(set(outputs) - set(OUTPUTS))
     if unknown:
         raise ConfigError(f"MODEL.OUTPUTS names {unknown}; choose from {OUTPUTS}")

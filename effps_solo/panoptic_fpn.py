@@ -1,9 +1,10 @@
 """Detectron2's PanopticFPN (Kirillov et al., CVPR 2019) on our data sets: a baseline to compare with.
 
-Networks, losses, thresholds and the merging of both outputs are Detectron2's own, unchanged. It knows
-two label spaces: its semantic head tells 0 for all things together and 1 .. S for the stuff, its box
-head a thing index. Here they are translated from what PanopticDatasetMapper gives and to what the
-evaluators expect, in which things may have any contiguous ids.
+Networks, losses, thresholds and the merging of both outputs are Detectron2's own, unchanged but for
+MODEL.PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS, which holds for all methods. It knows two label spaces:
+its semantic head tells 0 for all things together and 1 .. S for the stuff, its box head a thing
+index. Here they are translated from what PanopticDatasetMapper gives and to what the evaluators
+expect, in which things may have any contiguous ids.
 
 Unlike EfficientPS's Mask R-CNN head it takes proposals in crowds and void for negatives.
 
@@ -24,10 +25,11 @@ from .errors import ConfigError
 from .fusion.segments import mean_winning_probability
 from .instance_head import StepTotals
 from .label_space import PanopticLabelSpace
-from .meta_arch import OUTPUTS, output_size_of
+from .meta_arch import OUTPUTS, check_outputs, output_size_of
 
 THINGS = 0  # Detectron2's semantic label of all things
 _TARGET_FIELDS = ("gt_boxes", "gt_classes", "gt_masks")
+_OTHER_SEM_SEG_HEADS = ("", "EfficientPSSemanticHead")
 _SCORE_STRIDE = 4  # pixels between those that the score of a stuff segment is the mean of
 
 
@@ -53,9 +55,10 @@ class LabelSpacePanopticFPN(PanopticFPN):
             kwargs: of Detectron2's PanopticFPN; a semantic head for S + 1 classes, ROI heads for T.
 
         Raises:
-            ConfigError: the data set has no things.
+            ConfigError: the data set has no things, or an unknown output.
         """
         super().__init__(**kwargs)
+        check_outputs(outputs, self.sem_seg_head)
         if label_space.num_things == 0:
             raise ConfigError(
                 "MODEL.META_ARCHITECTURE is LabelSpacePanopticFPN, which needs things, and the data "
@@ -71,7 +74,16 @@ class LabelSpacePanopticFPN(PanopticFPN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
-        """Detectron2's keys, but for the class counts, which are those of the data set."""
+        """Detectron2's keys, but for the class counts, which are those of the data set.
+
+        Raises:
+            ConfigError: MODEL.SEM_SEG_HEAD is not one for Detectron2's PanopticFPN.
+        """
+        if cfg.MODEL.SEM_SEG_HEAD.NAME in _OTHER_SEM_SEG_HEADS:
+            raise ConfigError(
+                f"MODEL.SEM_SEG_HEAD.NAME is '{cfg.MODEL.SEM_SEG_HEAD.NAME}', but "
+                "MODEL.META_ARCHITECTURE LabelSpacePanopticFPN needs SemSegFPNHead"
+            )
         label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
         outputs, fusion = cfg.MODEL.OUTPUTS, cfg.MODEL.PANOPTIC_FUSION
         cfg = cfg.clone()
@@ -94,9 +106,15 @@ class LabelSpacePanopticFPN(PanopticFPN):
         self, batched_inputs: List[Dict[str, Any]], totals: Optional[StepTotals] = None
     ) -> Any:
         """See :meth:`EfficientPS.forward`; ``totals`` is of no use here."""
-        if self.training:
-            batched_inputs = [self._translated(x) for x in batched_inputs]
-        return super().forward(batched_inputs)
+        if not self.training:
+            return super().forward(batched_inputs)
+        batched_inputs = [self._translated(x) for x in batched_inputs]
+        losses = super().forward(batched_inputs)
+        ignore_value = self.sem_seg_head.ignore_value
+        if all(bool((x["sem_seg"] == ignore_value).all()) for x in batched_inputs):
+            # The mean over no pixel is NaN, which would stop the run; its gradients are 0 already.
+            losses["loss_sem_seg"] = losses["loss_sem_seg"].nan_to_num()
+        return losses
 
     def _translated(self, x: Dict[str, Any]) -> Dict[str, Any]:
         """A training sample of PanopticDatasetMapper as Detectron2's PanopticFPN wants it."""
