@@ -9,8 +9,8 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from ..atomic import write_atomically
 from ..errors import CheckpointError
-from .atomic import write_atomically
 from .safe_loading import safe_load_checkpoint
 
 IMAGENET_PREFIX = "imagenet://"
@@ -65,8 +65,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         try:
-            os.makedirs(self.save_dir, exist_ok=True)
-            write_atomically(path, lambda file: torch.save(data, file))
+            write_atomically(path, lambda file: torch.save(data, file), durable=True)
             self.tag_last_checkpoint(os.path.basename(path))
         except (OSError, RuntimeError) as error:
             # torch's writer fails once more over the system's error.
@@ -79,7 +78,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make a file of ``save_dir`` the one to resume from."""
         tag = os.path.join(self.save_dir, "last_checkpoint")
-        write_atomically(tag, lambda file: file.write(last_filename_basename.encode()))
+        write_atomically(tag, last_filename_basename.encode(), durable=True)
 
     def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
         """Load ``path`` into the model and, if they are in it, into the checkpointables.

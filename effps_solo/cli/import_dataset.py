@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List
 
-from ..data.conversion import num_cores
 from ..errors import INTERRUPTED, UserError
+from ..machine import num_cores
 
 if TYPE_CHECKING:
     from ..data.importers.run import Imported

@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from tqdm import tqdm
 
+from ..atomic import write_atomically
 from ..errors import UserError
 
 _CHUNK = 4  # jobs that a worker takes at once
@@ -113,24 +114,6 @@ def convert_all(
             f"{len(failures)} of {len(jobs)} images failed; mend them and run it again:\n  {shown}{more}"
         )
     return [done[job.output]["result"] for job in jobs]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either absent or whole; creates its folder.
-
-    What a killed process leaves behind is overwritten by the next.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
-def num_cores() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _line(entry: Dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from detectron2.structures import Boxes, Instances
 
-from ..checkpoint.atomic import write_atomically
+from ..atomic import write_atomically
 from ..checkpoint.checkpointer import plain_data
 from ..checkpoint.safe_loading import safe_load_checkpoint
 from ..data.object_masks import ObjectMasks
@@ -69,7 +69,7 @@ def save_dump(dump: StepDump, path: str) -> None:
         "model": dict(dump.model),
         "passes": plain_data(passes, "passes"),
     }
-    write_atomically(path, lambda file: torch.save(content, file))
+    write_atomically(path, lambda file: torch.save(content, file), durable=True)
 
 
 def load_dump(path: str) -> StepDump:

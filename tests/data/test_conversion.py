@@ -7,7 +7,8 @@ from typing import Any, Callable, List
 
 import pytest
 
-from effps_solo.data.conversion import ConversionError, Job, convert_all, write_atomically
+from effps_solo.atomic import write_atomically
+from effps_solo.data.conversion import ConversionError, Job, convert_all
 from effps_solo.errors import UserError
 
 Run = Callable[..., List[Any]]
@@ -123,15 +124,3 @@ def test_a_journal_that_was_cut_off(run: Run, worker: Worker, tmp_path: Path) ->
     assert [json.loads(line)["output"] for line in journal.read_text().splitlines()] == [
         f"out/{k}.txt" for k in range(3)
     ]
-
-
-def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "file"
-    monkeypatch.setattr(os, "replace", lambda *a: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        write_atomically(path, b"12")
-    assert not path.exists()
-    monkeypatch.undo()
-    write_atomically(path, b"12")
-    assert [p.name for p in path.parent.iterdir()] == ["file"]  # the remains are overwritten
-    assert path.read_bytes() == b"12"

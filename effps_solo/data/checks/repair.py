@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Set, Tuple
 
+from ...atomic import write_atomically
 from ...errors import UserError
-from ..conversion import write_atomically
 from ..datasets.files import read_json_object
 from .images import ImageJob, ImageResult
 from .plan import JSON_KEYS

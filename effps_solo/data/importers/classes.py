@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 import yaml
 
-from ..conversion import write_atomically
+from ...atomic import write_atomically
 from .source import SourceError
 
 FIELDS = ("name", "isthing", "id", "color", "labels")

@@ -11,8 +11,9 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import yaml
 
+from ...atomic import write_atomically
 from ...panoptic_png import encode_segment_ids
-from ..conversion import Job, convert_all, write_atomically
+from ..conversion import Job, convert_all
 from .canvas import SegmentCanvas
 from .classes import ClassList
 from .source import Item, Source, SourceError, image_size

@@ -15,9 +15,10 @@ import numpy as np
 from cityscapesscripts.helpers.labels import trainId2label
 from PIL import Image
 
+from ....atomic import write_atomically
 from ....image_io import UNREADABLE
 from ....panoptic_png import encode_segment_ids
-from ...conversion import Job, convert_all, write_atomically
+from ...conversion import Job, convert_all
 from ...importers.classes import ClassList
 from ...importers.run import Imported, summary
 from ...importers.source import SourceError, files_below, image_size

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 from zipfile import BadZipFile, ZipFile
 
-from ...conversion import Job, convert_all, write_atomically
+from ....atomic import write_atomically
+from ...conversion import Job, convert_all
 from ...importers.run import Imported
 from ...importers.source import SourceError
 from ..files import read_json_object, require_file

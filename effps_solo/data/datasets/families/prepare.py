@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from ....errors import INTERRUPTED, UserError
-from ...conversion import num_cores
+from ....machine import num_cores
 from ...importers.run import Imported
 from ..files import data_root, require_folder
 from . import FAMILIES

@@ -11,8 +11,9 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
+from ....atomic import write_atomically
 from ....panoptic_png import VOID, encode_segment_ids
-from ...conversion import Job, convert_all, write_atomically
+from ...conversion import Job, convert_all
 from ...importers.classes import ClassList
 from ...importers.run import Imported, summary, write_panoptic_json
 from ...importers.source import ImageIndex, SourceError, image_size, read_rgb_ids

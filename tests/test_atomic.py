@@ -7,22 +7,25 @@ from typing import IO
 
 import pytest
 
-from effps_solo.checkpoint.atomic import write_atomically
+from effps_solo.atomic import write_atomically
 
 FULL = Path("/dev/full")  # the kernel's disk without space
 
 
-def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "a"
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_is_written_and_replaced(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "new" / "a"
     for content in (b"one", b"", b"three"):
-        write_atomically(str(path), lambda file: file.write(content))
+        write_atomically(str(path), lambda file: file.write(content), durable=durable)
         assert path.read_bytes() == content
-    assert os.listdir(tmp_path) == ["a"]
+        write_atomically(path, content + b"!", durable=durable)
+        assert path.read_bytes() == content + b"!"
+    assert os.listdir(path.parent) == ["a"]
 
 
 def test_a_path_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_atomically("a", lambda file: file.write(b"1"))
+    write_atomically("a", b"1")
     assert (tmp_path / "a").read_bytes() == b"1"
 
 
