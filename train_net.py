@@ -24,6 +24,8 @@ from torch.multiprocessing import ProcessExitedException
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import Trainer, check_device, launch, load_config
 from effps_solo.errors import UserError
+from effps_solo.machine import keep_freed_memory
+from effps_solo.report import write_reports
 from effps_solo.test_time_augmentation import build_inference_model
 
 USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
@@ -34,6 +36,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line; also starts the log."""
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     check_device(cfg)
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     cfg.freeze()
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="effps_solo")
@@ -50,13 +54,17 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
         ).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, build_inference_model(cfg, model))
         if comm.is_main_process():
+            write_reports(cfg, results)
             verify_results(cfg, results)
         return results
     trainer = Trainer(cfg, allow_unsafe=args.allow_unsafe)
     trainer.resume_or_load(resume=args.resume)
     logging.getLogger("detectron2.engine.train_loop").addFilter(is_no_user_error)
     trainer.train()
-    return getattr(trainer, "_last_eval_results", {})
+    results = getattr(trainer, "_last_eval_results", {})
+    if results and comm.is_main_process():
+        write_reports(cfg, results)
+    return results
 
 
 def is_no_user_error(record: logging.LogRecord) -> bool:

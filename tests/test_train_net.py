@@ -86,6 +86,16 @@ def test_train_evaluate_and_evaluate_again(run: Run, tmp_path: Path) -> None:
     again = run("--eval-only", "MODEL.WEIGHTS", str(weights))
     assert again.keys() == results.keys()
     assert all(same(again[task], results[task]) for task in results)
+    folder = tmp_path / "output" / "inference" / "tiny_val"
+    assert "what segments were taken for" in (folder / "report.html").read_text().lower()
+    written = json.loads((folder / "results.json").read_text())
+    assert written["sem_seg"]["mIoU"] == pytest.approx(again["sem_seg"]["mIoU"])
+
+
+def test_a_report_that_cannot_be_written_costs_no_results(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "output" / "inference" / "tiny_val" / "report.html").mkdir(parents=True)
+    assert "panoptic_seg" in run("SOLVER.MAX_ITER", "1")
+    assert "No report on tiny_val" in (tmp_path / "output" / "log.txt").read_text()
 
 
 def test_without_a_semantic_head_there_is_ap_alone(run: Run, tmp_path: Path) -> None:
@@ -94,6 +104,7 @@ def test_without_a_semantic_head_there_is_ap_alone(run: Run, tmp_path: Path) -> 
     assert set(results) == {"segm"} and math.isfinite(results["segm"]["AP"])
     log = (tmp_path / "output" / "log.txt").read_text()
     assert "No PQ and mIoU: the model has no semantic head" in log
+    assert "No report on tiny_val: no panoptic segmentation was evaluated" in log
     weights = str(tmp_path / "output" / "model_final.pth")
     again = run("--eval-only", *words, "MODEL.WEIGHTS", weights)
     assert set(again) == {"segm"} and same(again["segm"], results["segm"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import __version__
+from ..machine import cpu
 
 PYTHON_VERSIONS = ((3, 10), (3, 13))
 TORCH_PAIR = "torch==2.14.1 torchvision==0.29.1"
@@ -22,8 +23,6 @@ DETECTRON2_FILES = (
     f"pip install --no-deps --target {sysconfig.get_path('purelib')} --python-version 3.10 "
     "--only-binary=:all: sal-detectron2==0.7.2"
 )
-# CPU flags of Linux that speed up bf16.
-BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 # Data set -> a path below DETECTRON2_DATASETS that shows it is there.
 DATA_SETS = {
     "Cityscapes": "cityscapes/gtFine/cityscapes_panoptic_train.json",
@@ -198,22 +197,6 @@ def detectron2_origin(problems: List[Problem], pair_fits: bool) -> Optional[Dict
         "version": version,
         "origin": origin.get(name, "unknown: no package lists it, perhaps a folder on PYTHONPATH"),
     }
-
-
-def cpu() -> Dict[str, Any]:
-    """Model, usable cores, and the flags that make bf16 fast."""
-    model, flags = platform.processor() or platform.machine(), ""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            model = value.strip() if key.strip() == "model name" else model
-            flags = value if key.strip() == "flags" else flags
-    except OSError:
-        pass  # not Linux: the general answers stand
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    native = [flag for flag in BF16_FLAGS if flag in flags.split()]
-    return {"model": model, "cores": cores, "native_bf16": native}
 
 
 def gpus() -> List[str]:
