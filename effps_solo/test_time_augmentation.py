@@ -179,6 +179,7 @@ class Candidates:
 
     @classmethod
     def none(cls, size: Size, device: torch.device) -> "Candidates":
+        """No candidate, of maps of ``size``."""
         integers = torch.zeros(0, dtype=torch.int64, device=device)
         return cls(
             torch.zeros(0, device=device),
@@ -191,6 +192,7 @@ class Candidates:
         return [self.scores, self.classes, self.views, self.masks]
 
     def joined(self, others: "Candidates") -> "Candidates":
+        """Both, these first."""
         return Candidates(*map(torch.cat, zip(self._fields(), others._fields())))
 
     def best(self, count: int) -> "Candidates":

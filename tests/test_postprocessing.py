@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 
+from effps_solo import postprocessing
 from effps_solo.instance_head import Stride4Masks
 from effps_solo.label_space import PanopticLabelSpace
 from effps_solo.postprocessing import (
@@ -103,6 +104,14 @@ def _bilinear(mask: torch.Tensor, row: float, column: float) -> float:
     upper = (1 - b) * float(mask[i, j]) + b * float(mask[i, m])
     lower = (1 - b) * float(mask[k, j]) + b * float(mask[k, m])
     return (1 - a) * upper + a * lower
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10**6])
+def test_argmax_in_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.randn(5, 6, 9)
+    expected = upsampled_argmax(scores, (24, 36), (31, 50))
+    monkeypatch.setattr(postprocessing, "CONTESTED_CHUNK", chunk)
+    assert torch.equal(upsampled_argmax(scores, (24, 36), (31, 50)), expected)
 
 
 def test_argmax_worked_by_hand() -> None:

@@ -197,10 +197,11 @@ class Votes:
         num_rivals = len(self.rivals)
         votes = sample(self.rivals, channels.clamp(max=num_rivals - 1))
         of_instance = (channels >= num_rivals).nonzero()[:, 0]
-        k, there = channels[of_instance] - num_rivals, sample[of_instance]
-        mask_logits = self.scale * there(self.mask_logits, self.rows[k]).float()
-        semantic_logits = there(self.semantic_logits, self.classes[k])
-        return votes.index_put((of_instance,), fused_votes(mask_logits, semantic_logits))
+        k = channels.index_select(0, of_instance) - num_rivals
+        there = sample[of_instance]
+        mask_logits = self.scale * there(self.mask_logits, self.rows.index_select(0, k)).float()
+        semantic_logits = there(self.semantic_logits, self.classes.index_select(0, k))
+        return votes.scatter(0, of_instance, fused_votes(mask_logits, semantic_logits))
 
 
 def winning_channel(votes: Votes, windows: List[Window]) -> torch.Tensor:

@@ -14,17 +14,15 @@ T thing classes, h x w the stride-4 map.
 """
 
 from dataclasses import dataclass
-from typing import Callable, NamedTuple, Tuple
+from typing import NamedTuple, Tuple
 
 import torch
 from detectron2.structures import Boxes, Instances
 
 from ..base import Stride4Masks
 from . import inference
+from .dynamic_masks import DynamicMasks
 from .targets import MASK_STRIDE
-
-# cells (k,), rows -> their mask logits (k, len(rows), w), with padding
-MaskLogits = Callable[[torch.Tensor, slice], torch.Tensor]
 
 
 class Candidates(NamedTuple):
@@ -61,7 +59,7 @@ class Decoder:
     def __call__(
         self,
         scores: torch.Tensor,
-        mask_logits: MaskLogits,
+        masks: DynamicMasks,
         strides: torch.Tensor,
         image_size: Tuple[int, int],
         min_score: float = 0.0,
@@ -69,7 +67,7 @@ class Decoder:
         """
         Args:
             scores: (cells, T) after points NMS.
-            mask_logits: makes the masks of the cells that it is called with.
+            masks: of all cells, with padding.
             strides: (cells,) of the features behind each cell.
             image_size: (h, w) in pixels, without padding.
             min_score: the caller has no use for instances below it.
@@ -82,14 +80,14 @@ class Decoder:
 
         # A cell may be a candidate for several classes; its mask is measured once.
         cells, mask_of = candidates.cells.unique(return_inverse=True)
-        masks = self._measure(cells, mask_logits, image_size)
-        scores = candidates.scores * masks.maskness[mask_of]
-        keep = self._large_enough(masks.areas, strides[cells])[mask_of] & (scores >= lowest)
+        measures = self._measure(cells, masks, image_size)
+        scores = candidates.scores * measures.maskness[mask_of]
+        keep = self._large_enough(measures.areas, strides[cells])[mask_of] & (scores >= lowest)
         best = keep.nonzero()[:, 0]
         best = best[scores[best].argsort(descending=True, stable=True)][: self.nms_pre]
         row = mask_of[best]
         iou = inference.same_class_iou(
-            masks.intersections[row[:, None], row], candidates.classes[best]
+            measures.intersections[row[:, None], row], candidates.classes[best]
         )
         scores = inference.decayed_scores(
             iou, scores[best], kernel=self.nms_kernel, sigma=self.nms_sigma
@@ -98,7 +96,7 @@ class Decoder:
         order = order[scores >= lowest][: self.max_detections]
         best = best[order]
         # Only these few masks are made as a whole.
-        logits = mask_logits(candidates.cells[best], slice(None))
+        logits = masks.logits(candidates.cells[best])
         return self._instances(scores[: len(order)], candidates.classes[best], logits, image_size)
 
     def _candidates(self, scores: torch.Tensor, threshold: float) -> Candidates:
@@ -109,17 +107,18 @@ class Decoder:
         return Candidates(values[above], cells[above], classes[above])
 
     def _measure(
-        self, cells: torch.Tensor, mask_logits: MaskLogits, image_size: Tuple[int, int]
+        self, cells: torch.Tensor, masks: DynamicMasks, image_size: Tuple[int, int]
     ) -> inference.MaskMeasures:
         """What decides about the masks of the given cells."""
-        size = mask_logits(cells[:0], slice(None)).shape[1:]
+
+        def logits(members: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
+            return masks.logits(cells[members], rows, columns)
+
+        height, width = masks.features.shape[1:]
         if not self.parity:
-            size = [-(-side // MASK_STRIDE) for side in image_size]
-
-        def band(rows: slice) -> torch.Tensor:
-            return mask_logits(cells, rows)[:, :, : size[1]]
-
-        return inference.measure_masks(band, len(cells), tuple(size), cells)
+            height, width = (-(-side // MASK_STRIDE) for side in image_size)
+        reach = masks.reach(cells, inference.TILE)
+        return inference.measure_masks(logits, reach, (height, width))
 
     def _large_enough(self, areas: torch.Tensor, strides: torch.Tensor) -> torch.Tensor:
         """(k,) bool of the areas of k masks."""

@@ -12,7 +12,6 @@ N images padded to (Hp, Wp), T thing classes, L levels, P positive cells, K inst
 
 import contextlib
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
@@ -26,9 +25,10 @@ from ..base import InstanceHead, StepTotals, total_over_processes
 from ..build import INSTANCE_HEAD_REGISTRY
 from . import branches, inference
 from .decoding import Decoder
+from .dynamic_masks import DynamicMasks, cell_frame
 from .grids import Cells, check_levels, flatten_cells, resampled_strides
 from .losses import category_focal_loss, dice_loss, in_chunks
-from .position_prior import NUM_PARAMETERS, position_prior_logits
+from .position_prior import NUM_PARAMETERS
 from .targets import MASK_STRIDE, GridTargets, assign_to_grid, trains_mask
 
 
@@ -245,7 +245,7 @@ class SOLOv2InstanceHead(InstanceHead):
         scores = self.cell_scores(output)
         strides = self._cells().strides
         return [
-            self.decoder(scores[i], partial(self.mask_logits, output, i), strides, size, min_score)
+            self.decoder(scores[i], self.masks(output, i), strides, size, min_score)
             for i, size in enumerate(image_sizes)
         ]
 
@@ -257,30 +257,14 @@ class SOLOv2InstanceHead(InstanceHead):
             maps.append(inference.points_nms(scores))
         return flatten_cells(maps)
 
-    def mask_logits(
-        self,
-        output: SOLOv2Output,
-        index: int,
-        cells: torch.Tensor,
-        rows: slice = slice(None),
-    ) -> torch.Tensor:
-        """(len(cells), h, w) mask logits of the given cells of one image, or some rows of them."""
-        kernels = output.kernels[index, cells]
-        height, width = output.mask_features.shape[-2:]
-        features = output.mask_features[index, :, rows]
-        dynamic = kernels[:, : self.kernel_dim] @ features.flatten(1)
-        logits = dynamic.unflatten(1, features.shape[1:])
-        if not self.has_position_prior:
-            return logits
-        geometry = self._cells()
-        frame = geometry.centers.new_tensor([width * MASK_STRIDE, height * MASK_STRIDE])
-        return logits + position_prior_logits(
-            kernels[:, self.kernel_dim :],
-            geometry.centers[cells] * frame,
-            geometry.extents[cells],
-            (height, width),
-            rows,
-        )
+    def masks(self, output: SOLOv2Output, index: int) -> DynamicMasks:
+        """Those of all cells of one image."""
+        masks = DynamicMasks(output.kernels[index], output.mask_features[index])
+        if self.has_position_prior:
+            cells = self._cells()
+            masks.centers = cells.centers * cell_frame(masks.features)
+            masks.extents = cells.extents
+        return masks
 
     @torch.no_grad()
     def _targets(
@@ -331,8 +315,10 @@ class SOLOv2InstanceHead(InstanceHead):
         height, width = output.mask_features.shape[-2:]
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 
+        predicted = self.masks(output, index)
+
         def dice(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-            return dice_loss(self.mask_logits(output, index, cells), masks[objects])
+            return dice_loss(predicted.logits(cells), masks[objects])
 
         cells, objects = targets.cell_index[wanted], targets.instance_index[wanted]
         return in_chunks(dice, cells, objects, size=self.mask_loss_chunk)

@@ -66,47 +66,48 @@ class MaskMeasures(NamedTuple):
 
 
 def measure_masks(
-    mask_logits: Callable[[slice], torch.Tensor],
-    num_masks: int,
+    mask_logits: Callable[[torch.Tensor, slice, slice], torch.Tensor],
+    reach: torch.Tensor,
     size: Tuple[int, int],
-    like: torch.Tensor,
 ) -> MaskMeasures:
     """Measure masks that are never in memory as a whole.
 
-    Band by band, and in a band square by square, each with the masks that reach into it: where a
-    mask is far costs one look at its logits, and masks that are far from each other cost nothing.
+    Tile by tile, each with the masks that may reach into it: masks that are far cost nothing.
 
     Args:
-        mask_logits: rows -> (K, len(rows), w) logits.
-        num_masks, size: K, (h, w).
-        like: a tensor on the device of the logits.
+        mask_logits: indices of k masks, rows, columns -> (k, len(rows), len(columns)) logits.
+        reach: (K, ceil(h / TILE), ceil(w / TILE)) bool, or more tiles: where masks may lie.
+        size: (h, w).
     """
-    areas = torch.zeros(num_masks, device=like.device)
+    num_masks = len(reach)
+    areas = torch.zeros(num_masks, device=reach.device)
     totals = torch.zeros_like(areas)
-    shared = torch.zeros(num_masks, num_masks, device=like.device)
-    for top in range(0, size[0], TILE):
-        band = mask_logits(slice(top, min(top + TILE, size[0])))
-        for members, columns in _squares(band):
-            logits = band[:, :, columns][members].flatten(1).float()
-            inside = (logits > 0).float()
-            areas[members] += inside.sum(dim=1)
-            totals[members] += (logits.sigmoid() * inside).sum(dim=1)
-            # Counts above 256 are not exact in the low precision that autocast would choose.
-            with torch.autocast(like.device.type, enabled=False):
-                shared[members[:, None], members] += inside @ inside.T
+    shared = torch.zeros(num_masks, num_masks, device=reach.device)
+    for members, rows, columns in _tiles(reach, size):
+        logits = mask_logits(members, rows, columns).flatten(1).float()
+        inside = (logits > 0).float()
+        areas[members] += inside.sum(dim=1)
+        totals[members] += (logits.sigmoid() * inside).sum(dim=1)
+        # Counts above 256 are not exact in the low precision that autocast would choose.
+        with torch.autocast(reach.device.type, enabled=False):
+            shared[members[:, None], members] += inside @ inside.T
     return MaskMeasures(areas, totals / areas.clamp(min=1), shared)
 
 
-def _squares(band: torch.Tensor) -> Iterator[Tuple[torch.Tensor, slice]]:
-    """The squares of a band of logits (K, rows, w) that masks reach into: which masks, columns."""
-    if band.numel() == 0:
-        return
-    highest = F.max_pool1d(band.amax(dim=1).float(), TILE, ceil_mode=True)
-    mask, square = (highest > 0).T.nonzero(as_tuple=True)[::-1]
-    counts = square.bincount(minlength=highest.shape[1]).tolist()
+def _tiles(
+    reach: torch.Tensor, size: Tuple[int, int]
+) -> Iterator[Tuple[torch.Tensor, slice, slice]]:
+    """Which masks may lie in a tile, its rows and its columns; of the tiles where any may."""
+    down, across = (-(-side // TILE) for side in size)
+    tile, mask = reach[:, :down, :across].flatten(1).T.nonzero(as_tuple=True)
+    counts = tile.bincount(minlength=down * across).tolist()
     for number, members in enumerate(mask.split(counts)):
         if len(members):
-            yield members, slice(number * TILE, (number + 1) * TILE)
+            top, left = TILE * (number // across), TILE * (number % across)
+            rows, columns = slice(top, min(top + TILE, size[0])), slice(
+                left, min(left + TILE, size[1])
+            )
+            yield members, rows, columns
 
 
 def matrix_nms(
@@ -170,10 +171,15 @@ def same_class_iou(intersections: torch.Tensor, classes: torch.Tensor) -> torch.
 def mask_intersections(masks: torch.Tensor) -> torch.Tensor:
     """(K, h, w) bool masks -> (K, K) points that two masks share, as fp32."""
 
-    def logits(rows: slice) -> torch.Tensor:
-        return masks[:, rows].float()
+    def logits(members: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
+        return masks[members, rows, columns].float()
 
-    return measure_masks(logits, len(masks), tuple(masks.shape[1:]), masks).intersections
+    size = (masks.shape[1], masks.shape[2])
+    if masks.numel() == 0:
+        return torch.zeros(len(masks), len(masks), device=masks.device)
+    padding = (0, -size[1] % TILE, 0, -size[0] % TILE)
+    tiled = F.pad(masks, padding).unflatten(2, (-1, TILE)).unflatten(1, (-1, TILE))
+    return measure_masks(logits, tiled.any(dim=4).any(dim=2), size).intersections
 
 
 def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,7 @@ def position_prior_logits(
     extents: torch.Tensor,
     size: Tuple[int, int],
     rows: slice = slice(None),
+    columns: slice = slice(None),
 ) -> torch.Tensor:
     """Logits of the prior at the stride-4 points.
 
@@ -50,22 +51,56 @@ def position_prior_logits(
         cell_centers: (K, 2) x, y of the grid cells.
         extents: (K,) base standard deviation of each kernel's level.
         size: (h, w) of the stride-4 map.
-        rows: which of its rows.
+        rows, columns: which of its rows and columns.
 
     Returns:
-        (K, h or len(rows), w) in at least fp32, at most PEAK_LOGIT + bias.
+        (K, h or len(rows), w or len(columns)) in at least fp32, at most PEAK_LOGIT + bias.
     """
-    parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
-    center = cell_centers + parameters[:, :2] * extents[:, None]
-    log_extent = parameters[:, 2:4].clamp(-MAX_LOG_EXTENT, MAX_LOG_EXTENT)
-    extent = extents[:, None] * log_extent.exp()
-    x = _distance(center[:, 0], extent[:, 0], size[1])
-    y = _distance(center[:, 1], extent[:, 1], size[0])[:, rows]
-    peak = PEAK_LOGIT + parameters[:, 4]
+    center, extent, peak = _gaussians(parameters, cell_centers, extents)
+    x = (_points(size[1], center)[columns] - center[:, :1]) / extent[:, :1]
+    y = (_points(size[0], center)[rows] - center[:, 1:]) / extent[:, 1:]
     return (peak[:, None] - 0.5 * y.square())[:, :, None] - 0.5 * x.square()[:, None, :]
 
 
-def _distance(center: torch.Tensor, extent: torch.Tensor, count: int) -> torch.Tensor:
-    """(K, count): distance of the stride-4 points from the centres, in standard deviations."""
-    points = (torch.arange(count, device=center.device, dtype=center.dtype) + 0.5) * MASK_STRIDE
-    return (points - center[:, None]) / extent[:, None]
+def position_prior_bounds(
+    parameters: torch.Tensor,
+    cell_centers: torch.Tensor,
+    extents: torch.Tensor,
+    size: Tuple[int, int],
+    tile: int,
+) -> torch.Tensor:
+    """The largest value of :func:`position_prior_logits` in each tile, or more.
+
+    Args:
+        parameters, cell_centers, extents, size: of that function.
+        tile: side of the square tiles in stride-4 points.
+
+    Returns:
+        (K, ceil(h / tile), ceil(w / tile)).
+    """
+    center, extent, peak = _gaussians(parameters, cell_centers, extents)
+    x = _tile_distance(center[:, :1], size[1], tile) / extent[:, :1]
+    y = _tile_distance(center[:, 1:], size[0], tile) / extent[:, 1:]
+    return (peak[:, None] - 0.5 * y.square())[:, :, None] - 0.5 * x.square()[:, None, :]
+
+
+def _gaussians(
+    parameters: torch.Tensor, cell_centers: torch.Tensor, extents: torch.Tensor
+) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Centres (K, 2) and standard deviations (K, 2) in pixels, logits at the centres (K,)."""
+    parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
+    center = cell_centers + parameters[:, :2] * extents[:, None]
+    log_extent = parameters[:, 2:4].clamp(-MAX_LOG_EXTENT, MAX_LOG_EXTENT)
+    return center, extents[:, None] * log_extent.exp(), PEAK_LOGIT + parameters[:, 4]
+
+
+def _points(count: int, like: torch.Tensor) -> torch.Tensor:
+    """(count,) where the stride-4 points lie, in pixels."""
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) * MASK_STRIDE
+
+
+def _tile_distance(center: torch.Tensor, count: int, tile: int) -> torch.Tensor:
+    """(K, tiles): pixels from (K, 1) centres to the nearest points of each tile, 0 inside."""
+    points = _points(count, center)
+    first, last = points[::tile], points[[min(i + tile, count) - 1 for i in range(0, count, tile)]]
+    return torch.maximum(first - center, center - last).clamp(min=0)

@@ -11,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from effps_solo import add_effps_solo_config
 from effps_solo.instance_head import SOLOv2InstanceHead, build_instance_head
+from effps_solo.instance_head.solov2.dynamic_masks import DynamicMasks
 from effps_solo.instance_head.solov2.targets import assign_to_grid
 
 NAMES = ["p2", "p3", "p4", "p5", "p6"]
@@ -154,7 +155,10 @@ def test_loss_weights(make_lively: MakeHead, make_features: MakeFeatures) -> Non
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_mask_loss_in_chunks_is_the_mask_loss(
-    variant: str, make_lively: MakeHead, make_features: MakeFeatures
+    variant: str,
+    make_lively: MakeHead,
+    make_features: MakeFeatures,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Chunks of three cells: losses and all gradients of the whole, and masks of three at most."""
     features = {name: x.double() for name, x in make_features().items()}
@@ -162,9 +166,15 @@ def test_the_mask_loss_in_chunks_is_the_mask_loss(
     for chunk in (0, 3):
         head = make_lively(variant=variant, mask_loss_chunk=chunk).double()
         sizes: List[int] = []
-        whole = head.mask_logits
-        head.mask_logits = lambda o, i, cells: sizes.append(len(cells)) or whole(o, i, cells)
-        losses = head.losses(features, [SIZE] * 2, _some_objects(), None)
+        whole = DynamicMasks.logits
+
+        def counted(masks: DynamicMasks, cells: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(cells))
+            return whole(masks, cells)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DynamicMasks, "logits", counted)
+            losses = head.losses(features, [SIZE] * 2, _some_objects(), None)
         sum(losses.values()).backward()
         results.append({**losses, **{n: p.grad for n, p in head.named_parameters()}})
         most.append(max(sizes))

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from effps_solo.instance_head.solov2.inference import (
+    TILE,
+    MaskMeasures,
     boxes_from_masks,
     mask_intersections,
     matrix_nms,
@@ -92,25 +94,32 @@ def test_intersections_against_a_dense_product(size: Tuple[int, int]) -> None:
     assert mask_intersections(masks[:0]).shape == (0, 0)
 
 
+def measured(logits: torch.Tensor) -> MaskMeasures:
+    """Without any knowledge of where the masks are."""
+    height, width = logits.shape[1:]
+    reach = torch.ones(len(logits), -(-height // TILE), -(-width // TILE), dtype=torch.bool)
+    return measure_masks(lambda k, rows, columns: logits[k, rows, columns], reach, (height, width))
+
+
 def test_areas_and_maskness() -> None:
     logits = torch.full((3, 2, 4), -2.0)
     logits[0, 0, :2] = torch.tensor([0.0, 3.0])  # a logit of 0 is outside
     logits[1] = 1.0
-    areas, maskness, shared = measure_masks(lambda rows: logits[:, rows], 3, (2, 4), logits)
+    areas, maskness, shared = measured(logits)
     assert areas.tolist() == [1, 8, 0]
     assert shared.tolist() == [[1, 1, 0], [1, 8, 0], [0, 0, 0]]
     expected = [1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-1)), 0.0]
     assert maskness.tolist() == pytest.approx(expected)
-    areas, maskness, shared = measure_masks(lambda rows: logits[:0, rows], 0, (2, 4), logits)
+    areas, maskness, shared = measured(logits[:0])
     assert areas.shape == maskness.shape == (0,) and shared.shape == (0, 0)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (70, 100)])
-def test_measures_in_bands_are_those_of_whole_masks(size: Tuple[int, int]) -> None:
+def test_measures_in_tiles_are_those_of_whole_masks(size: Tuple[int, int]) -> None:
     torch.manual_seed(0)
     logits = torch.randn(9, *size) - torch.linspace(-1, 6, 9)[:, None, None]
     inside = logits > 0
-    areas, maskness, _ = measure_masks(lambda rows: logits[:, rows], 9, size, logits)
+    areas, maskness, _ = measured(logits)
     assert areas.tolist() == inside.flatten(1).sum(1).tolist()
     for k, mask in enumerate(inside):
         expected = float(logits[k][mask].sigmoid().mean()) if mask.any() else 0.0

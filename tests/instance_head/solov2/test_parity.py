@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 
 from effps_solo.instance_head import SOLOv2InstanceHead
 from effps_solo.instance_head.solov2.decoding import Decoder
+from effps_solo.instance_head.solov2.dynamic_masks import DynamicMasks
 from effps_solo.label_space import PanopticLabelSpace
 from effps_solo.postprocessing import instances_to_output
 
@@ -171,7 +172,7 @@ def test_small_masks(parity: bool, kept: List[int]) -> None:
     scores = torch.linspace(0.9, 0.4, 6)[:, None]
     for minimum in (1, 17):
         decoder = Decoder(parity=parity, min_mask_area=minimum)
-        result = decoder(scores, lambda cells, rows: maps[cells][:, rows], strides, (24, 192))
+        result = decoder(scores, DynamicMasks(torch.eye(6), maps), strides, (24, 192))
         found = (result.mask_source.maps > 0).flatten(1).sum(1).tolist()
         assert found == [area for area in kept if area >= minimum]
 
