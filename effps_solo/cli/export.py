@@ -4,6 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
+from .arguments import TRAINED, add_config_options, positive
+from .demo import find_inputs
+
 logger = logging.getLogger("effps_solo.export")
 
 
@@ -22,29 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image-size",
         required=True,
         nargs=2,
-        type=_positive,
+        type=positive,
         metavar=("HEIGHT", "WIDTH"),
         help="pixels of the images that it will see, before any resizing",
     )
     parser.add_argument(
-        "--allow-unsafe",
-        action="store_true",
-        help="load configs and checkpoints that can run code; only for files you trust",
+        "--int8",
+        nargs="+",
+        metavar="PATH",
+        help="quantise the convolutions of .xml files, with ranges from these images and folders of images",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="config overrides, last on the line: MODEL.WEIGHTS output/quickstart/model_final.pth",
-    )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
+    add_config_options(parser, TRAINED)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,17 +44,19 @@ def run(args: argparse.Namespace) -> int:
 
     from ..engine import load_config
     from ..export import check_formats, describe, save, trace
-    from ..predictor import Predictor
+    from ..predictor import Predictor, with_trained_weights
 
     setup_logger(name="effps_solo")
-    check_formats(args.output)
+    check_formats(args.output, bool(args.int8))
+    calibration = find_inputs(args.int8) if args.int8 else None
     overrides = [*args.opts, "MODEL.OUTPUTS", "('panoptic_seg',)", "MODEL.DEVICE", "cpu"]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
+    with_trained_weights(cfg)
     description = describe(cfg, tuple(args.image_size), Path(args.config_file).name)
     model = Predictor(cfg, allow_unsafe=args.allow_unsafe).model
     program = trace(model, description)
     logger.info("traced: %d operations", len(program.graph.nodes))
-    save(program, description, args.output)
+    save(program, description, args.output, calibration)
     for path in args.output:
         logger.info("wrote %s (%.1f MB)", path, path.stat().st_size / 1e6)
     return 0

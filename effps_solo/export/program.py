@@ -1,27 +1,33 @@
 """From a trained model to files: ExportedProgram (.pt2), ONNX (.onnx), OpenVINO IR (.xml)."""
 
+import dataclasses
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Sequence
+from typing import Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
+from ..classes import classes_from_metadata
 from ..data.augmentation import build_augmentations
 from ..errors import ConfigError
-from ..label_space import PanopticLabelSpace
 from ..meta_arch import EfficientPS
-from ..runtime.description import KEY, ModelClass, ModelDescription, Size
-from ..runtime.sessions import DESCRIPTION_FILE, INPUT_NAME, OUTPUT_NAMES
+from ..runtime.description import KEY, ModelDescription, Size
+from ..runtime.sessions import (
+    DESCRIPTION_FILE,
+    EXPORTED_SUFFIXES,
+    INPUT_NAME,
+    OUTPUT_NAMES,
+)
 from .graph import PanopticGraph
 from .onnx_ops import translations
+from .quantization import quantized
 
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing
-FORMATS = (".onnx", ".xml", ".pt2")
 
 
 def describe(cfg: CfgNode, image_size: Size, config_name: str) -> ModelDescription:
@@ -30,25 +36,11 @@ def describe(cfg: CfgNode, image_size: Size, config_name: str) -> ModelDescripti
     Args:
         image_size: (H, W) of the images before preprocessing.
     """
-    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
-    space = PanopticLabelSpace.from_metadata(metadata)
-    classes = []
-    for c in range(space.num_classes):
-        kind = "thing" if space.is_thing(c) else "stuff"
-        color = getattr(metadata, f"{kind}_colors")[c]
-        classes.append(
-            ModelClass(
-                name=getattr(metadata, f"{kind}_classes")[c],
-                isthing=space.is_thing(c),
-                dataset_id=space.dataset_id(c),
-                color=(int(color[0]), int(color[1]), int(color[2])),
-            )
-        )
     return ModelDescription(
         image_format=cfg.INPUT.FORMAT,
         input_size=_network_size(cfg, image_size),
         output_size=image_size,
-        classes=tuple(classes),
+        classes=classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0])),
         config=config_name,
     )
 
@@ -74,15 +66,21 @@ def trace(model: EfficientPS, description: ModelDescription) -> torch.export.Exp
 
 
 def save(
-    program: torch.export.ExportedProgram, description: ModelDescription, paths: Sequence[Path]
+    program: torch.export.ExportedProgram,
+    description: ModelDescription,
+    paths: Sequence[Path],
+    calibration: Optional[Sequence[Path]] = None,
 ) -> None:
     """Write ``program`` in the formats that the suffixes tell, each file whole or not at all.
 
+    Args:
+        calibration: images to quantise with, see :mod:`effps_solo.export.quantization`; None: fp32.
+
     Raises:
-        ConfigError: unknown suffix.
+        ConfigError: unknown suffix, or one of files that cannot be quantised.
         ModuleNotFoundError: what makes such files is not installed.
     """
-    check_formats(paths)
+    check_formats(paths, calibration is not None)
     with tempfile.TemporaryDirectory() as folder:
         onnx_path = os.path.join(folder, "model.onnx")
         if any(path.suffix in (".onnx", ".xml") for path in paths):
@@ -98,15 +96,19 @@ def save(
                 elif path.suffix == ".onnx":
                     shutil.copyfile(onnx_path, target)
                 else:
-                    _write_openvino(onnx_path, description, target)
+                    _write_openvino(onnx_path, description, target, calibration)
                 _move_files(Path(beside), path.parent)
 
 
-def check_formats(paths: Sequence[Path]) -> None:
-    """Raise ConfigError for a name that tells no format."""
+def check_formats(paths: Sequence[Path], int8: bool = False) -> None:
+    """Raise ConfigError for a name that tells no format, or one that has no INT8."""
     for path in paths:
-        if path.suffix not in FORMATS:
-            raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
+        if path.suffix not in EXPORTED_SUFFIXES:
+            raise ConfigError(
+                f"--output {path}: the name must end in {', '.join(EXPORTED_SUFFIXES)}"
+            )
+        if int8 and path.suffix != ".xml":
+            raise ConfigError(f"--output {path}: --int8 is for OpenVINO, whose files end in .xml")
 
 
 def _move_files(source: Path, target: Path) -> None:
@@ -133,9 +135,17 @@ def _write_onnx(
     onnx_program.save(path)
 
 
-def _write_openvino(onnx_path: str, description: ModelDescription, path: str) -> None:
+def _write_openvino(
+    onnx_path: str,
+    description: ModelDescription,
+    path: str,
+    calibration: Optional[Sequence[Path]],
+) -> None:
     import openvino
 
     model = openvino.convert_model(onnx_path)
+    if calibration is not None:
+        model = quantized(model, calibration, description)
+        description = dataclasses.replace(description, precision="int8")
     model.set_rt_info(description.to_json(), [KEY])
     openvino.save_model(model, path, compress_to_fp16=False)

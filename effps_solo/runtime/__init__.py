@@ -2,5 +2,12 @@
 
 from .description import ModelDescription
 from .predictor import ExportedPredictor, load_exported
+from .sessions import BACKENDS, EXPORTED_SUFFIXES
 
-__all__ = ["ExportedPredictor", "ModelDescription", "load_exported"]
+__all__ = [
+    "BACKENDS",
+    "EXPORTED_SUFFIXES",
+    "ExportedPredictor",
+    "ModelDescription",
+    "load_exported",
+]

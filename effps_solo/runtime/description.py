@@ -4,28 +4,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Tuple
 
+from ..classes import PanopticClass
 from ..errors import UserError
 
 FORMAT = 1  # of the JSON; older programs refuse newer files
 KEY = "effps_solo"  # under which every kind of file keeps it
 Size = Tuple[int, int]
-
-
-@dataclass(frozen=True)
-class ModelClass:
-    """A class, in the order of contiguous ids.
-
-    Attributes:
-        name: in the words of the data set.
-        isthing: whether its objects are told apart.
-        dataset_id: its id in the files of the data set.
-        color: RGB, 0 .. 255.
-    """
-
-    name: str
-    isthing: bool
-    dataset_id: int
-    color: Tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -38,15 +22,18 @@ class ModelDescription:
         output_size: (H, W) of its map, and of the images that it was made for.
         classes: by contiguous id.
         config: file name of the config that it was exported with.
+        precision: "fp32", or "int8" with quantised convolutions.
     """
 
     image_format: str
     input_size: Size
     output_size: Size
-    classes: Tuple[ModelClass, ...]
+    classes: Tuple[PanopticClass, ...]
     config: str
+    precision: str = "fp32"
 
     def to_json(self) -> str:
+        """What :meth:`from_json` reads."""
         return json.dumps({"format": FORMAT, **asdict(self)})
 
     @classmethod
@@ -71,7 +58,7 @@ class ModelDescription:
             )
         try:
             content["classes"] = tuple(
-                ModelClass(**{**entry, "color": tuple(entry["color"])})
+                PanopticClass(**{**entry, "color": tuple(entry["color"])})
                 for entry in content["classes"]
             )
             for name in ("input_size", "output_size"):

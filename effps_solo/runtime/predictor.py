@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -13,12 +13,21 @@ from .sessions import Session, open_session
 
 
 class ExportedPredictor:
-    """An exported model behind one call: image in, panoptic map and segments out."""
+    """An exported model behind one call: image in, panoptic map and segments out.
+
+    Attributes:
+        image_format: order of the channels that it wants, "RGB" or "BGR".
+        classes: by contiguous id.
+        confidence_threshold: things of a lower score become void; the graph has a threshold of its
+            own beside it.
+    """
 
     def __init__(self, session: Session, description: ModelDescription) -> None:
         self.session = session
         self.description = description
         self.image_format = description.image_format
+        self.classes = description.classes
+        self.confidence_threshold = 0.0
 
     def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         """
@@ -41,7 +50,7 @@ class ExportedPredictor:
         if panoptic_seg.shape != size:
             panoptic_seg = _nearest(panoptic_seg, size)
             segments = recounted(segments, panoptic_seg)
-        return panoptic_seg, segments
+        return without_unsure_things(panoptic_seg, segments, self.confidence_threshold)
 
     def _check_shape(self, size: Size) -> None:
         """The graph would squeeze an image of another shape."""
@@ -55,18 +64,21 @@ class ExportedPredictor:
         )
 
 
-def load_exported(path: Union[str, "os.PathLike[str]"], threads: int = 0) -> ExportedPredictor:
+def load_exported(
+    path: Union[str, "os.PathLike[str]"], threads: int = 0, backend: Optional[str] = None
+) -> ExportedPredictor:
     """Open what ``effps-solo export`` wrote.
 
     Args:
         path: .onnx, .xml or .pt2.
         threads: of the CPU; 0: the runtime decides.
+        backend: "onnx" for .onnx, "openvino" for .xml and .onnx, "torch" for .pt2; None: by the suffix.
 
     Raises:
-        UserError: no such file, or not made by ``effps-solo export``.
-        ModuleNotFoundError: the runtime of the file is not installed.
+        UserError: no such file, one not made by ``effps-solo export``, or no backend for it.
+        ModuleNotFoundError: the runtime is not installed.
     """
-    session, text = open_session(Path(path), threads)
+    session, text = open_session(Path(path), threads, backend)
     return ExportedPredictor(session, ModelDescription.from_json(text, os.fspath(path)))
 
 
@@ -96,6 +108,17 @@ def segments_of(
         }
         for row in valid.nonzero()[0]
     ]
+
+
+def without_unsure_things(
+    panoptic_seg: np.ndarray, segments: List[Dict[str, Any]], threshold: float
+) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    """Map and segments in which things with a score below ``threshold`` are void."""
+    unsure = [s["id"] for s in segments if s["isthing"] and s["score"] < threshold]
+    if not unsure:
+        return panoptic_seg, segments
+    panoptic_seg = np.where(np.isin(panoptic_seg, unsure), np.int32(0), panoptic_seg)
+    return panoptic_seg, [s for s in segments if s["id"] not in unsure]
 
 
 def recounted(segments: List[Dict[str, Any]], panoptic_seg: np.ndarray) -> List[Dict[str, Any]]:

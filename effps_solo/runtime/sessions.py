@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -13,33 +13,48 @@ OUTPUT_NAMES = ("panoptic_seg", "category_ids", "scores", "areas", "valid")
 INPUT_NAME = "image"
 DESCRIPTION_FILE = f"{KEY}.json"  # inside a .pt2 archive
 
+# Backend -> suffixes of the files that it reads.
+BACKENDS = {"onnx": (".onnx",), "openvino": (".xml", ".onnx"), "torch": (".pt2",)}
+EXPORTED_SUFFIXES = (".onnx", ".xml", ".pt2")
+
 Session = Callable[[np.ndarray], List[np.ndarray]]
 
 
-def open_session(path: Path, threads: int) -> Tuple[Session, str]:
-    """Open an exported file with the runtime that its suffix tells.
+def open_session(path: Path, threads: int, backend: Optional[str] = None) -> Tuple[Session, str]:
+    """Open an exported file with a runtime.
 
     Args:
-        path: .onnx (ONNX Runtime), .xml (OpenVINO) or .pt2 (torch).
+        path: .onnx, .xml or .pt2.
         threads: of the CPU; 0: the runtime decides.
+        backend: of ``BACKENDS``; None: the first one that reads such files.
 
     Returns:
         the session, and the text of the file's description, "" when there is none.
 
     Raises:
-        UserError: unknown suffix, missing file, or one that the runtime refuses.
+        UserError: unknown suffix, missing file, one that the runtime refuses or does not read.
         ModuleNotFoundError: the runtime is not installed.
     """
-    if path.suffix not in _OPENERS:
-        raise UserError(f"{path} is no exported model: its name must end in {', '.join(_OPENERS)}")
+    open_file = _opener(path, backend)
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        return _OPENERS[path.suffix](os.fspath(path), threads)
+        return open_file(os.fspath(path), threads)
     except ModuleNotFoundError:
         raise
     except Exception as error:  # each runtime raises types of its own
         raise UserError(f"{path} cannot be opened: {_first_line(error)}") from error
+
+
+def _opener(path: Path, backend: Optional[str]) -> "Opener":
+    able = [name for name, suffixes in BACKENDS.items() if path.suffix in suffixes]
+    if not able:
+        raise UserError(
+            f"{path} is no exported model: its name must end in {', '.join(EXPORTED_SUFFIXES)}"
+        )
+    if backend not in (None, *able):
+        raise UserError(f"the backend '{backend}' does not read {path}; {' or '.join(able)} does")
+    return _OPENERS[backend or able[0]]
 
 
 def _first_line(error: Exception) -> str:
@@ -66,7 +81,9 @@ def _openvino_session(path: str, threads: int) -> Tuple[Session, str]:
 
     core = openvino.Core()
     model = core.read_model(path)
-    text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else ""
+    # Of an .xml, of an .onnx; an .xml has the latter from the .onnx that it was made of, too.
+    places = [place for place in ([KEY], ["framework", KEY]) if model.has_rt_info(place)]
+    text = model.get_rt_info(places[0]).astype(str) if places else ""
     settings: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -95,8 +112,10 @@ def _torch_session(path: str, threads: int) -> Tuple[Session, str]:
     return run, extra[DESCRIPTION_FILE]
 
 
-_OPENERS: Dict[str, Callable[[str, int], Tuple[Session, str]]] = {
-    ".onnx": _onnx_session,
-    ".xml": _openvino_session,
-    ".pt2": _torch_session,
+Opener = Callable[[str, int], Tuple[Session, str]]
+
+_OPENERS: Dict[str, Opener] = {
+    "onnx": _onnx_session,
+    "openvino": _openvino_session,
+    "torch": _torch_session,
 }

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Set
 
 import numpy as np
 import pytest
@@ -15,29 +15,46 @@ from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import load_config
 from effps_solo.errors import ConfigError
 from effps_solo.export import check_formats, describe
+from effps_solo.export.quantization import quantized
 from effps_solo.meta_arch import EfficientPS
+from effps_solo.panoptic_model import SAMPLE_IMAGE, SHIPPED_WEIGHTS, load
+from effps_solo.panoptic_png import read_segment_ids
 from effps_solo.predictor import Predictor
+from effps_solo.result import PanopticResult
+from effps_solo.runtime import load_exported
 
 RUN = """
 import json, sys
 import numpy as np
 from PIL import Image
+from effps_solo.result import PanopticResult
 from effps_solo.runtime import load_exported
-predictor = load_exported(sys.argv[1], threads=1)
-for name in sys.argv[2:]:
+predictor = load_exported(sys.argv[1], threads=1, backend=sys.argv[2] or None)
+for name in sys.argv[3:]:
     panoptic_seg, segments = predictor.panoptic(np.asarray(Image.open(name)))
     np.save(name + ".npy", panoptic_seg)
     print(json.dumps(segments))
 print(json.dumps([name for name in ("torch", "detectron2") if name in sys.modules]))
 """
+DEMO = """
+import sys
+from effps_solo.__main__ import main
+status = main(["demo", *sys.argv[1:]])
+print(status, [name for name in ("torch", "detectron2") if name in sys.modules])
+"""
 SCORE = ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.05", "MODEL.OUTPUTS", "('panoptic_seg',)"]
 
 
-def _run(path: Path, images: List[Path]) -> List[Any]:
-    words = [sys.executable, "-c", RUN, str(path), *map(str, images)]
-    run = subprocess.run(words, capture_output=True, text=True, check=False)
+def _run(path: Path, images: List[Path], backend: str = "") -> List[Any]:
+    return [json.loads(line) for line in _lines(RUN, path, backend, *images)]
+
+
+def _lines(program: str, *words: object) -> List[str]:
+    """What ``program`` prints in a new process."""
+    command = [sys.executable, "-c", program, *map(str, words)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    return run.stdout.splitlines()
 
 
 def _check(
@@ -45,7 +62,7 @@ def _check(
 ) -> None:
     expected, segments = predictor.panoptic(np.asarray(Image.open(image)))
     assert panoptic_seg.dtype == np.int32
-    agreement = float((panoptic_seg == expected.numpy()).mean())
+    agreement = float((panoptic_seg == expected).mean())
     assert agreement > 0.999, agreement
     assert [(s["id"], s["category_id"], s["isthing"]) for s in found] == [
         (s["id"], s["category_id"], s["isthing"]) for s in segments
@@ -72,12 +89,26 @@ def test_files_give_what_the_model_gives(
     fixed = [*common, *map(str, files), "--image-size", "50", "91", "--opts", *words]
     assert main(fixed) == 0
     predictor = Predictor(load_config(str(tiny_config), words))
-    for path in files:
-        first, second, loaded = _run(path, images)
+    for path, backend in [*((path, "") for path in files), (files[0], "openvino")]:
+        first, second, loaded = _run(path, images, backend)
         assert loaded == (["torch"] if path.suffix == ".pt2" else [])
         assert len(first) > 5
         for found, image in zip((first, second), images):
             _check(found, np.load(f"{image}.npy"), predictor, image)
+    _check_demo(files[0], images, tmp_path / "predictions")
+
+
+def _check_demo(model: Path, images: List[Path], output: Path) -> None:
+    """Without torch; an image of another shape is skipped."""
+    wrong = images[0].with_name("wrong.png")
+    Image.new("RGB", (60, 60)).save(wrong)
+    words = ["--model", model, "--backend", "openvino", "--output", output, "--input"]
+    *messages, last = _lines(DEMO, *words, *images, wrong)
+    assert last == "1 []"
+    assert any("wrong.png: the image has 60x60 pixels" in message for message in messages)
+    for image in images:
+        ids = read_segment_ids(str(output / f"{image.stem}_panoptic.png"))
+        assert ids.shape == (50, 91) and ids.any()
 
 
 def test_describe(tiny_config: Path) -> None:
@@ -91,6 +122,58 @@ def test_formats() -> None:
     check_formats([Path("a.onnx"), Path("b.xml"), Path("c.pt2")])
     with pytest.raises(ConfigError, match="--output b.engine: the name must end in .onnx, .xml"):
         check_formats([Path("a.onnx"), Path("b.engine")])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_int8(project_root: Path, tmp_path: Path) -> None:
+    """The model of the package: convolutions in 8 bits, the rest as it is, nearly the same map."""
+    openvino = pytest.importorskip("openvino")
+    config = project_root / "configs" / "quickstart" / "effps_lite0_solov2_long.yaml"
+    path = tmp_path / "int8.xml"
+    words = ["--config-file", str(config), "--image-size", "256", "512", "--output", str(path)]
+    words += ["--int8", str(SAMPLE_IMAGE), "--opts", "MODEL.WEIGHTS", str(SHIPPED_WEIGHTS)]
+    assert main(["export", *words]) == 0
+    int8 = load_exported(path)
+    assert int8.description.precision == "int8"
+
+    inputs: Dict[str, Set[str]] = {}
+    for operation in openvino.Core().read_model(path).get_ordered_ops():
+        if operation.get_input_size():
+            source = operation.input_value(0).get_node().get_type_name()
+            inputs.setdefault(operation.get_type_name(), set()).add(source)
+    assert (
+        inputs["GroupConvolution"] == {"FakeQuantize"} and "FakeQuantize" in inputs["Convolution"]
+    )
+    assert inputs["MatMul"] and "FakeQuantize" not in inputs["MatMul"]
+
+    expected, found = load()(SAMPLE_IMAGE), load(path)(SAMPLE_IMAGE)
+    assert (_class_map(expected) == _class_map(found)).mean() > 0.97
+    assert _sure_things(expected) == _sure_things(found)
+
+
+def _class_map(result: PanopticResult) -> np.ndarray:
+    category = np.full(int(result.panoptic.max()) + 1, -1)
+    for segment in result.segments:
+        category[segment.id] = segment.category_id
+    return category[result.panoptic]
+
+
+def _sure_things(result: PanopticResult) -> Set[str]:
+    """Classes of those that are no matter of chance."""
+    return {s.category for s in result.segments if s.isthing and s.score > 0.4}
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_int8_is_for_openvino(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "--config-file", "missing.yaml", "--output", f"model{suffix}"]
+    assert main([*words, "--image-size", "50", "91", "--int8", "photos"]) == 2
+    assert f"--output model{suffix}: --int8 is for OpenVINO" in capsys.readouterr().err
+
+
+def test_int8_without_images(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--int8 names no image"):
+        quantized(None, [], None)  # type: ignore[arg-type]
 
 
 def test_nothing_is_loaded_for_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:

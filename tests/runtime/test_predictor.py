@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from detectron2.data.transforms import ResizeTransform
 
+from effps_solo.classes import PanopticClass
 from effps_solo.errors import UserError
 from effps_solo.runtime import ExportedPredictor, ModelDescription, load_exported
-from effps_solo.runtime.description import ModelClass
 from effps_solo.runtime.predictor import recounted, resized_image, segments_of
 
 CLASSES = (
-    ModelClass("car", True, 26, (0, 0, 142)),
-    ModelClass("road", False, 7, (128, 64, 128)),
+    PanopticClass("car", True, 26, (0, 0, 142)),
+    PanopticClass("road", False, 7, (128, 64, 128)),
 )
 
 
@@ -60,6 +60,17 @@ def test_images_are_resized_as_detectron2_does() -> None:
     for size in ((30, 46), (13, 17), (20, 31)):
         expected = ResizeTransform(20, 31, *size).apply_image(image)
         assert np.array_equal(resized_image(image, size), expected)
+
+
+def test_unsure_things_become_void() -> None:
+    predictor = ExportedPredictor(FakeSession(output_size=(40, 60)), describe())
+    image = np.zeros((40, 60, 3), dtype=np.uint8)
+    predictor.confidence_threshold = 0.9
+    assert [s["id"] for s in predictor.panoptic(image)[1]] == [1, 2]
+    predictor.confidence_threshold = 0.91
+    panoptic_seg, segments = predictor.panoptic(image)
+    assert [s["id"] for s in segments] == [2] and panoptic_seg.dtype == np.int32
+    assert (panoptic_seg[:8, :8] == 0).all() and (panoptic_seg[8:] == 2).all()
 
 
 def test_one_size_is_resized_and_must_fit() -> None:

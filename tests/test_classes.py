@@ -1,0 +1,31 @@
+"""The class table of a data set."""
+
+from types import SimpleNamespace
+
+from effps_solo.classes import PanopticClass, classes_from_metadata
+
+
+def test_things_that_come_after_stuff() -> None:
+    metadata = SimpleNamespace(
+        thing_dataset_id_to_contiguous_id={26: 1},
+        stuff_dataset_id_to_contiguous_id={7: 0},
+        thing_classes=["road", "car"],
+        stuff_classes=["road", "car"],
+        thing_colors=[(0, 0, 0), (1, 2, 3)],
+        stuff_colors=[[4, 5, 6], [0, 0, 0]],
+    )
+    assert classes_from_metadata(metadata) == (
+        PanopticClass("road", False, 7, (4, 5, 6)),
+        PanopticClass("car", True, 26, (1, 2, 3)),
+    )
+
+
+def test_a_data_set_without_colors() -> None:
+    metadata = SimpleNamespace(
+        thing_dataset_id_to_contiguous_id={26: 1},
+        stuff_dataset_id_to_contiguous_id={7: 0},
+        thing_classes=["road", "car"],
+        stuff_classes=["road", "car"],
+    )
+    road, car = classes_from_metadata(metadata)
+    assert road.color != car.color
