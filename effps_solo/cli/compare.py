@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, Optional, Sequence, Set
 
 from ..errors import INTERRUPTED, UserError
+from .arguments import positive
 from .output_folder import make_writable
 
 if TYPE_CHECKING:
@@ -43,20 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--threads",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="N",
         help="processor threads of each run (default: torch's)",
     )
     add("--list", action="store_true", help="only list the runs and how far they are")
     add("--report", action="store_true", help="only write the report of the runs that are done")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ peak memory is that of a whole process.
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -16,13 +15,13 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from torch.utils.flop_counter import FlopCounterMode
 
-from ..data.conversion import write_atomically
+from ..atomic import write_atomically
+from ..benchmark.measure import count_macs, peak_memory
 from ..data.datasets import check_dataset_available
 from ..engine import load_config
 from ..image_io import read_image
-from ..predictor import Predictor
+from ..predictor import Predictor, for_panoptic_maps
 
 NUM_IMAGES = 20
 
@@ -38,20 +37,19 @@ def measure(cfg: CfgNode) -> Dict[str, Any]:
         (of the allocated GPU memory on a GPU); "macs", multiply-accumulates of convolutions and
         matrix products, the mean over the images; "num_images", "device" and "threads".
     """
-    if cfg.MODEL.SEM_SEG_HEAD.NAME:
-        cfg.MODEL.OUTPUTS = ["panoptic_seg"]
+    for_panoptic_maps(cfg)
     predictor = Predictor(cfg)
     paths = _choose_images(cfg.DATASETS.TEST[0])
     _seconds(predictor, read_image(paths[0], predictor.image_format))
     seconds = [_seconds(predictor, read_image(p, predictor.image_format)) for p in paths]
     # Before the counting, which is no part of inference.
-    peak_memory = _peak_memory(cfg.MODEL.DEVICE)
+    peak = peak_memory(cfg.MODEL.DEVICE)
     macs = [_macs(predictor, read_image(p, predictor.image_format)) for p in paths]
     return {
         "parameters": sum(p.numel() for p in predictor.model.parameters()),
         "macs": statistics.mean(macs),
         "inference_seconds": statistics.median(seconds),
-        "peak_memory_bytes": peak_memory,
+        "peak_memory_bytes": peak,
         "num_images": len(paths),
         "device": _device_name(cfg.MODEL.DEVICE),
         "threads": torch.get_num_threads(),
@@ -68,22 +66,12 @@ def _choose_images(dataset_name: str) -> List[str]:
 
 def _seconds(predictor: Predictor, image: np.ndarray) -> float:
     start = time.perf_counter()
-    panoptic_seg, _ = predictor.panoptic(image)
-    panoptic_seg.cpu()  # waits for a GPU
+    predictor.panoptic(image)
     return time.perf_counter() - start
 
 
 def _macs(predictor: Predictor, image: np.ndarray) -> float:
-    with FlopCounterMode(display=False) as counter:
-        predictor.panoptic(image)
-    return counter.get_total_flops() / 2
-
-
-def _peak_memory(device: str) -> int:
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return count_macs(lambda: predictor.panoptic(image))
 
 
 def _device_name(device: str) -> str:

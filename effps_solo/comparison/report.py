@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from ..data.conversion import write_atomically
+from ..atomic import write_atomically
 from .metrics import METRICS, is_difference, means_by_metric, spread_by_metric
 from .plan import Plan, Run
 from .runner import Result

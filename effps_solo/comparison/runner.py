@@ -17,7 +17,7 @@ from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping, Optional, S
 
 import yaml
 
-from ..data.conversion import write_atomically
+from ..atomic import write_atomically
 from ..errors import ConfigError, UserError
 from .metrics import SCORES, Value
 from .plan import Run

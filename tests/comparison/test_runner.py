@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 import yaml
@@ -161,7 +161,17 @@ def test_a_damaged_result_is_told(programs: Path, run: Run, output: Path) -> Non
         complete_run(run, output)
 
 
-def test_an_interrupt_ends_the_program(programs: Path, run: Run, output: Path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever starts the tests in the background may have them ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_program(
+    programs: Path, run: Run, output: Path, interruptible: None
+) -> None:
     (programs / "train_net.py").write_text(
         "import os, pathlib, sys, time\n"
         "folder = pathlib.Path(sys.argv[sys.argv.index('OUTPUT_DIR') + 1])\n"

@@ -1,0 +1,1 @@
+"""What inference costs: time, memory and arithmetic, by backend, stage and module."""

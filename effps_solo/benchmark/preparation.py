@@ -1,0 +1,82 @@
+"""What is done once before the runs: counting, and writing the exported files. A job of a worker."""
+
+import importlib.util
+import statistics
+from pathlib import Path
+from typing import Dict, List
+
+from torch import nn
+
+from ..image_io import read_image
+from .measure import count_macs
+from .torch_backends import open_config, open_predictor
+from .worker import Answer, Task
+
+# Suffix -> packages that write and run such files.
+_PACKAGES = {
+    ".onnx": ("onnx", "onnxscript", "onnxruntime"),
+    ".xml": ("onnx", "onnxscript", "openvino"),
+}
+
+
+class PreparationJob:
+    """Everything that the other workers and the report need to know of the model."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.cfg = open_config(task)
+        self.predictor = open_predictor(self.cfg, task.allow_unsafe)
+
+    def run(self, number: int) -> Answer:
+        """{"weights", "device", "parameters", "macs" and "things" (means over the images)} and {"missing":
+        {suffix: why there is no such file}}."""
+        images = [read_image(path, self.predictor.image_format) for path in self.task.images]
+        segments = [self.predictor.panoptic(image)[1] for image in images]
+        return {
+            "weights": self.cfg.MODEL.WEIGHTS,
+            "device": self.cfg.MODEL.DEVICE,
+            "parameters": count_parameters(self.predictor.model),
+            "macs": statistics.mean(
+                count_macs(lambda: self.predictor.panoptic(image)) for image in images
+            ),
+            "things": statistics.mean(sum(s["isthing"] for s in found) for found in segments),
+            "missing": self._export(),
+        }
+
+    def finish(self) -> Answer:
+        """Nothing more."""
+        return {}
+
+    def _export(self) -> Dict[str, str]:
+        paths = [Path(path) for path in self.task.paths]
+        missing = {path.suffix: _lack(path.suffix) for path in paths if _lack(path.suffix)}
+        possible: List[Path] = [path for path in paths if path.suffix not in missing]
+        if not possible:
+            return missing
+        try:
+            from ..export import describe, save, trace  # slow, and onnxscript may be missing
+
+            name = Path(self.task.config_file).name
+            description = describe(self.cfg, self.task.image_size, name)
+            model = self.predictor.model.cpu()
+            save(trace(model, description), description, possible)
+        except Exception as error:  # the exporters raise types of their own
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            missing.update({path.suffix: f"cannot be exported: {lines[0]}" for path in possible})
+        return missing
+
+
+def _lack(suffix: str) -> str:
+    """What keeps files of that kind from being written and run; "" for nothing."""
+    lacking = [name for name in _PACKAGES[suffix] if importlib.util.find_spec(name) is None]
+    return f"not installed: pip install {' '.join(lacking)}" if lacking else ""
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Of the whole model, each once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def open_job(task: Task) -> PreparationJob:
+    """Of a task of kind prepare."""
+    return PreparationJob(task)

@@ -1,0 +1,225 @@
+"""The whole benchmark as one summary of JSON types."""
+
+import importlib.metadata
+import math
+import platform
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ..machine import cpu
+from .images import make_images
+from .measure import fitted_exponent
+from .rounds import NUM_WARM_UP, Outcome, Say, call_once, median_shares, run_rounds
+from .worker import Answer, Task, Worker, WorkerFailed
+
+BACKENDS = ("torch", "compiled", "bf16", "compiled-bf16", "onnx", "openvino")
+BASELINES = ("panoptic-fpn", "panoptic-deeplab")
+REFERENCE = "panoptic-fpn"  # that ratios refer to
+SCALING_SIZES = ((256, 512), (512, 1024), (1024, 2048), (2048, 4096))
+OBJECT_COUNTS = (0, 25, 50, 100, 200, 400)
+_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+_LIMITS = {"fp32": "conv-fp32", "bf16": "conv-bf16"}
+_LIBRARIES = ("torch", "detectron2", "sal-detectron2", "onnxruntime", "openvino")
+
+Summary = Dict[str, Any]
+Size = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        config_file, overrides, allow_unsafe: of :func:`effps_solo.engine.load_config`.
+        sizes: (H, W) of the images.
+        inputs: images; empty: synthetic ones.
+        backends: of ``BACKENDS``.
+        num_runs: of each backend, besides those to warm up.
+        threads: of the CPU.
+        compare: measure the baselines, too.
+        scaling: measure how time and memory grow, too.
+    """
+
+    config_file: str
+    overrides: Tuple[str, ...]
+    allow_unsafe: bool
+    sizes: Sequence[Size]
+    inputs: Sequence[Path]
+    backends: Sequence[str]
+    num_runs: int
+    threads: int
+    compare: bool = False
+    scaling: bool = False
+
+    def task(self, kind: str, size: Size, images: Sequence[str] = (), **more: Any) -> Task:
+        """A task on images of ``size``."""
+        settings = (self.config_file, self.overrides, self.allow_unsafe, self.threads)
+        return Task(kind, *settings, tuple(images), size, **more)
+
+
+def run_benchmark(plan: Plan, folder: Path, say: Say) -> Summary:
+    """Measure everything.
+
+    Args:
+        folder: for images, exported files and logs.
+        say: tells the user how far it is.
+
+    Raises:
+        UserError: the model cannot be run at all.
+    """
+    baselines = BASELINES if plan.compare else ()
+    summary: Summary = {
+        "config": Path(plan.config_file).name,
+        "machine": describe_machine(plan.threads),
+        "num_runs": plan.num_runs,
+        "sizes": [measure_size(plan, s, folder, plan.backends, baselines, say) for s in plan.sizes],
+    }
+    if plan.scaling:
+        summary["scaling"] = {
+            "sizes": _scale_sizes(plan, folder, say),
+            "objects": _scale_objects(plan, folder, say),
+        }
+    return summary
+
+
+def describe_machine(threads: int) -> Summary:
+    """Processor, threads, versions."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        **cpu(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def measure_size(
+    plan: Plan,
+    size: Size,
+    folder: Path,
+    backends: Sequence[str],
+    baselines: Sequence[str],
+    say: Say,
+) -> Summary:
+    """All backends on images of one size, in the same rounds.
+
+    Returns:
+        "size", what the preparation tells of the model, "limits" (MAC/s by number format) and "rows": for
+        every backend and baseline its name and the summary of its outcome, with "times_limit" and "speedup"
+        over the reference where they are known.
+    """
+    folder = folder / f"{size[0]}x{size[1]}"
+    images = make_images(folder / "images", size, plan.inputs)
+    paths = {b: str(folder / f"model{_SUFFIXES[b]}") for b in backends if b in _SUFFIXES}
+    say(f"{size[0]}x{size[1]}: counting" + " and exporting" * bool(paths))
+    prepared = call_once(plan.task("prepare", size, images, paths=tuple(paths.values())), folder)
+    missing = {b: prepared["missing"].get(_SUFFIXES[b]) for b in paths}
+
+    tasks = {kind: plan.task(kind, size, images) for kind in _limits_of(prepared["device"])}
+    for name in backends:
+        if not missing.get(name):
+            tasks[name] = plan.task(
+                name, size, images, paths=(paths[name],) if name in paths else ()
+            )
+    things = math.ceil(prepared["things"])
+    for name in baselines:
+        tasks[name] = plan.task(name, size, images, num_things=things)
+    outcomes = run_rounds(tasks, plan.num_runs, folder, say)
+
+    outcomes.update({b: Outcome(error=reason) for b, reason in missing.items() if reason})
+    limits = {k: _rate(outcomes[kind]) for k, kind in _LIMITS.items() if kind in outcomes}
+    own = {key: prepared[key] for key in ("parameters", "macs")}
+    rows = [{**own, "name": name, **outcomes[name].summary()} for name in (*backends, *baselines)]
+    _relate(rows, limits)
+    return {"size": list(size), **prepared, "limits": limits, "rows": rows}
+
+
+def _limits_of(device: str) -> List[str]:
+    """Kinds of the convolutions whose rate is of interest."""
+    has_bf16 = device.startswith("cuda") or bool(cpu()["native_bf16"])
+    return [kind for name, kind in _LIMITS.items() if name == "fp32" or has_bf16]
+
+
+def _rate(outcome: Outcome) -> Optional[float]:
+    """MAC/s."""
+    if outcome.error is not None:
+        return None
+    rate: float = outcome.last["macs"] / statistics.median(outcome.wall)
+    return rate
+
+
+def _relate(rows: Sequence[Summary], limits: Dict[str, Optional[float]]) -> None:
+    """Add to every row how far it is from the machine's limit and from the reference."""
+    measured = {row["name"]: row for row in rows if "error" not in row}
+    for name, row in measured.items():
+        row["format"] = number_format(name, "bf16" in limits)
+        rate = limits.get(row["format"])
+        row["times_limit"] = row["p50_seconds"] / (row["macs"] / rate) if rate else None
+        if REFERENCE in measured:
+            row["speedup"] = measured[REFERENCE]["p50_seconds"] / row["p50_seconds"]
+
+
+def number_format(name: str, has_bf16: bool) -> str:
+    """What a backend computes in; OpenVINO in bf16 by itself where the processor has it."""
+    return "bf16" if name.endswith("bf16") or (name == "openvino" and has_bf16) else "fp32"
+
+
+def _scale_sizes(plan: Plan, folder: Path, say: Say) -> Summary:
+    """Time and memory of the first backend against the size of the image."""
+    backend = plan.backends[0]
+    rows = []
+    for size in SCALING_SIZES:
+        measured = measure_size(plan, size, folder / "scaling", (backend,), (), say)
+        rows.append({"size": list(size), "macs": measured["macs"], **measured["rows"][0]})
+    good = [row for row in rows if "error" not in row]
+    pixels = [math.prod(row["size"]) for row in good]
+    memory = [row["peak_memory_bytes"] - row["loaded_memory_bytes"] for row in good]
+    return {
+        "backend": backend,
+        "rows": rows,
+        "time_exponent": fitted_exponent(pixels, [row["p50_seconds"] for row in good]),
+        "memory_exponent": fitted_exponent(pixels, memory),
+    }
+
+
+def _scale_objects(plan: Plan, folder: Path, say: Say) -> Summary:
+    """Time and memory of decoding and fusion against the number of objects, at the first size."""
+    size = plan.sizes[0]
+    say(f"decoding and fusion of {', '.join(map(str, OBJECT_COUNTS))} objects")
+    worker = Worker(plan.task("objects", size), folder / "objects.log")
+    answers: Dict[int, List[Answer]] = {count: [] for count in OBJECT_COUNTS}
+    memory: Dict[int, int] = {}
+    try:
+        worker.wait_until_ready()
+        for count in OBJECT_COUNTS:  # ascending, because a peak does not fall
+            for _ in range(NUM_WARM_UP):
+                memory[count] = worker.run(count)["peak_memory_bytes"]
+        for _ in range(plan.num_runs):
+            for count in OBJECT_COUNTS:
+                answers[count].append(worker.run(count))
+    except WorkerFailed as error:
+        return {"size": list(size), "error": str(error)}
+    finally:
+        worker.close()
+    rows = []
+    for count in OBJECT_COUNTS:
+        shares = median_shares([answer["stages"] for answer in answers[count]])
+        things = answers[count][0]["things"]
+        rows.append({"objects": count, "things": things, **shares, "memory": memory[count]})
+    return {"size": list(size), "rows": rows, "exponents": _growth(rows)}
+
+
+def _growth(rows: Sequence[Summary]) -> Summary:
+    """Exponents of what the objects add to the first row, which has none."""
+    counts = [row["objects"] for row in rows]
+    return {
+        key: fitted_exponent(counts, [row[key] - rows[0][key] for row in rows])
+        for key in ("decode", "fusion", "memory")
+    }

@@ -1,0 +1,134 @@
+"""The model in torch: eager, compiled, in bf16. Jobs of a worker."""
+
+import contextlib
+from typing import Any, ContextManager, List, Optional, Tuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from ..engine import check_device, load_config
+from ..image_io import read_image
+from ..predictor import Predictor, for_panoptic_maps
+from ..visualization import panoptic_overlay
+from .measure import peak_memory, timed
+from .stages import Scopes, clock, wrap_stages
+from .worker import Answer, Task
+
+_SEED = 0  # of weights that no checkpoint has, so that they are the same in every process
+_COMPILED_PARTS = ("backbone", "sem_seg_head", "instance_head")
+
+
+class TorchJob:
+    """Load an image, predict, draw; only the prediction counts as the time of the run."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        task: Task,
+        device: str,
+        *,
+        autocast: Optional[ContextManager] = None,
+        draws: bool = False,
+        has_stages: bool = False,
+    ) -> None:
+        """
+        Args:
+            autocast: the context of a prediction.
+            draws: draw every prediction.
+            has_stages: tell where the time goes.
+        """
+        self.predictor, self.images, self.device = predictor, task.images, device
+        self.autocast = autocast or contextlib.nullcontext()
+        self.draws = draws
+        self.scopes = Scopes(clock(device))
+        self.has_stages = has_stages
+        if has_stages:
+            wrap_stages(self.scopes, predictor.model)
+        self.loaded_memory = peak_memory(device)
+
+    def run(self, number: int) -> Answer:
+        """{"wall", "process"} seconds, {"stages": {name: seconds}, "things"}."""
+        found: List[Tuple[np.ndarray, Any]] = []
+        with self.scopes.scope("load"):
+            path = self.images[number % len(self.images)]
+            image = read_image(path, self.predictor.image_format)
+        with self.scopes.scope("preprocess"):
+            seconds = timed(lambda: found.append(self._predict(image)))
+        panoptic_seg, segments_info = found[0]
+        if self.draws:
+            with self.scopes.scope("draw"):
+                self._draw(image, panoptic_seg, segments_info)
+        stages = self.scopes.take()
+        things = sum(s["isthing"] for s in segments_info) if segments_info is not None else None
+        return {
+            **seconds._asdict(),
+            "stages": stages if self.has_stages else {},
+            "things": things,
+        }
+
+    def finish(self) -> Answer:
+        """{"peak_memory_bytes", "loaded_memory_bytes": the same before the first run}."""
+        return {
+            "peak_memory_bytes": peak_memory(self.device),
+            "loaded_memory_bytes": self.loaded_memory,
+        }
+
+    def _predict(self, image: np.ndarray) -> Tuple[np.ndarray, Any]:
+        with self.autocast:
+            return self.predictor.panoptic(image)
+
+    def _draw(self, image: np.ndarray, panoptic_seg: np.ndarray, segments_info: Any) -> None:
+        if self.predictor.image_format == "BGR":
+            image = image[..., ::-1]
+        panoptic_overlay(image, panoptic_seg, segments_info, self.predictor.classes)
+
+
+def open_job(task: Task) -> TorchJob:
+    """Of a task of kind torch, compiled, bf16 or compiled-bf16."""
+    cfg = open_config(task)
+    predictor = open_predictor(cfg, task.allow_unsafe)
+    if task.kind.startswith("compiled"):
+        _compile(predictor.model)
+    autocast = None
+    if task.kind.endswith("bf16"):
+        autocast = torch.autocast(torch.device(cfg.MODEL.DEVICE).type, torch.bfloat16)
+    return TorchJob(
+        predictor,
+        task,
+        cfg.MODEL.DEVICE,
+        autocast=autocast,
+        draws=True,
+        has_stages=task.kind in ("torch", "bf16"),
+    )
+
+
+def open_config(task: Task, *overrides: str) -> CfgNode:
+    """The config of a task, for one panoptic map of each image; sets torch's threads, too."""
+    torch.set_num_threads(task.threads)
+    words = [*task.overrides, *overrides, "TEST.AUG.ENABLED", "False"]
+    cfg = load_config(task.config_file, words, allow_unsafe=task.allow_unsafe)
+    for_panoptic_maps(cfg)
+    return cfg
+
+
+def open_predictor(cfg: CfgNode, allow_unsafe: bool) -> Predictor:
+    """With the weights ``MODEL.WEIGHTS``, and the same random ones whenever it lacks some."""
+    torch.manual_seed(_SEED)
+    if cfg.MODEL.WEIGHTS:
+        return Predictor(cfg, allow_unsafe)
+    check_device(cfg)
+    return Predictor(cfg, model=build_model(cfg))
+
+
+def _compile(model: nn.Module) -> None:
+    """Compile the networks, with weights as constants; what loops over instances stays as it is."""
+    import torch._inductor.config
+
+    torch._inductor.config.freezing = True
+    for name in _COMPILED_PARTS:
+        part = getattr(model, name, None)
+        if part is not None:
+            part.compile()

@@ -1,0 +1,55 @@
+"""Options that several commands share."""
+
+import argparse
+
+TRAINED = "MODEL.WEIGHTS output/quickstart/model_final.pth"
+RANDOM = "MODEL.WEIGHTS '' for random weights"
+
+
+def add_config_options(parser: argparse.ArgumentParser, example: str = "KEY VALUE ...") -> None:
+    """``--allow-unsafe`` and ``--opts``, which ends the command line.
+
+    Args:
+        example: of overrides, for the help.
+    """
+    parser.add_argument(
+        "--allow-unsafe",
+        action="store_true",
+        help="load configs and checkpoints that can run code; only for files you trust",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help=f"config overrides, last on the line: {example}",
+    )
+
+
+def add_max_megapixels(parser: argparse.ArgumentParser) -> None:
+    """``--max-megapixels``."""
+    from ..image_io import MAX_MEGAPIXELS
+
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=MAX_MEGAPIXELS,
+        metavar="N",
+        help="larger images are refused, for they may need more memory than there is (%(default)s)",
+    )
+
+
+def positive(text: str) -> int:
+    """The type of an option that takes a positive whole number."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def probability(text: str) -> float:
+    """The type of an option that takes a number in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
