@@ -1,26 +1,35 @@
-"""Reading images, with errors that name the file."""
+"""Images as arrays: from files, bytes, Pillow, numpy and torch, with errors that name the source."""
 
+import io
 import os
-from typing import Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from .errors import UserError
 
-# Of the files that count as images in a folder.
+if TYPE_CHECKING:
+    import torch
+
+# Of the files that count as images, or as videos, in a folder.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+MAX_MEGAPIXELS = 50.0  # of an image to predict, unless told otherwise: about 12 GB in torch
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
+
+ImageSource = Union[str, "os.PathLike[str]", bytes, Image.Image, np.ndarray, "torch.Tensor"]
 
 
 class ImageError(UserError):
-    """A file cannot be read as an image; the message names it."""
+    """Something cannot be read as an image; the message names it."""
 
 
 def read_image(path: Union[str, "os.PathLike[str]"], image_format: str) -> np.ndarray:
     """Read an image as Detectron2's ``read_image`` does, upright after its EXIF orientation.
 
-    Grey images of 16 bits, which Pillow would cut off at 255, give the upper byte of each value.
+    Grey images of 16 bits, which Pillow would cut off at 255, give the upper byte of each value. Of
+    an animation it is the first picture; transparency is left out.
 
     Args:
         path: a file of any format that Pillow knows.
@@ -32,20 +41,94 @@ def read_image(path: Union[str, "os.PathLike[str]"], image_format: str) -> np.nd
     Raises:
         ImageError: the file is missing, no image, or damaged.
     """
-    from detectron2.data import detection_utils  # slow to import
-
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I"):
-                return _upper_bytes(np.asarray(ImageOps.exif_transpose(image)))
-        return detection_utils.read_image(os.fspath(path), format=image_format)
+            rgb = _pixels(image)
     except FileNotFoundError as error:
         raise ImageError(f"{os.fspath(path)} does not exist") from error
     except UNREADABLE as error:
         raise ImageError(f"{os.fspath(path)} cannot be read as an image ({error})") from error
+    return rgb if image_format == "RGB" else rgb[..., ::-1]
+
+
+def as_rgb(source: ImageSource) -> np.ndarray:
+    """The pixels of whatever holds an image.
+
+    Args:
+        source: a path, the bytes of an image file, a Pillow image, an array (H, W, 3), (H, W, 4) or
+            (H, W) of uint8 or uint16 in the order RGB, or a tensor (3, H, W) of uint8 or of
+            floating-point numbers in [0, 1], RGB, too.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: it is none of these, empty, or cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return read_image(source, "RGB")
+    try:
+        if isinstance(source, (bytes, bytearray)):
+            with Image.open(io.BytesIO(source)) as image:
+                return _pixels(image)
+        if isinstance(source, Image.Image):
+            return _pixels(source)
+    except UNREADABLE as error:
+        raise ImageError(f"the given image cannot be read ({error})") from error
+    if isinstance(source, np.ndarray):
+        return _array_as_rgb(source)
+    if hasattr(source, "detach"):
+        return _tensor_as_rgb(source)
+    raise ImageError(
+        f"an image cannot be a {type(source).__name__}; give a path, bytes, a Pillow image, a numpy "
+        "array (H, W, 3) or a tensor (3, H, W)"
+    )
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        return _upper_bytes(np.asarray(upright))
+    return np.asarray(upright.convert("RGB"))
 
 
 def _upper_bytes(values: np.ndarray) -> np.ndarray:
     """(H, W) of 16-bit values -> (H, W, 3) uint8."""
     grey = (values.clip(0, 65535) >> 8).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _array_as_rgb(array: np.ndarray) -> np.ndarray:
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
+        raise ImageError(
+            f"an image cannot be an array of shape {array.shape}; it must be (H, W, 3) RGB, (H, W, 4) "
+            "or (H, W)"
+        )
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"an image cannot be an array of {array.dtype}; bring it to 0 .. 255 and uint8"
+        )
+    if channels == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(array[..., :3])
+
+
+def _tensor_as_rgb(tensor: Any) -> np.ndarray:
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or tensor.numel() == 0:
+        raise ImageError(
+            f"an image cannot be a tensor of shape {tuple(tensor.shape)}; it must be (3, H, W) RGB"
+        )
+    if tensor.is_floating_point():
+        low, high = tensor.min().item(), tensor.max().item()
+        if not (low >= 0 and high <= 1):
+            raise ImageError(
+                f"a floating-point tensor has values in [0, 1], not {low:g} .. {high:g}; give uint8 "
+                "or divide by 255"
+            )
+        tensor = (tensor * 255).round()
+    array: np.ndarray = tensor.detach().permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(array.astype(np.uint8))

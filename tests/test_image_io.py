@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import detection_utils
 from PIL import Image
 
-from effps_solo.image_io import ImageError, read_image
+from effps_solo.image_io import ImageError, as_rgb, read_image
 from effps_solo.panoptic_png import read_segment_ids
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -17,6 +18,18 @@ def test_both_channel_orders(tmp_path: Path) -> None:
     Image.fromarray(NOISE).save(path)
     assert (read_image(path, "RGB") == NOISE).all()
     assert (read_image(str(path), "BGR") == NOISE[..., ::-1]).all()
+
+
+@pytest.mark.parametrize(
+    "mode, suffix",
+    [("L", "png"), ("LA", "png"), ("P", "gif"), ("RGBA", "png"), ("CMYK", "jpg"), ("1", "png")],
+)
+def test_as_detectron2_reads(tmp_path: Path, mode: str, suffix: str) -> None:
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(NOISE).convert("RGBA").convert("RGB").convert(mode).save(path)
+    for image_format in ("RGB", "BGR"):
+        expected = detection_utils.read_image(str(path), format=image_format)
+        assert np.array_equal(read_image(path, image_format), expected)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -33,6 +46,13 @@ def test_orientation_of_a_camera(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn by a quarter
     Image.fromarray(NOISE).save(tmp_path / "turned.png", exif=exif)
     assert (read_image(tmp_path / "turned.png", "RGB") == np.rot90(NOISE, -1)).all()
+    assert (as_rgb(Image.open(tmp_path / "turned.png")) == np.rot90(NOISE, -1)).all()
+
+
+def test_the_first_picture_of_an_animation(tmp_path: Path) -> None:
+    path = tmp_path / "moving.png"
+    Image.fromarray(NOISE).save(path, save_all=True, append_images=[Image.new("RGB", (9, 6))])
+    assert (read_image(path, "RGB") == NOISE).all()
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + bytes(30)])

@@ -11,7 +11,12 @@ from detectron2.structures import Instances
 
 from effps_solo.engine import Trainer, load_config
 from effps_solo.errors import CheckpointError, ConfigError
-from effps_solo.predictor import Predictor, paste_things
+from effps_solo.predictor import (
+    Predictor,
+    for_panoptic_maps,
+    paste_things,
+    with_trained_weights,
+)
 
 
 @pytest.fixture
@@ -79,13 +84,40 @@ def test_panoptic_map_with_and_without_a_semantic_head(cfg: CfgNode) -> None:
     predictor, image = Predictor(cfg), picture(40, 60)
     ids, segments = predictor.panoptic(image)
     expected = predictor(image)["panoptic_seg"]
-    assert torch.equal(ids, expected[0]) and segments == expected[1] and len(segments) > 0
+    assert np.array_equal(ids, expected[0]) and segments == expected[1] and len(segments) > 0
     cfg.MODEL.SEM_SEG_HEAD.NAME, cfg.MODEL.OUTPUTS = "", ["instances"]
     predictor = Predictor(cfg)
     assert set(predictor(image)) == {"instances"}
     ids, segments = predictor.panoptic(image)
-    assert ids.shape == (40, 60) and ids.dtype == torch.int32
+    assert ids.shape == (40, 60) and ids.dtype == np.int32
     assert all(s["isthing"] for s in segments)
+
+
+def test_classes(cfg: CfgNode) -> None:
+    names = {c.dataset_id: (c.name, c.isthing) for c in Predictor(cfg).classes}
+    assert names == {21: ("road", False), 7: ("person", True), 90: ("sky", False), 3: ("car", True)}
+
+
+def test_weights_of_a_training(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg.OUTPUT_DIR = str(tmp_path)
+    named = cfg.MODEL.WEIGHTS
+    with_trained_weights(cfg)
+    assert cfg.MODEL.WEIGHTS == named
+    for none in ("", "imagenet://tf_efficientnet_lite0"):
+        cfg.MODEL.WEIGHTS = none
+        with pytest.raises(ConfigError, match=f"MODEL.WEIGHTS is '{none}', and .*model_final.pth"):
+            with_trained_weights(cfg)
+    (tmp_path / "model_final.pth").touch()
+    with_trained_weights(cfg)
+    assert cfg.MODEL.WEIGHTS == str(tmp_path / "model_final.pth")
+
+
+def test_only_panoptic_maps(cfg: CfgNode) -> None:
+    for_panoptic_maps(cfg)
+    assert cfg.MODEL.OUTPUTS == ["panoptic_seg"]
+    cfg.MODEL.SEM_SEG_HEAD.NAME = ""
+    for_panoptic_maps(cfg)
+    assert cfg.MODEL.OUTPUTS == ["instances"]
 
 
 def test_pasted_things_worked_by_hand() -> None:

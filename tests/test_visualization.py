@@ -1,60 +1,157 @@
-"""Overlays: colours, borders, sizes."""
+"""Overlays: colours, borders, labels, legends, sizes."""
 
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, List
 
 import numpy as np
+import pytest
 
-from effps_solo.visualization import panoptic_overlay
+from effps_solo import visualization
+from effps_solo.classes import PanopticClass
+from effps_solo.visualization import panoptic_overlay, shade
 
-METADATA = SimpleNamespace(
-    thing_colors=[[200, 0, 0], [0, 0, 200]], stuff_colors=[[0, 0, 0], [0, 0, 0], [10, 100, 50]]
+CLASSES = (
+    PanopticClass("car", True, 26, (200, 0, 0)),
+    PanopticClass("bus", True, 28, (0, 0, 200)),
+    PanopticClass("Straße", False, 7, (10, 100, 50)),
+    PanopticClass("sky", False, 23, (0, 0, 0)),
 )
-STUFF = {"id": 1, "category_id": 2, "isthing": False}
+STUFF = {"id": 1, "category_id": 2, "isthing": False, "score": 1.0}
 
 
 def thing(number: int, category: int = 0) -> Any:
-    return {"id": number, "category_id": category, "isthing": True}
+    return {"id": number, "category_id": category, "isthing": True, "score": 0.876}
+
+
+def black(height: int, width: int) -> np.ndarray:
+    return np.zeros((height, width, 3), dtype=np.uint8)
 
 
 def test_half_the_colour_of_the_class_and_nothing_on_void() -> None:
     image = np.full((2, 3, 3), 50, dtype=np.uint8)
-    ids = np.array([[1, 1, 0], [1, 0, 0]])
-    picture = panoptic_overlay(image, ids, [STUFF], METADATA)
-    assert picture.dtype == np.uint8 and image.max() == 50
-    assert (picture[ids == 1] == [30, 75, 50]).all() and (picture[ids == 0] == 50).all()
+    ids = np.array([[1, 1, 0], [1, 0, 9]])  # nobody knows of 9
+    picture = panoptic_overlay(image, ids, [STUFF], CLASSES)
+    assert picture.dtype == np.uint8 and image.min() == image.max() == 50
+    assert (picture[ids == 1] == [30, 75, 50]).all() and (picture[ids != 1] == 50).all()
+    opaque = panoptic_overlay(image, ids, [STUFF], CLASSES, opacity=1.0)
+    assert (opaque[ids == 1] == [10, 100, 50]).all()
 
 
-def test_objects_have_white_borders_and_tints_of_their_class() -> None:
+def test_objects_have_white_borders_and_shades_of_their_class() -> None:
     ids = np.zeros((12, 20), dtype=np.int32)
     ids[2:10, 2:9], ids[2:10, 9:16] = 4, 5
-    black = np.zeros((12, 20, 3), dtype=np.uint8)
-    picture = panoptic_overlay(black, ids, [thing(4), thing(5)], METADATA)
+    picture = panoptic_overlay(black(12, 20), ids, [thing(4), thing(5)], CLASSES)
     white = (picture == 255).all(axis=2)
     inside = np.zeros_like(white)
     inside[3:9, 3:8] = inside[3:9, 10:15] = True
     assert (white == ((ids > 0) & ~inside)).all()
     first, second = picture[5, 5].astype(int), picture[5, 12].astype(int)
     assert (first != second).any() and first.argmax() == second.argmax() == 0
-    again = panoptic_overlay(black, ids, [thing(4), thing(5)], METADATA)
+    again = panoptic_overlay(black(12, 20), ids, [thing(4), thing(5)], CLASSES)
     assert (again == picture).all()
 
 
-def test_stuff_has_no_borders() -> None:
-    ids = np.array([[1, 1, 2, 2]])
-    stuff = [STUFF, {**STUFF, "id": 2, "category_id": 0}]
-    picture = panoptic_overlay(np.zeros((1, 4, 3), np.uint8), ids, stuff, METADATA)
-    assert not (picture == 255).any()
+def test_a_shade_can_be_chosen() -> None:
+    ids = np.full((8, 8), 4, dtype=np.int32)
+    for number in (4, 17, 100_000):
+        picture = panoptic_overlay(
+            black(8, 8), ids, [thing(4)], CLASSES, opacity=1.0, shades={4: number}
+        )
+        assert tuple(picture[4, 4].tolist()) == shade((200, 0, 0), number)
+
+
+def test_stuff_ends_in_a_shine_not_in_white() -> None:
+    ids = np.array([[1, 1, 2, 2, 0]])
+    stuff = [STUFF, {**STUFF, "id": 2, "category_id": 3}]
+    picture = panoptic_overlay(black(1, 5), ids, stuff, CLASSES)
+    plain = [5, 50, 25]
+    assert picture[0].tolist() == [plain, [2 + 64, 25 + 64, 12 + 64], [0] * 3, [0] * 3, [0] * 3]
+
+
+def labels_of(ids: np.ndarray, segments: List[Any], monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The labels that are drawn."""
+    placed: List[Any] = []
+    place = visualization._place_labels
+
+    def record(*args: Any) -> Any:
+        placed.extend(place(*args))
+        return placed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(visualization, "_place_labels", record)
+        panoptic_overlay(black(*ids.shape), ids, segments, CLASSES, labels=True)
+    return placed
+
+
+def test_a_label_lies_inside_its_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.ones((200, 300), dtype=np.int32)
+    ids[50:150, 100:220] = 3
+    road, car = labels_of(ids, [thing(3), STUFF], monkeypatch)
+    assert (road.text, car.text) == ("Straße", "car 0.88")
+    for label, number in ((road, 1), (car, 3)):
+        plate = ids[label.y : label.y + label.height, label.x : label.x + label.width]
+        assert (plate == number).all() and plate.size == label.width * label.height
+    assert abs(car.x + car.width / 2 - 160) < 15 and abs(car.y + car.height / 2 - 100) < 15
+
+
+def test_a_label_lies_beside_a_small_thing_and_covers_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = np.zeros((200, 300), dtype=np.int32)
+    ids[100:106, 150:156] = 3
+    (label,) = labels_of(ids, [thing(3)], monkeypatch)
+    assert label.y + label.height <= 100 and label.x < 150 and label.x + label.width > 156
+    ids[80:96, 140:170] = 4  # in the way
+    labels = {label.text: label for label in labels_of(ids, [thing(3), thing(4, 1)], monkeypatch)}
+    assert labels["car 0.88"].y >= 106
+    ids[110:130, 140:170] = 5
+    texts = [label.text for label in labels_of(ids, [thing(3), thing(4), thing(5, 1)], monkeypatch)]
+    assert texts.count("car 0.88") == 1  # of 4; there is no room for that of 3
+
+
+def test_small_stuff_and_small_pictures_have_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.zeros((200, 300), dtype=np.int32)
+    ids[:10, :10] = 1
+    assert labels_of(ids, [STUFF], monkeypatch) == []
+    assert labels_of(np.full((8, 9), 3), [thing(3)], monkeypatch) == []
+
+
+def test_labels_are_drawn() -> None:
+    ids = np.full((60, 200), 3, dtype=np.int32)
+    plain = panoptic_overlay(black(60, 200), ids, [thing(3)], CLASSES)
+    labelled = panoptic_overlay(black(60, 200), ids, [thing(3)], CLASSES, labels=True)
+    changed = (plain != labelled).any(axis=2)
+    assert 100 < changed.sum() < 0.3 * ids.size
+    assert (labelled > 230).all(axis=2).sum() > 20  # ink
+
+
+def test_the_legend_names_the_classes_that_are_there() -> None:
+    ids = np.ones((40, 400), dtype=np.int32)
+    ids[:, 200:] = 2
+    stuff = [STUFF, {**STUFF, "id": 2, "category_id": 3}, thing(8, 1)]
+    picture = panoptic_overlay(black(40, 400), ids, stuff, CLASSES, legend=True)
+    strip = picture[40:]
+    assert picture.shape[1] == 400 and 10 < len(strip) < 40
+    swatches = {color for color in map(tuple, strip.reshape(-1, 3).tolist())}
+    assert (10, 100, 50) in swatches and (0, 0, 0) in swatches and (0, 0, 200) not in swatches
+    narrow = panoptic_overlay(
+        black(400, 50), ids.T[:, :40].repeat(2, 1)[:, :50], stuff, CLASSES, legend=True
+    )
+    assert len(narrow) - 400 > len(strip)  # in two lines
 
 
 def test_large_images_shrink_and_small_ones_stay() -> None:
-    image, ids = np.zeros((100, 300, 3), dtype=np.uint8), np.ones((100, 300), dtype=np.int64)
-    assert panoptic_overlay(image, ids, [STUFF], METADATA, max_size=60).shape == (20, 60, 3)
-    assert panoptic_overlay(image, ids, [STUFF], METADATA, max_size=600).shape == (100, 300, 3)
+    image, ids = black(100, 300), np.ones((100, 300), dtype=np.int64)
+    assert panoptic_overlay(image, ids, [STUFF], CLASSES, max_size=60).shape == (20, 60, 3)
+    assert panoptic_overlay(image, ids, [STUFF], CLASSES, max_size=600).shape == (100, 300, 3)
 
 
-def test_an_image_without_segments() -> None:
-    image = np.full((4, 4, 3), 9, dtype=np.uint8)
-    assert (panoptic_overlay(image, np.zeros((4, 4), int), [], METADATA) == image).all()
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (3, 50)])
+def test_an_image_without_segments(size: Any) -> None:
+    image = np.full((*size, 3), 9, dtype=np.uint8)
+    everything = {"labels": True, "legend": True}
+    ids = np.zeros(size, dtype=np.int64)
+    assert (panoptic_overlay(image, ids, [], CLASSES, **everything) == image).all()
     # A segment whose pixels a smaller picture lost is no error.
-    assert (panoptic_overlay(image, np.zeros((4, 4), int), [thing(7)], METADATA) == image).all()
+    assert (panoptic_overlay(image, ids, [thing(7)], CLASSES, **everything) == image).all()
+    ids[0, 0] = 7
+    assert panoptic_overlay(image, ids, [thing(7)], CLASSES, labels=True).shape == image.shape
