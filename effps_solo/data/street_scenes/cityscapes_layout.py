@@ -20,7 +20,7 @@ from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
-from ..conversion import write_atomically
+from ...atomic import write_atomically
 from .render import Picture, render
 from .scene import sample_scene
 

@@ -11,7 +11,7 @@ from typing import Iterator
 import cv2
 from tqdm import tqdm
 
-from ..conversion import write_atomically
+from ...atomic import write_atomically
 from .cityscapes_layout import (
     MANIFEST,
     SPLITS,

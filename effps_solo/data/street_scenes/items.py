@@ -51,6 +51,14 @@ class Item:
 
 @dataclass
 class Sampler:
+    """Places items along a street, none into another.
+
+    Attributes:
+        items: those placed so far.
+        boxes: their footprints u0, u1 across and z0, z1 along the street, in metres.
+        spans: distance, left and right column of those that were to be in sight.
+    """
+
     rng: np.random.Generator
     camera: Camera
     street: Street
@@ -59,9 +67,11 @@ class Sampler:
     spans: list[tuple[float, float, float]] = field(default_factory=list)
 
     def seed(self) -> int:
+        """Samples the seed of an item."""
         return int(self.rng.integers(2**31))
 
     def free(self, box: tuple[float, float, float, float], gap: float) -> bool:
+        """Returns whether a footprint keeps `gap` metres from all others."""
         u0, u1, z0, z1 = box
         return not any(
             u0 - gap < b1 and b0 < u1 + gap and z0 - gap < d1 and d0 < z1 + gap
@@ -103,5 +113,6 @@ class Sampler:
         return int(self.rng.poisson(mean))
 
     def in_view(self, u: float, z: float, margin: float = 0.0) -> bool:
+        """Returns whether a place lies between the sides of the image, `margin` pixels added."""
         column = self.camera.column(u + self.street.shift(z), z)
         return -margin < column < self.camera.width + margin

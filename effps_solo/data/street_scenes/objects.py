@@ -14,6 +14,7 @@ from .scene import Scene
 
 
 def draw_item(view: View, scene: Scene, index: int) -> list[Layer]:
+    """Returns the layers of item `index` of the scene; none where it is out of sight."""
     item = scene.items[index]
     if item.kind in ("house", "wall", "fence"):
         return _draw_upright(view, scene, item, index)
@@ -45,6 +46,7 @@ def place_of(scene: Scene, item: Item) -> tuple[tuple[float, float], float]:
 
 
 def footprint(scene: Scene, item: Item) -> tuple[np.ndarray, float]:
+    """Returns the (4, 2) corners x, z on the ground that cast a shadow, in metres, and the height."""
     (x, z), heading = place_of(scene, item)
     half, long = item.width / 2, item.length / 2
     if item.kind in ("tree", "bicycle", "motorcycle", "rider", "person", "pole"):

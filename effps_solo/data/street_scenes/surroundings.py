@@ -42,6 +42,7 @@ def ground_layers(scene: Scene) -> list[Layer]:
 
 
 def mask_layers(label: str, polygon: np.ndarray, height: int, width: int) -> list[Layer]:
+    """Returns unpainted layers of a (n, 2) polygon of x, y in pixels, cut at the image."""
     mask = np.zeros((height, width), np.uint8)
     points = np.clip(np.rint(polygon * 16), -(2**20), 2**20).astype(np.int32)
     cv2.fillPoly(mask, [points], 1, cv2.LINE_8, 4)

@@ -21,6 +21,7 @@ VEHICLES = {"car": (1.85, 4.5, 1.5), "truck": (2.45, 7.5, 3.2), "bus": (2.55, 11
 
 
 def place_things(sampler: Sampler) -> None:
+    """Adds vehicles, two-wheelers, people and groups, as busy a street as chance wants it."""
     rng = sampler.rng
     nearest = sampler.camera.nearest_ground * 1.02
     busy = float(rng.uniform(0.5, 1.5))
