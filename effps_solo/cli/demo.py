@@ -1,270 +1,226 @@
-"""``effps-solo demo``: panoptic predictions of images and folders, as pictures and as files."""
+"""``effps-solo demo``: panoptic predictions of images, folders, videos and cameras, as pictures and files."""
 
 import argparse
-import json
+import glob
 import logging
-import os
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence
 
-import numpy as np
+from tqdm import tqdm
 
 from ..errors import INTERRUPTED, UserError
-from ..image_io import IMAGE_SUFFIXES
-from ..panoptic_png import ids_to_rgb
+from ..image_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, as_rgb
+from ..runtime import BACKENDS
+from .arguments import TRAINED, add_config_options, add_max_megapixels, positive, probability
 from .output_folder import make_writable
 
-JSON_NAME = "panoptic.json"
+if TYPE_CHECKING:
+    from ..panoptic_model import PanopticModel
+    from ..panoptic_writer import PanopticWriter
+
 logger = logging.getLogger("effps_solo.demo")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of Detectron2's demo."""
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's config")
-    parser.add_argument(
-        "--input", required=True, nargs="+", metavar="PATH", help="images and folders of images"
+    """The flags of Detectron2's demo, and those of exported models."""
+    parser.epilog = (
+        "Without a model it takes the one that comes with the package, which knows generated street "
+        "scenes; without --input a picture of one."
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--config-file", metavar="FILE", help="the config of a trained model")
+    model.add_argument(
+        "--model",
+        metavar="FILE",
+        help="or an exported model or a checkpoint: .onnx, .xml, .pt2, .pth",
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="images, videos, folders of them and patterns such as 'photos/*.jpg'",
+    )
+    parser.add_argument(
+        "--webcam",
+        nargs="?",
+        type=int,
+        const=0,
+        default=None,
+        metavar="NUMBER",
+        help="read from a camera until Ctrl-C instead",
+    )
+    parser.add_argument(
+        "--output",
+        default="output/demo",
+        metavar="DIR",
+        help="folder for the results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)"
+    )
+    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="of the CPU")
     parser.add_argument(
         "--confidence-threshold",
-        type=_probability,
+        type=probability,
         default=None,
         metavar="SCORE",
-        help="lowest score of an instance in the panoptic map (default: the config's)",
+        help="lowest score of an instance in the panoptic map (default: the model's)",
+    )
+    add_max_megapixels(parser)
+    parser.add_argument(
+        "--no-labels", action="store_true", help="draw colours and borders alone, without a legend"
     )
     parser.add_argument(
-        "--allow-unsafe",
+        "--resume", action="store_true", help="leave out images whose results are in --output"
+    )
+    parser.add_argument(
+        "--save-json",
         action="store_true",
-        help="load configs and checkpoints that can run code; only for files you trust",
+        help="for each video a NAME_segments.jsonl with the segments of every frame",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="config overrides, last on the line: MODEL.WEIGHTS output/quickstart/model_final.pth",
-    )
-
-
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    add_config_options(parser, TRAINED)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict every image.
+    """Predict every image and video.
 
     Returns:
-        0; 1 when an image could not be read or none was found; 130 after Ctrl-C, which leaves the
+        0; 1 when an input could not be read or none was found; 130 after Ctrl-C, which leaves the
         results of the images before it.
     """
-    from detectron2.utils.logger import setup_logger
+    from ..panoptic_model import SAMPLE_IMAGE, load
+    from ..panoptic_writer import PanopticWriter
+    from ..video import predict_video
 
-    from ..engine import load_config
-    from ..predictor import Predictor
-
-    setup_logger(name="effps_solo")
-    paths = find_images(args.input)
-    if not paths:
+    set_up_logging()
+    default = [] if args.webcam is not None else [str(SAMPLE_IMAGE)]
+    paths = find_inputs(args.input or default, IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+    if not paths and args.webcam is None:
         logger.error("no image found in %s", ", ".join(args.input))
         return 1
-    overrides = list(args.opts)
-    if args.confidence_threshold is not None:
-        overrides += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(args.confidence_threshold)]
-    cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
-    if cfg.MODEL.SEM_SEG_HEAD.NAME:
-        cfg.MODEL.OUTPUTS = ["panoptic_seg"]
-    else:
-        logger.info("the model has no semantic head (MODEL.SEM_SEG_HEAD.NAME is ''): things only")
-        cfg.MODEL.OUTPUTS = ["instances"]
-    writer = PanopticWriter(Path(args.output), cfg.DATASETS.TRAIN[0])
-    predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
-    return _process_all(paths, predictor, writer)
+    folder, labels = Path(args.output), not args.no_labels
+    make_writable(folder)
+    model = load(
+        args.config_file or args.model,
+        backend=args.backend,
+        threads=args.threads,
+        confidence_threshold=args.confidence_threshold,
+        max_megapixels=args.max_megapixels,
+        overrides=args.opts,
+        allow_unsafe=args.allow_unsafe,
+    )
+    names = video_names(paths)
+    settings: Dict[str, Any] = {"folder": folder, "labels": labels, "save_json": args.save_json}
+    if args.webcam is not None:
+        predict_video(model, args.webcam, **settings)
+    writer = PanopticWriter(folder, model.classes, resume=args.resume, labels=labels, legend=labels)
+    done = {p for p in paths if str(p) in writer.done}
+    if args.resume:
+        done |= {p for p, name in names.items() if (folder / f"{name}_overlay.mp4").exists()}
+    left = [path for path in paths if path not in done]
+    if len(left) < len(paths):
+        logger.info("%d of %d images are done already", len(paths) - len(left), len(paths))
+
+    def to_video(path: Path) -> int:
+        return predict_video(model, path, name=names[path], **settings)
+
+    return _process_all(left, model, writer, to_video)
 
 
-def _process_all(paths: Sequence[Path], predictor: Any, writer: "PanopticWriter") -> int:
-    """The exit status; ``panoptic.json`` is written however it ends."""
+def video_names(paths: Sequence[Path]) -> Dict[Path, str]:
+    """What the results of each video are called: as it is, with a number if another is called so."""
+    names: Dict[Path, str] = {}
+    for path in filter(is_video, paths):
+        count, name = 0, path.stem
+        while name in names.values():
+            count += 1
+            name = f"{path.stem}_{count}"
+        names[path] = name
+    return names
+
+
+def is_video(path: Path) -> bool:
+    """By the name."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def set_up_logging() -> None:
+    """Messages of this project as bare lines to the standard output, between progress bars."""
+    root = logging.getLogger("effps_solo")
+    root.setLevel(logging.INFO)
+    if not root.handlers:
+        root.addHandler(_TqdmHandler())
+
+
+class _TqdmHandler(logging.Handler):
+    """Writes above the progress bar instead of into it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record))
+
+
+def _process_all(
+    paths: Sequence[Path],
+    model: "PanopticModel",
+    writer: "PanopticWriter",
+    to_video: Callable[[Path], int],
+) -> int:
+    """The exit status; ``panoptic.json`` is written however it ends, unless there are videos alone."""
     failed: List[str] = []
+    done = 0
     try:
-        for path in paths:
-            if not _process(path, predictor, writer):
+        for path in tqdm(paths, unit="image", disable=len(paths) == 1):
+            if not _process(path, model, writer, to_video):
                 failed.append(str(path))
+            done += 1
     except KeyboardInterrupt:
-        logger.error("stopped after %d of %d images", len(writer), len(paths))
+        logger.error("stopped after %d of %d images", done, len(paths))
         return INTERRUPTED
     finally:
-        writer.write_json()
+        if not all(is_video(path) for path in paths):
+            writer.write_json()
+        logger.info("results: %s", writer.folder)
     if failed:
         logger.error("%d of %d images failed: %s", len(failed), len(paths), ", ".join(failed))
     return 1 if failed else 0
 
 
-def find_images(inputs: Sequence[str]) -> List[Path]:
-    """Files as given, and the images of folders in alphabetical order."""
-    paths: List[Path] = []
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            paths.extend(inside)
-        else:
-            paths.append(path)
-    return paths
-
-
-def _process(path: Path, predictor: Any, writer: "PanopticWriter") -> bool:
-    from ..image_io import ImageError, read_image
-
+def _process(
+    path: Path, model: "PanopticModel", writer: "PanopticWriter", to_video: Callable[[Path], int]
+) -> bool:
+    """Whether it could be done."""
     try:
-        image = read_image(path, predictor.image_format)
-    except ImageError as error:
+        if is_video(path):
+            logger.info("%s: %d frames", path, to_video(path))
+            return True
+        image = as_rgb(path)
+    except UserError as error:
         logger.error("skipped: %s", error)
         return False
-    panoptic_seg, segments_info = predictor.panoptic(image)
-    if predictor.image_format == "BGR":
-        image = image[..., ::-1]
-    writer.add(path, image, panoptic_seg.cpu().numpy(), segments_info)
-    things = sum(s["isthing"] for s in segments_info)
-    logger.info("%s: %d things, %d stuff regions", path, things, len(segments_info) - things)
+    try:
+        result = model(image)
+    except UserError as error:  # an exported model is made for one shape
+        logger.error("skipped: %s: %s", path, error)
+        return False
+    writer.add(path, result)
+    things = sum(segment.isthing for segment in result.segments)
+    logger.info("%s: %d things, %d stuff regions", path, things, len(result.segments) - things)
     return True
 
 
-class PanopticWriter:
-    """Writes ``NAME_overlay.png``, ``NAME_panoptic.png`` and one ``panoptic.json`` to a folder.
+def find_inputs(names: Sequence[str], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> List[Path]:
+    """Files as given, the files of folders and the matches of patterns in alphabetical order.
 
-    The PNG and the JSON are in COCO panoptic layout: id = R + 256 G + 65536 B, 0 is void, and
-    ``category_id`` is the id of the data set's own files.
+    Args:
+        suffixes: of the files that count in folders.
     """
-
-    def __init__(self, folder: Path, dataset_name: str) -> None:
-        """
-        Args:
-            folder: created when missing.
-            dataset_name: whose metadata name and colour the classes.
-
-        Raises:
-            UserError: nothing can be written to ``folder``.
-        """
-        from detectron2.data import MetadataCatalog
-
-        from ..label_space import PanopticLabelSpace
-
-        self.folder = folder
-        make_writable(folder)
-        self.metadata = MetadataCatalog.get(dataset_name)
-        self.label_space = PanopticLabelSpace.from_metadata(self.metadata)
-        self.images: List[Dict[str, Any]] = []
-        self.annotations: List[Dict[str, Any]] = []
-        self._names: Set[str] = set()
-
-    def __len__(self) -> int:
-        """Number of images so far."""
-        return len(self.images)
-
-    def add(
-        self,
-        path: Path,
-        image: np.ndarray,
-        panoptic_seg: np.ndarray,
-        segments_info: List[Dict[str, Any]],
-    ) -> None:
-        """
-        Args:
-            path: of the image.
-            image: (H, W, 3) uint8 RGB.
-            panoptic_seg, segments_info: the model's output.
-
-        Raises:
-            UserError: a picture could not be written.
-        """
-        name = self._unique_name(path.stem)
-        segments = [self._segment(s, panoptic_seg) for s in segments_info]
-        overlay = draw_overlay(image, panoptic_seg, segments_info, self.metadata)
-        _save(ids_to_rgb(panoptic_seg), self.folder / f"{name}_panoptic.png")
-        _save(overlay, self.folder / f"{name}_overlay.png")
-        height, width = panoptic_seg.shape
-        image_id = len(self.images) + 1
-        self.images.append(
-            {"id": image_id, "file_name": path.name, "height": height, "width": width}
-        )
-        self.annotations.append(
-            {
-                "image_id": image_id,
-                "file_name": f"{name}_panoptic.png",
-                "segments_info": segments,
-            }
-        )
-
-    def write_json(self) -> Path:
-        """Write ``panoptic.json``; returns its path. Raises UserError when that fails."""
-        names = self.metadata.thing_classes
-        categories = [
-            {
-                "id": self.label_space.dataset_id(c),
-                "name": (
-                    names[c] if self.label_space.is_thing(c) else self.metadata.stuff_classes[c]
-                ),
-                "isthing": int(self.label_space.is_thing(c)),
-            }
-            for c in range(self.label_space.num_classes)
-        ]
-        path = self.folder / JSON_NAME
-        content = {
-            "images": self.images,
-            "annotations": self.annotations,
-            "categories": categories,
-        }
-        try:
-            path.write_text(json.dumps(content))
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
-        return path
-
-    def _segment(self, segment: Dict[str, Any], panoptic_seg: np.ndarray) -> Dict[str, Any]:
-        y, x = np.nonzero(panoptic_seg == segment["id"])
-        x0, y0 = int(x.min()), int(y.min())
-        return {
-            "id": segment["id"],
-            "category_id": self.label_space.dataset_id(segment["category_id"]),
-            "isthing": int(segment["isthing"]),
-            "iscrowd": 0,
-            "score": round(float(segment["score"]), 4),
-            "area": int(segment["area"]),
-            "bbox": [x0, y0, int(x.max()) + 1 - x0, int(y.max()) + 1 - y0],
-        }
-
-    def _unique_name(self, stem: str) -> str:
-        """``stem``, with a number when the results of another input have that name."""
-        name, count = stem, 0
-        while name in self._names:
-            count += 1
-            name = f"{stem}_{count}"
-        self._names.add(name)
-        return name
-
-
-def _save(pixels: np.ndarray, path: Path) -> None:
-    from PIL import Image
-
-    try:
-        Image.fromarray(pixels).save(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from error
-
-
-def draw_overlay(
-    image: np.ndarray,
-    panoptic_seg: np.ndarray,
-    segments_info: List[Dict[str, Any]],
-    metadata: Any,
-) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: the prediction over ``image``, by Detectron2's Visualizer."""
-    import torch
-    from detectron2.utils.visualizer import Visualizer
-
-    scale = max(1.0, 1024 / max(image.shape[:2]))  # labels on small pictures stay readable
-    visualizer = Visualizer(image, metadata, scale=scale)
-    drawing = visualizer.draw_panoptic_seg(torch.from_numpy(panoptic_seg), segments_info)
-    return drawing.get_image()
+    paths: List[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            paths.extend(p for p in sorted(path.iterdir()) if p.suffix.lower() in suffixes)
+        elif glob.has_magic(name) and not path.exists():
+            paths.extend(Path(match) for match in sorted(glob.glob(name, recursive=True)))
+        else:
+            paths.append(path)
+    return paths

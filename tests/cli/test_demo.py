@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 import effps_solo.predictor
 from effps_solo.__main__ import main
-from effps_solo.cli import demo
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -130,7 +130,7 @@ def check_segments(ids: np.ndarray, segments: List[Dict[str, Any]]) -> None:
 
 def test_the_overlay_is_the_image_with_colour(run: Demo, output: Path, folder: Path) -> None:
     path = draw(folder / "a.png", size=(600, 1100))
-    assert run(path) == 0
+    assert run(path, words=["--no-labels"]) == 0
     overlay = np.asarray(Image.open(output / "a_overlay.png")).astype(float)
     source = np.asarray(Image.open(path)).astype(float)
     assert overlay.shape == source.shape
@@ -139,42 +139,67 @@ def test_the_overlay_is_the_image_with_colour(run: Demo, output: Path, folder: P
     assert (difference * (overlay - overlay.mean())).mean() > 0  # the image shines through
 
 
-def test_the_overlay_of_a_bgr_model_has_the_colours_of_the_image(tmp_path: Path) -> None:
-    class Predictor:
-        image_format = "BGR"
-
-        def panoptic(self, image: np.ndarray) -> Any:
-            import torch
-
-            assert image[0, 0].tolist() == [0, 0, 250]
-            return torch.zeros(image.shape[:2], dtype=torch.int32), []
-
-    class Writer:
-        def add(self, path: Path, image: np.ndarray, *rest: Any) -> None:
-            assert image[0, 0].tolist() == [250, 0, 0]
-
-    path = tmp_path / "red.png"
-    Image.new("RGB", (8, 8), (250, 0, 0)).save(path)
-    assert demo._process(path, Predictor(), Writer())  # type: ignore[arg-type]
+def test_labels_and_legend(run: Demo, output: Path, folder: Path) -> None:
+    path = draw(folder / "a.png", size=(200, 300))
+    assert run(path, words=["--no-labels"]) == 0
+    plain = np.asarray(Image.open(output / "a_overlay.png"))
+    assert run(path) == 0
+    labelled = np.asarray(Image.open(output / "a_overlay.png"))
+    assert plain.shape == (200, 300, 3) and labelled.shape[0] > 200 and labelled.shape[1] == 300
+    assert (labelled[:200] != plain).any()
 
 
-def test_kinds_of_images_and_damaged_ones(
-    run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixture
-) -> None:
-    draw(folder / "grey.png", "L"), draw(folder / "rgba.png", "RGBA")
-    draw(folder / "wide.png", "I;16"), draw(folder / "palette.png", "P")
-    (folder / "corrupt.png").write_bytes((folder / "rgba.png").read_bytes()[:900])
-    (folder / "empty.jpg").write_bytes(b"")
-    (folder / "zz.jpg").write_bytes(b"no image at all")
-    assert run(folder, folder / "gone.png") == 1
-    done = {image["file_name"] for image in read_json(output)["images"]}
-    assert done == {"grey.png", "rgba.png", "wide.png", "palette.png"}
+def test_without_anything(output: Path, capfd: pytest.CaptureFixture) -> None:
+    """The model and the picture that come with the package."""
+    assert main(["demo", "--output", str(output)]) == 0
+    assert names(output) == ["panoptic.json", "sample_overlay.png", "sample_panoptic.png"]
     printed = capfd.readouterr()
-    summary = [line for line in printed.out.splitlines() if "images failed" in line]
-    assert len(summary) == 1 and "4 of 8" in summary[0]
-    for name in ("corrupt.png", "empty.jpg", "zz.jpg", "gone.png"):
-        assert str(folder / name) in summary[0]
-    assert "Traceback" not in printed.out + printed.err
+    assert "9 things, 7 stuff regions" in printed.out and "Warning" not in printed.err
+
+
+def test_patterns(run: Demo, output: Path, folder: Path) -> None:
+    draw(folder / "b.png"), draw(folder / "a.png"), draw(folder / "c.jpg"), draw(folder / "[d].png")
+    assert run(folder / "*.jpg", folder / "[ab].png", folder / "[d].png") == 0
+    done = [image["file_name"] for image in read_json(output)["images"]]
+    assert done == ["c.jpg", "a.png", "b.png", "[d].png"]
+    assert run(folder / "x*.png") == 1
+
+
+def test_resume(run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixture) -> None:
+    draw(folder / "a.png"), draw(folder / "b.png", seed=1)
+    assert run(folder) == 0
+    first = read_json(output)
+    (output / "b_panoptic.png").unlink()
+    draw(folder / "c.png", seed=2)
+    before = (output / "a_overlay.png").stat().st_mtime_ns
+    assert run(folder, words=["--resume"]) == 0
+    assert "1 of 3 images are done already" in capfd.readouterr().out
+    assert (output / "a_overlay.png").stat().st_mtime_ns == before
+    content = read_json(output)
+    assert [image["file_name"] for image in content["images"]] == ["a.png", "b.png", "c.png"]
+    assert [a["segments_info"] for a in content["annotations"][:2]] == [
+        a["segments_info"] for a in first["annotations"]
+    ]
+    assert len({image["id"] for image in content["images"]}) == 3
+    assert run(folder, words=["--resume"]) == 0 and read_json(output) == content
+
+
+def test_videos_of_the_same_name(run: Demo, output: Path, folder: Path) -> None:
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(folder / name / "clip.mp4"), fourcc, 5, (90, 60))
+        for _ in range(2):
+            writer.write(np.zeros((60, 90, 3), dtype=np.uint8))
+        writer.release()
+    assert run(folder / "a", folder / "b", words=["--save-json"]) == 0
+    expected = ["clip_1_overlay.mp4", "clip_1_segments.jsonl", "clip_overlay.mp4"]
+    assert names(output) == [*expected, "clip_segments.jsonl"]
+    before = (output / "clip_overlay.mp4").stat().st_mtime_ns
+    (output / "clip_1_overlay.mp4").unlink()
+    assert run(folder / "a", folder / "b", words=["--resume"]) == 0
+    assert (output / "clip_1_overlay.mp4").is_file()
+    assert (output / "clip_overlay.mp4").stat().st_mtime_ns == before
 
 
 def test_equal_stems(run: Demo, output: Path, folder: Path) -> None:
@@ -272,4 +297,55 @@ def test_ctrl_c_keeps_what_was_done(
 def test_no_weights(run: Demo, folder: Path, capfd: pytest.CaptureFixture) -> None:
     draw(folder / "a.png")
     assert run(folder, weights="") == 2
-    assert "MODEL.WEIGHTS is empty" in capfd.readouterr().err
+    assert "MODEL.WEIGHTS is ''" in capfd.readouterr().err
+
+
+def test_every_kind_of_image_in_one_folder(
+    run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """What can be read is done, whatever stands beside it in the folder."""
+    picture = Image.open(draw(folder / "a_rgb.png", size=(60, 90)))
+    picture.convert("L").save(folder / "b_grey.png")
+    picture.convert("RGBA").save(folder / "c_alpha.png")
+    picture.convert("CMYK").save(folder / "d_cmyk.jpg")
+    wide = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(wide).save(folder / "e_16bit.png")
+    picture.convert("P").save(folder / "e_palette.png")
+    picture.save(folder / "f_animated.webp", save_all=True, append_images=[picture.rotate(90)])
+    content = (folder / "a_rgb.png").read_bytes()
+    (folder / "g_half.png").write_bytes(content[: len(content) // 2])
+    (folder / "h_empty.png").touch()
+    (folder / "i_text.jpg").write_text("no image")
+    Image.new("RGB", (1, 1)).save(folder / "j_pixel.png")
+    Image.new("RGB", (3, 300)).save(folder / "k_thin.png")
+    Image.new("L", (1000, 110)).save(folder / "l_large.png")
+    Image.new("L", (20000, 20000)).save(folder / "m_bomb.png")
+    draw(folder / "z_last.png", size=(60, 90))
+    assert run(folder, folder / "gone.png", words=["--max-megapixels", "0.1"]) == 1
+    good = [
+        "a_rgb",
+        "b_grey",
+        "c_alpha",
+        "d_cmyk",
+        "e_16bit",
+        "e_palette",
+        "f_animated",
+        "j_pixel",
+        "k_thin",
+    ]
+    expected = [
+        f"{stem}_{kind}.png" for stem in [*good, "z_last"] for kind in ("overlay", "panoptic")
+    ]
+    assert names(output) == sorted([*expected, "panoptic.json"])
+    said, errors = capfd.readouterr()
+    for name in (
+        "gone.png",
+        "g_half.png",
+        "h_empty.png",
+        "i_text.jpg",
+        "l_large.png",
+        "m_bomb.png",
+    ):
+        assert f"skipped: {folder / name}" in said
+    assert "1000x110 pixels" in said and "6 of 16 images failed" in said
+    assert "Traceback" not in said + errors

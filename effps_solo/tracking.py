@@ -1,0 +1,94 @@
+"""Which object of a frame is which of the frames before: greedy matching of masks.
+
+Good enough to keep the colours of a video steady; no re-identification, no motion model.
+"""
+
+from typing import Dict, List, Tuple
+
+import numpy as np
+
+from .result import PanopticResult, Segment
+
+_STEP = 4  # masks are compared on every 4th pixel
+
+
+class Tracker:
+    """Gives the objects of successive frames numbers that stay with them.
+
+    A map holds, for each point, the track that was there last. Objects that nothing covers stay in it
+    for ``max_gap`` frames, so that one that is missed for a moment keeps its number.
+    """
+
+    def __init__(self, min_iou: float = 0.3, max_gap: int = 5) -> None:
+        """
+        Args:
+            min_iou: an object and a track that overlap by less are not the same.
+            max_gap: frames that an object may be missing.
+        """
+        self.min_iou, self.max_gap = min_iou, max_gap
+        self._tracks = np.zeros((0, 0), dtype=np.int32)
+        self._category: Dict[int, int] = {}  # of the tracks in the map
+        self._missing: Dict[int, int] = {}  # for how many frames
+        self._next = 1
+
+    def update(self, result: PanopticResult) -> Dict[int, int]:
+        """The next frame.
+
+        Returns:
+            segment id -> track, >= 1, of its things. Each object is the track of its class that it
+            overlaps best, pairs with a greater IoU first; others begin a track.
+        """
+        ids = result.panoptic[::_STEP, ::_STEP]
+        if ids.shape != self._tracks.shape:  # another video
+            self._tracks = np.zeros(ids.shape, dtype=np.int32)
+            self._category, self._missing = {}, {}
+        things = {s.id: s for s in result.segments if s.isthing}
+        track_of: Dict[int, int] = {}
+        for _, segment_id, track in self._pairs(ids, things):
+            if segment_id not in track_of and track not in track_of.values():
+                track_of[segment_id] = track
+        for segment_id in things.keys() - track_of.keys():
+            track_of[segment_id] = self._next
+            self._next += 1
+        self._remember(ids, things, track_of)
+        return track_of
+
+    def _pairs(self, ids: np.ndarray, things: Dict[int, Segment]) -> List[Tuple[float, int, int]]:
+        """(IoU, segment, track) of all pairs that may be the same object, the best first."""
+        area = dict(zip(*_counts(ids)))
+        track_area = dict(zip(*_counts(self._tracks)))
+        both = (ids > 0) & (self._tracks > 0)
+        codes = ids[both].astype(np.int64) << 32 | self._tracks[both]
+        pairs = []
+        for code, shared in zip(*_counts(codes)):
+            segment_id, track = code >> 32, code & 0xFFFFFFFF
+            if segment_id in things and things[segment_id].category_id == self._category[track]:
+                iou = shared / (area[segment_id] + track_area[track] - shared)
+                if iou >= self.min_iou:
+                    pairs.append((iou, segment_id, track))
+        return sorted(pairs, reverse=True)
+
+    def _remember(
+        self, ids: np.ndarray, things: Dict[int, Segment], track_of: Dict[int, int]
+    ) -> None:
+        lookup = np.zeros(int(ids.max(initial=0)) + 1, dtype=np.int32)
+        for segment_id, track in track_of.items():
+            if segment_id < len(lookup):  # no point of the coarse grid lies in it otherwise
+                lookup[segment_id] = track
+            self._category[track] = things[segment_id].category_id
+        seen = set(track_of.values())
+        self._missing = {
+            track: 0 if track in seen else self._missing.get(track, 0) + 1
+            for track in self._category
+        }
+        gone = [track for track, missing in self._missing.items() if missing > self.max_gap]
+        for track in gone:
+            del self._category[track], self._missing[track]
+        now = lookup[ids]
+        old = np.where(np.isin(self._tracks, [*seen, *gone]), 0, self._tracks)
+        self._tracks = np.where(now > 0, now, old)
+
+
+def _counts(values: np.ndarray) -> Tuple[List[int], List[int]]:
+    found, counts = np.unique(values, return_counts=True)
+    return found.tolist(), counts.tolist()
