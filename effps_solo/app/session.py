@@ -1,0 +1,130 @@
+"""What the web page does, without the page: predictions, pictures, texts. No gradio."""
+
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from ..image_io import MAX_MEGAPIXELS, UNREADABLE, ImageError, as_rgb
+from ..panoptic_model import PanopticModel
+from ..result import PanopticResult, Segment
+
+MAX_SHOWN = 2048  # pixels of the longer side of a picture on the page
+Row = List[object]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an upload may be.
+
+    Attributes:
+        megapixels: of the image.
+        megabytes: of the file.
+    """
+
+    megapixels: float = MAX_MEGAPIXELS
+    megabytes: float = 20.0
+
+
+class Session:
+    """The models behind a page; all users share them, one after the other."""
+
+    def __init__(self, models: Dict[str, PanopticModel], limits: Limits) -> None:
+        """
+        Args:
+            models: name on the page -> model, at least one.
+            limits: of uploads.
+        """
+        self.models, self.limits = models, limits
+        self._lock = threading.Lock()  # a threshold belongs to the model, not to a user
+
+    def predict(self, path: str, confidence: float) -> List[PanopticResult]:
+        """One result for each model.
+
+        Args:
+            path: of the upload.
+            confidence: lowest score of a thing.
+
+        Raises:
+            UserError: the file is too large, no image, or not for the models.
+        """
+        check_upload(path, self.limits)
+        image = as_rgb(path)
+        with self._lock:
+            return [_predict(model, image, confidence) for model in self.models.values()]
+
+
+def _predict(model: PanopticModel, image: np.ndarray, confidence: float) -> PanopticResult:
+    model.confidence_threshold = confidence
+    return model(image)
+
+
+def check_upload(path: str, limits: Limits) -> None:
+    """Look at the size of a file and at the header of the image, before its pixels take memory.
+
+    Raises:
+        UserError: too large, or no image.
+    """
+    name, megabytes = os.path.basename(path), os.path.getsize(path) / 1e6
+    if megabytes > limits.megabytes:
+        raise UserError(f"{name} has {megabytes:.1f} MB; at most {limits.megabytes:g} are allowed")
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except UNREADABLE as error:
+        raise ImageError(f"{name} cannot be read as an image") from error
+    megapixels = width * height / 1e6
+    if megapixels > limits.megapixels:
+        raise UserError(
+            f"{name} has {width}x{height} pixels, {megapixels:.0f} million; at most "
+            f"{limits.megapixels:g} million are allowed"
+        )
+
+
+def picture(result: PanopticResult, opacity: float, labels: bool) -> np.ndarray:
+    """(h, w, 3) uint8 RGB for the page."""
+    return result.overlay(opacity=opacity, labels=labels, legend=labels, max_size=MAX_SHOWN)
+
+
+def segment_at(result: PanopticResult, x: float, y: float) -> Optional[Segment]:
+    """The segment at a point of :func:`picture`; None in void and in the legend."""
+    height, width = result.panoptic.shape
+    scale = max(1.0, max(height, width) / MAX_SHOWN)
+    row, column = int(y * scale), int(x * scale)
+    if not (0 <= row < height and 0 <= column < width):
+        return None
+    found = [s for s in result.segments if s.id == result.panoptic[row, column]]
+    return found[0] if found else None
+
+
+def describe(segment: Optional[Segment]) -> str:
+    """A line of Markdown."""
+    if segment is None:
+        return "Nothing was found here."
+    kind = "an object" if segment.isthing else "background"
+    x, y, width, height = segment.bbox
+    return (
+        f"**{segment.category}** ({kind}), score {segment.score:.2f}, {segment.area:,} pixels, in the "
+        f"box {width} x {height} at ({x}, {y})"
+    )
+
+
+def table(result: PanopticResult) -> List[Row]:
+    """class, object or not, score, pixels of every segment; things first, by score."""
+    ordered = sorted(result.segments, key=lambda s: (not s.isthing, -s.score))
+    return [
+        [s.category, "thing" if s.isthing else "stuff", round(s.score, 3), s.area] for s in ordered
+    ]
+
+
+def downloads(results: Sequence[PanopticResult], names: Sequence[str]) -> List[str]:
+    """Overlay, id PNG and JSON of every result, in a new temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="effps_solo_"))
+    paths = [path for result, name in zip(results, names) for path in result.save(folder, name)]
+    return [str(path) for path in paths]

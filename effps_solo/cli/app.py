@@ -1,0 +1,76 @@
+"""``effps-solo app``: a web page to drop images into."""
+
+import argparse
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional
+
+from ..errors import UserError
+from ..runtime import EXPORTED_SUFFIXES
+from .arguments import add_config_options, add_max_megapixels, positive
+
+DEFAULT_NAME = "street scenes, the model of the package"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Models, where to listen, limits."""
+    parser.epilog = "Local by default: --host 0.0.0.0 lets other machines in, without a password."
+    add = parser.add_argument
+    add(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="configs, checkpoints or exported models, shown side by side (default: the package's own)",
+    )
+    add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    add("--port", type=positive, default=7860, help="(%(default)s)")
+    add("--threads", type=positive, default=0, metavar="N", help="of the CPU")
+    add_max_megapixels(parser)
+    add(
+        "--max-megabytes",
+        type=float,
+        default=20.0,
+        metavar="N",
+        help="larger files are refused (%(default)s)",
+    )
+    add_config_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C. Returns 0."""
+    from ..panoptic_model import PanopticModel, load
+
+    try:
+        from ..app.page import serve
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise UserError("the web page needs gradio: pip install gradio") from error
+    from ..app.session import Limits, Session
+
+    models: Dict[str, PanopticModel] = {}
+    names: List[Optional[str]] = args.model or [None]
+    for name in names:
+        is_exported = name is not None and Path(name).suffix in EXPORTED_SUFFIXES
+        overrides = () if is_exported else args.opts
+        model = load(
+            name,
+            threads=args.threads,
+            max_megapixels=args.max_megapixels,
+            overrides=overrides,
+            allow_unsafe=args.allow_unsafe,
+        )
+        models[_unique(Path(name).name if name else DEFAULT_NAME, models)] = model
+    session = Session(models, Limits(args.max_megapixels, args.max_megabytes))
+    print(f"http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    serve(session, args.host, args.port)
+    return 0
+
+
+def _unique(name: str, taken: Mapping[str, object]) -> str:
+    """``name``, with a number when another model has it."""
+    count, unique = 1, name
+    while unique in taken:
+        count += 1
+        unique = f"{name} ({count})"
+    return unique
