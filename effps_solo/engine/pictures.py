@@ -10,6 +10,7 @@ from detectron2.engine import HookBase
 from detectron2.evaluation import inference_context
 from torch import nn
 
+from ..classes import classes_from_metadata
 from ..data.mapper import PanopticDatasetMapper
 from ..visualization import panoptic_overlay
 from .distributed import unwrap
@@ -34,7 +35,7 @@ class PredictionPictures(HookBase):
             period: iterations.
             num_images: at most.
         """
-        self.metadata = MetadataCatalog.get(dataset_name)
+        self.classes = classes_from_metadata(MetadataCatalog.get(dataset_name))
         self.period = period
         records = DatasetCatalog.get(dataset_name)
         count = min(num_images, len(records))
@@ -65,7 +66,7 @@ class PredictionPictures(HookBase):
         if self.image_format == "BGR":
             pixels = pixels[..., ::-1]
         return panoptic_overlay(
-            pixels, panoptic_seg.cpu().numpy(), segments_info, self.metadata, max_size=MAX_SIZE
+            pixels, panoptic_seg.cpu().numpy(), segments_info, self.classes, max_size=MAX_SIZE
         )
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 import os
-import tempfile
+import shutil
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -16,13 +16,17 @@ from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..data.conversion import num_cores
+from ..classes import classes_from_metadata
+from ..machine import num_cores
+from ..panoptic_png import read_segment_ids
+from .matching import match_segments
 from .quality import GROUPS, MEASURES, Scores, class_scores, group_scores, image_row, write_rows
+from .record import PREDICTIONS_FOLDER, EvaluatedImage, EvaluationRecord
 
 logger = logging.getLogger(__name__)
 
 PER_IMAGE_NAME = "panoptic_per_image.csv"
-_SEGMENT_KEYS: Dict[str, type] = {"id": int, "category_id": int, "isthing": bool}
+_SEGMENT_KEYS: Dict[str, type] = {"id": int, "category_id": int, "isthing": bool, "score": float}
 
 
 class PanopticEvaluator(COCOPanopticEvaluator):
@@ -37,7 +41,8 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         """
         Args:
             dataset_name: of a data set with panoptic ground truth.
-            output_dir: the folder of predictions.json and panoptic_per_image.csv.
+            output_dir: the folder of predictions.json with predictions/*.png, COCO's format of
+                results, of panoptic_per_image.csv and of evaluation.json, which a report needs.
         """
         super().__init__(dataset_name, output_dir)
         self._predictions: List[Dict[str, Any]] = []
@@ -46,7 +51,8 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         """Take the "panoptic_seg" of every output."""
         start = len(self._predictions)
         super().process(inputs, [_without_extras(output) for output in outputs])
-        for prediction in self._predictions[start:]:
+        for record, prediction in zip(inputs, self._predictions[start:]):
+            prediction["image_file"] = record["file_name"]
             prediction["file_name"] = quote(str(prediction["image_id"]), safe="") + ".png"
 
     def evaluate(self) -> Optional[Dict[str, Scores]]:
@@ -66,16 +72,59 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         with open(self._metadata.panoptic_json, encoding="utf-8") as file:
             truth = json.load(file)
         categories = {category["id"]: category for category in truth["categories"]}
-        with tempfile.TemporaryDirectory(prefix="panoptic_", dir=self._output_dir) as folder:
-            for prediction in predictions:
-                with open(os.path.join(folder, prediction["file_name"]), "wb") as png:
-                    png.write(prediction.pop("png_string"))
-            with open(os.path.join(self._output_dir, "predictions.json"), "w") as file:
-                json.dump({"annotations": predictions}, file)
-            pairs = _pairs(truth["annotations"], predictions, self._metadata.panoptic_json)
-            per_image = _count(pairs, self._metadata.panoptic_root, folder, categories)
+        image_files = {p["image_id"]: p.pop("image_file") for p in predictions}
+        folder = self._write_predictions(predictions)
+        pairs = _pairs(truth["annotations"], predictions, self._metadata.panoptic_json)
+        per_image = _count(pairs, self._metadata.panoptic_root, folder, categories)
         self._write_per_image(truth, per_image, categories)
+        self._write_record(truth, pairs, image_files, folder)
         return self._results(_total(per_image), categories)
+
+    def _write_predictions(self, predictions: Sequence[Dict[str, Any]]) -> str:
+        """COCO's format of results: predictions.json and a folder of PNGs. Returns the folder."""
+        folder = os.path.join(self._output_dir, PREDICTIONS_FOLDER)
+        shutil.rmtree(folder, ignore_errors=True)  # of another data set, perhaps
+        os.makedirs(folder)
+        for prediction in predictions:
+            with open(os.path.join(folder, prediction["file_name"]), "wb") as png:
+                png.write(prediction.pop("png_string"))
+        with open(os.path.join(self._output_dir, "predictions.json"), "w") as file:
+            json.dump({"annotations": predictions}, file)
+        return folder
+
+    def _write_record(
+        self,
+        truth: Dict[str, Any],
+        pairs: Sequence[Tuple[Dict[str, Any], Dict[str, Any]]],
+        image_files: Mapping[Any, str],
+        folder: str,
+    ) -> None:
+        """What the report is made from."""
+        names = _image_names(truth)
+
+        def evaluated(pair: Tuple[Dict[str, Any], Dict[str, Any]]) -> EvaluatedImage:
+            annotation, prediction = pair
+            truth_file = os.path.join(self._metadata.panoptic_root, annotation["file_name"])
+            segments = match_segments(
+                read_segment_ids(truth_file),
+                annotation["segments_info"],
+                read_segment_ids(os.path.join(folder, prediction["file_name"])),
+                prediction["segments_info"],
+            )
+            image_id = annotation["image_id"]
+            return EvaluatedImage(
+                image_id=image_id,
+                name=names.get(image_id, annotation["file_name"]),
+                image_file=image_files[image_id],
+                truth_file=truth_file,
+                prediction_file=prediction["file_name"],
+                segments=segments,
+            )
+
+        with ThreadPoolExecutor(num_cores()) as threads:
+            images = tuple(threads.map(evaluated, pairs))
+        classes = classes_from_metadata(self._metadata)
+        EvaluationRecord(self._metadata.name, classes, images).write(self._output_dir)
 
     def _write_per_image(
         self,
@@ -83,7 +132,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         per_image: Sequence[Any],
         categories: Dict[int, Dict[str, Any]],
     ) -> None:
-        names = {image["id"]: image["file_name"] for image in truth.get("images", ())}
+        names = _image_names(truth)
         rows = []
         for annotation, statistics in zip(truth["annotations"], per_image):
             image_id = annotation["image_id"]
@@ -108,6 +157,10 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         text = tabulate(table, headers=["", "PQ", "SQ", "RQ", "classes"], floatfmt=".2f")
         logger.info("Panoptic quality on %s, in percent:\n%s", self._metadata.name, text)
         return OrderedDict({"panoptic_seg": result})
+
+
+def _image_names(truth: Mapping[str, Any]) -> Dict[Any, str]:
+    return {image["id"]: image["file_name"] for image in truth.get("images", ())}
 
 
 def _without_extras(output: Dict[str, Any]) -> Dict[str, Any]:

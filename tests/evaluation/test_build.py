@@ -152,7 +152,8 @@ def test_files_go_to_the_output_folder_alone(
     assert {path for path in new if not path.startswith(str(folder))} == set()
     assert (folder / "predictions.json").is_file()
     assert (folder / "panoptic_per_image.csv").is_file()
-    assert not [path for path in new if path.endswith((".png", ".txt"))]
+    pictures = [path for path in new if path.endswith((".png", ".txt"))]
+    assert {os.path.dirname(path) for path in pictures} == {str(folder / "predictions")}
     assert dict(os.environ) == environment
 
 

@@ -1,0 +1,50 @@
+"""Reports of evaluations: one HTML file that tells where a model is good, where it fails, and how."""
+
+import logging
+from pathlib import Path
+from typing import Any, List, Mapping
+
+from detectron2.config import CfgNode
+
+from ..errors import UserError
+from .page import write_comparison, write_report
+from .run import open_run, write_results
+
+__all__ = ["NUM_IMAGES", "open_run", "write_comparison", "write_report", "write_reports"]
+
+REPORT_NAME = "report.html"
+_TASKS = ("panoptic_seg", "sem_seg", "segm")
+NUM_IMAGES = 6  # of the worst and as many of the best
+
+logger = logging.getLogger(__name__)
+
+
+def write_reports(cfg: CfgNode, results: Mapping[str, Any]) -> List[Path]:
+    """After an evaluation: ``REPORT_NAME`` and results.json in the folder of each data set.
+
+    What keeps a report from being written is logged; the results are worth more.
+
+    Args:
+        cfg: with OUTPUT_DIR and DATASETS.TEST of the evaluation.
+        results: of the trainer's ``test``: task -> metric -> percent, by data set if there are several.
+
+    Returns:
+        the reports.
+    """
+    written = []
+    for name in cfg.DATASETS.TEST:
+        of_data_set = results if len(cfg.DATASETS.TEST) == 1 else results.get(name, {})
+        folder = Path(cfg.OUTPUT_DIR) / "inference" / name
+        try:
+            write_results({k: v for k, v in of_data_set.items() if k in _TASKS}, folder)
+            if "panoptic_seg" not in of_data_set:
+                logger.info("No report on %s: no panoptic segmentation was evaluated", name)
+                continue
+            run = open_run(Path(cfg.OUTPUT_DIR), name)
+            write_report(run, folder / REPORT_NAME, NUM_IMAGES)
+        except (OSError, UserError) as error:
+            logger.warning("No report on %s: %s", name, error)
+            continue
+        written.append(folder / REPORT_NAME)
+        logger.info("Report with tables and pictures: %s", written[-1])
+    return written

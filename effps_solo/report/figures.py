@@ -1,0 +1,139 @@
+"""The plots of a report as SVG."""
+
+import io
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from .statistics import ScoreBin
+
+COLORS = ("#2f6fb7", "#d9822b")  # of the first and of the second run
+_STYLES = ("-", "--")
+_PARTS = ("#222222", "#2f6fb7", "#3f9b5f", "#d9822b", "#8a56b0", "#b5485d")
+_SMOOTHING = 0.85  # of the exponential mean behind a curve
+
+
+def svg_of_calibration(
+    bins_of_runs: Mapping[str, Mapping[str, Sequence[ScoreBin]]],
+) -> str:
+    """Precision against score.
+
+    Args:
+        bins_of_runs: kind of class ("things", "stuff") -> name of the run -> its bins.
+    """
+    figure, panels = _figure(len(bins_of_runs), height=2.9)
+    for axes, (kind, runs) in zip(panels, bins_of_runs.items()):
+        axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
+        for (name, bins), color in zip(runs.items(), COLORS):
+            scores, precisions = [b.mean_score for b in bins], [b.precision for b in bins]
+            largest = max((b.count for b in bins), default=1)
+            sizes = [12 + 80 * b.count / largest for b in bins]
+            axes.plot(scores, precisions, color=color, linewidth=1.2, label=name)
+            axes.scatter(scores, precisions, s=sizes, color=color, alpha=0.7, linewidths=0)
+        axes.set(title=kind, xlabel="score", ylabel="share that is right")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        if len(runs) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def svg_of_training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Losses of the runs, and PQ where it was measured more than once; "" without a history.
+
+    Args:
+        histories: name of the run -> lines of metrics.json in the order of iterations.
+    """
+    losses = _curves(histories, lambda key: key == "total_loss" or key.startswith("loss_"))
+    quality = _curves(histories, lambda key: key in _QUALITY)
+    if not any(losses.values()):
+        return ""
+    has_quality = any(len(points) > 1 for curves in quality.values() for points in curves.values())
+    figure, panels = _figure(1 + has_quality, height=3.1)
+    _draw_curves(panels[0], losses, "loss", smooth=True)
+    panels[0].set_yscale("log")
+    panels[0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for set_formatter in (panels[0].yaxis.set_major_formatter, panels[0].yaxis.set_minor_formatter):
+        set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if has_quality:
+        _draw_curves(panels[1], quality, "percent", smooth=False)
+    return _svg(figure)
+
+
+_QUALITY = {
+    "panoptic_seg/PQ": "PQ",
+    "panoptic_seg/PQ_th": "PQ things",
+    "panoptic_seg/PQ_st": "PQ stuff",
+}
+Points = List[Tuple[float, float]]
+
+
+def _curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], wanted: Any
+) -> Dict[str, Dict[str, Points]]:
+    """Run -> key -> (iteration, value)."""
+    curves: Dict[str, Dict[str, Points]] = {}
+    for name, history in histories.items():
+        curves[name] = {}
+        for line in history:
+            for key, value in line.items():
+                if wanted(key) and isinstance(value, (int, float)) and value == value:
+                    curves[name].setdefault(key, []).append((line["iteration"], value))
+    return curves
+
+
+def _draw_curves(
+    axes: Axes, runs: Mapping[str, Mapping[str, Points]], title: str, smooth: bool
+) -> None:
+    keys = sorted({key for curves in runs.values() for key in curves}, key=_order)
+    for (name, curves), style in zip(runs.items(), _STYLES):
+        for key, color in zip(keys, _PARTS):
+            points = curves.get(key, [])
+            if not points:
+                continue
+            label = _QUALITY.get(key, key) + (f", {name}" if len(runs) > 1 else "")
+            iterations, values = zip(*points)
+            shown = _smoothed(values) if smooth else values
+            marker = "" if smooth else "."
+            axes.plot(
+                iterations, shown, style, color=color, marker=marker, linewidth=1.3, label=label
+            )
+    axes.set(title=title, xlabel="iteration")
+    axes.legend(frameon=False, fontsize=7)
+
+
+def _order(key: str) -> Tuple[bool, str]:
+    return (key != "total_loss", key)
+
+
+def _smoothed(values: Sequence[float]) -> List[float]:
+    """The exponential mean, not biased to the first value."""
+    mean, weight, smoothed = 0.0, 0.0, []
+    for value in values:
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
+        smoothed.append(mean / weight)
+    return smoothed
+
+
+def _figure(num_panels: int, height: float) -> Tuple[Figure, List[Axes]]:
+    figure = Figure(figsize=(4.6 * max(num_panels, 1), height), layout="constrained")
+    FigureCanvasSVG(figure)
+    panels = list(figure.subplots(1, max(num_panels, 1), squeeze=False)[0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25, linewidth=0.6)
+    return figure, panels
+
+
+def _svg(figure: Figure) -> str:
+    """The element alone; text stays text, and equal input gives equal bytes."""
+    output = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
+        figure.savefig(output, format="svg", metadata={"Date": None, "Creator": None})
+    text = output.getvalue()
+    return text[text.index("<svg") :]

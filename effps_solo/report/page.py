@@ -1,0 +1,258 @@
+"""One HTML file with everything in it: of a run, or of two runs side by side."""
+
+import math
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from .. import __version__
+from ..atomic import write_atomically
+from ..classes import PanopticClass
+from ..errors import UserError
+from ..evaluation.matching import ImageSegments
+from ..evaluation.quality import GROUPS, class_scores
+from ..evaluation.record import PREDICTIONS_FOLDER, EvaluatedImage
+from ..image_io import ImageError, read_image
+from .figures import svg_of_calibration, svg_of_training
+from .pictures import (
+    VERDICTS,
+    data_url,
+    picture_of_prediction,
+    picture_of_truth,
+    picture_of_verdicts,
+)
+from .run import Run
+from .statistics import (
+    MISSED,
+    NOTHING,
+    SIZES,
+    calibration,
+    confusion,
+    count_classes,
+    groups_of,
+    image_pq,
+    pq_differences,
+    quality_by_size,
+)
+
+_KINDS = (("things", True), ("stuff", False))
+Context = Dict[str, Any]
+
+
+def write_report(run: Run, path: Path, num_images: int) -> None:
+    """
+    Args:
+        path: of the HTML file; its folder is created if need be.
+        num_images: how many of the worst and how many of the best images to show.
+    """
+    images, classes = _segments(run), run.record.classes
+    scored = [(image_pq(image.segments, classes), image) for image in run.record.images]
+    known = sorted((s for s in scored if s[0] is not None), key=lambda s: (s[0], s[1].name))
+    worst = known[:num_images]
+    best = known[num_images:][::-1][:num_images]
+    context = {
+        "run": run,
+        "summary": _summary(run),
+        "classes": _class_rows(images, classes),
+        "sizes": quality_by_size(images, classes),
+        "size_names": [_size_text(*size) for size in SIZES],
+        "confusion": _confusion_table(images, classes),
+        "calibration": _calibration([run]),
+        "training": svg_of_training({run.name: run.history}),
+        "verdicts": VERDICTS,
+        "galleries": [
+            ("Worst images", [_pictures(image, [run], [pq]) for pq, image in worst]),
+            ("Best images", [_pictures(image, [run], [pq]) for pq, image in best]),
+        ],
+    }
+    _render("report.html", path, context)
+
+
+def write_comparison(first: Run, second: Run, path: Path, num_images: int) -> None:
+    """
+    Args:
+        first, second: evaluated on the same images with the same classes.
+        path: of the HTML file; its folder is created if need be.
+        num_images: how many of the images that gained most, and lost most, to show.
+
+    Raises:
+        UserError: the runs differ in their classes or images.
+    """
+    _require_alike(first, second)
+    runs, classes = [first, second], first.record.classes
+    by_id = {image.image_id: image for image in second.record.images}
+    pairs = [(image, by_id[image.image_id]) for image in first.record.images]
+    groups, by_class = pq_differences(
+        [a.segments for a, _ in pairs], [b.segments for _, b in pairs], classes
+    )
+    changes = []
+    for a, b in pairs:
+        before, after = image_pq(a.segments, classes), image_pq(b.segments, classes)
+        if before is not None and after is not None:
+            changes.append((after - before, a, b, [before, after]))
+    changes.sort(key=lambda change: (change[0], change[1].name))
+    lost = [change for change in changes[:num_images] if change[0] < 0]
+    gained = [change for change in changes[::-1][:num_images] if change[0] > 0]
+    rows = [_class_rows(_segments(run), classes) for run in runs]
+    context = {
+        "runs": runs,
+        "summaries": [_summary(run) for run in runs],
+        "rows": list(zip(*rows, [*groups, *(by_class[c.dataset_id] for c in classes)])),
+        "sizes": [quality_by_size(_segments(run), classes) for run in runs],
+        "size_names": [_size_text(*size) for size in SIZES],
+        "calibration": _calibration(runs),
+        "training": svg_of_training({run.name: run.history for run in runs}),
+        "galleries": [
+            (title, [_pictures(a, runs, pq, b) for _, a, b, pq in chosen])
+            for title, chosen in (
+                ("Images that lost most", lost),
+                ("Images that gained most", gained),
+            )
+        ],
+    }
+    _render("comparison.html", path, context)
+
+
+def _require_alike(first: Run, second: Run) -> None:
+    classes = [
+        [(c.dataset_id, c.name, c.isthing) for c in r.record.classes] for r in (first, second)
+    ]
+    if classes[0] != classes[1]:
+        raise UserError(f"'{first.name}' and '{second.name}' differ in their classes")
+    images = [{image.image_id for image in run.record.images} for run in (first, second)]
+    if images[0] != images[1]:
+        odd = sorted(map(str, images[0] ^ images[1]))
+        raise UserError(
+            f"'{first.name}' ({first.record.data_set}) and '{second.name}' "
+            f"({second.record.data_set}) were not evaluated on the same images; {len(odd)} are only "
+            f"in one of them, such as {odd[0]}"
+        )
+
+
+def _segments(run: Run) -> List[ImageSegments]:
+    return [image.segments for image in run.record.images]
+
+
+def _summary(run: Run) -> Dict[str, float]:
+    """Title -> percent of what people compare first."""
+    classes = run.record.classes
+    scores = groups_of(count_classes(_segments(run), classes), classes)
+    values = {"PQ": scores[0]["pq"], "PQ things": scores[1]["pq"], "PQ stuff": scores[2]["pq"]}
+    values.update({"SQ": scores[0]["sq"], "RQ": scores[0]["rq"]})
+    for title, task, key in (("mIoU", "sem_seg", "mIoU"), ("mask AP", "segm", "AP")):
+        if key in run.results.get(task, {}):
+            values[title] = run.results[task][key]
+    return values
+
+
+def _class_rows(images: Sequence[ImageSegments], classes: Sequence[PanopticClass]) -> List[Context]:
+    """The three groups, then every class."""
+    counts = count_classes(images, classes)
+    rows: List[Context] = []
+    for (title, _, isthing), scores in zip(GROUPS, groups_of(counts, classes)):
+        members = [counts[c.dataset_id] for c in classes if isthing in (None, c.isthing)]
+        totals = {key: sum(getattr(c, key) for c in members) for key in ("tp", "fp", "fn")}
+        rows.append({"name": title, "color": None, **scores, **totals})
+    for c in classes:
+        of_class = counts[c.dataset_id]
+        rows.append(
+            {
+                "name": c.name,
+                "color": "#{:02x}{:02x}{:02x}".format(*c.color),
+                "kind": "thing" if c.isthing else "stuff",
+                **class_scores(of_class),
+                "tp": of_class.tp,
+                "fp": of_class.fp,
+                "fn": of_class.fn,
+            }
+        )
+    return rows
+
+
+def _size_text(name: str, low: float, high: float) -> str:
+    if math.isinf(high):
+        return f"{name}, from {math.isqrt(int(low))}² px"
+    return f"{name}, below {math.isqrt(int(high))}² px"
+
+
+def _confusion_table(images: Sequence[ImageSegments], classes: Sequence[PanopticClass]) -> Context:
+    """Rows of (true class, cells); a cell is (count, share of its row in [0, 1], is right)."""
+    table = confusion(images, classes)
+    present = [c.name for c in classes if any(c.name in key for key in table)]
+    columns = [*present, MISSED]
+    rows = []
+    for name in [*present, NOTHING]:
+        counts = [table[name, column] for column in columns]
+        total = max(sum(counts), 1)
+        cells = [(n, n / total, column == name) for n, column in zip(counts, columns)]
+        rows.append((name, cells))
+    return {"columns": columns, "rows": rows}
+
+
+def _calibration(runs: Sequence[Run]) -> Context:
+    """A plot, and (kind, run, expected calibration error, bins) of every curve."""
+    curves: Dict[str, Dict[str, Any]] = {}
+    errors = []
+    for kind, isthing in _KINDS:
+        for run in runs:
+            bins, error = calibration(_segments(run), run.record.classes, isthing)
+            if bins:
+                curves.setdefault(kind, {})[run.name] = bins
+                errors.append((kind, run.name, error, bins))
+    return {"svg": svg_of_calibration(curves) if curves else "", "errors": errors}
+
+
+def _pictures(
+    image: EvaluatedImage,
+    runs: Sequence[Run],
+    qualities: Sequence[Optional[float]],
+    of_second: Optional[EvaluatedImage] = None,
+) -> Context:
+    """The image, its ground truth and the predictions; instead, why they cannot be shown."""
+    head = {"name": image.name, "qualities": qualities, "pictures": [], "problem": ""}
+    try:
+        return {**head, "pictures": _titled_pictures(image, runs, of_second)}
+    except ImageError as error:
+        return {**head, "problem": str(error)}
+
+
+def _titled_pictures(
+    image: EvaluatedImage, runs: Sequence[Run], of_second: Optional[EvaluatedImage]
+) -> List[Tuple[str, str]]:
+    classes = runs[0].record.classes
+    pixels = read_image(image.image_file, "RGB")
+    found: List[Tuple[str, np.ndarray]] = [
+        ("ground truth", picture_of_truth(pixels, image, classes))
+    ]
+    evaluated = [image] if of_second is None else [image, of_second]
+    for run, each in zip(runs, evaluated):
+        title = "prediction" if of_second is None else run.name
+        folder = run.folder / PREDICTIONS_FOLDER
+        found.append((title, picture_of_prediction(pixels, each, folder, classes)))
+    if of_second is None:
+        found.insert(0, ("image", pixels))
+        found.append(
+            ("verdicts", picture_of_verdicts(pixels, image, runs[0].folder / PREDICTIONS_FOLDER))
+        )
+    return [(title, data_url(picture)) for title, picture in found]
+
+
+def _render(template: str, path: Path, context: Mapping[str, Any]) -> None:
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["zip"] = zip
+    environment.filters["number"] = _number
+    environment.filters["signed"] = lambda value: _number(value, "+")
+    text = environment.get_template(template).render(version=__version__, **context)
+    write_atomically(path, text.encode())
+
+
+def _number(value: Optional[float], sign: str = "") -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:{sign}.1f}"
