@@ -41,7 +41,8 @@ class Recorder(HookBase):
 def run_job(job: Dict[str, Any]) -> None:
     class RecordedTrainer(Trainer):
         def build_hooks(self) -> List[HookBase]:
-            return [*super().build_hooks(), Recorder(job["record"])]
+            # First: a step whose checkpoint is there must not lack its line when a kill comes between.
+            return [Recorder(job["record"]), *super().build_hooks()]
 
         def run_step(self) -> None:
             bad = (

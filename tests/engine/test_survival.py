@@ -103,12 +103,12 @@ def test_a_killed_run_goes_on_to_the_bit(
     for workers in (0, 2):
         name = f"killed_{workers}"
         job = make_job(name, keys(**seed, **{"DATALOADER.NUM_WORKERS": workers}))
-        steps = random.randint(3, 5)
+        steps = random.randint(4, 5)  # the line of step 3 comes before its checkpoint
         runs.start(job, num_processes)
         runs.wait_until(lambda: num_lines(tmp_path / f"{name}.losses") >= steps)
         runs.kill()
         reached = last_iteration(tmp_path / name)
-        assert 2 <= reached <= LAST - 21
+        assert 2 <= reached < LAST - 1
         before = len(losses_of(name))
         job["words"].insert(2, "--resume")
         runs.start(job, num_processes)
@@ -124,13 +124,17 @@ def test_ten_kills_leave_a_checkpoint_to_resume_from(
 ) -> None:
     """Half of the kills come while a checkpoint is written. The seed is drawn by the first run."""
     folder = tmp_path / "run"
-    job = make_job("run", keys(**{"SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.CHECKPOINT_KEEP": 2}))
+    endless = {"SOLVER.MAX_ITER": 10_000}  # however fast the machine is, no run ends by itself
+    every = {"SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.CHECKPOINT_KEEP": 2}
+    job = make_job("run", keys(**endless, **every))
     job["words"].insert(2, "--resume")
     reached, unfinished = -1, 0
     for kill in range(10):
         done = num_lines(tmp_path / "run.losses")
         runs.start(job, 1)
         runs.wait_until(lambda: num_lines(tmp_path / "run.losses") > done)
+        # The first step's line is there before the first checkpoint is.
+        runs.wait_until((folder / "last_checkpoint").exists)
         if kill % 2:
             runs.wait_until(lambda: bool(list(folder.glob("model_*.part"))), pause=0.0005)
         else:
