@@ -16,13 +16,17 @@ from .errors import UserError
 # Name -> what it does; the module is effps_solo.cli.NAME with "_" for "-".
 COMMANDS: Dict[str, str] = {
     "env": "show versions, devices and data sets, and how to mend what is wrong",
-    "demo": "draw panoptic predictions of images and folders",
+    "demo": "draw panoptic predictions of images, folders and videos",
+    "app": "serve a web page to drop images into",
     "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "import-dataset": "make a data set from COCO instances, labelme or Cityscapes polygons",
     "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
+    "report": "write an HTML report of an evaluation, or compare two",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
     "show-dataset": "draw ground truth, and what training sees of it, as contact sheets",
+    "benchmark": "measure time, memory and arithmetic, in torch and in other runtimes",
+    "analyze": "show which modules the time and the arithmetic go to",
     "compare": "train methods alike on several seeds, and tell which differences are real",
     "replay": "repeat a training step whose loss was no number",
 }

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Sequence, Tuple
 
-from ..data.conversion import num_cores
 from ..errors import INTERRUPTED, UserError
+from ..machine import num_cores
+from .arguments import add_config_options
 
 if TYPE_CHECKING:
     from ..data.checks.plan import PanopticSource
@@ -56,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="findings told of each kind (default: %(default)s; 0: all)",
     )
     add("--workers", type=int, default=num_cores(), metavar="N", help="processes (%(default)s)")
-    add("--allow-unsafe", action="store_true", help="accept YAML that runs code")
-    add("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides")
+    add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

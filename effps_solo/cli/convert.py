@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any, Dict
 
+from .arguments import add_config_options
+
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
@@ -21,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-file", default="", metavar="FILE", help="fit the weights to this config's model"
     )
-    parser.add_argument(
-        "--allow-unsafe", action="store_true", help="accept pickles and YAML that can run code"
-    )
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides"
-    )
+    add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 import argparse
 
+from .arguments import add_config_options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Config, kind of masks, overrides."""
@@ -12,10 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="soft",
         help="stride-4 masks that hold the covered fraction (soft) or one bit (binary)",
     )
-    parser.add_argument("--allow-unsafe", action="store_true", help="accept YAML that runs code")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides"
-    )
+    add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

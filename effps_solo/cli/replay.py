@@ -2,6 +2,8 @@
 
 import argparse
 
+from .arguments import add_config_options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Config, dump, overrides."""
@@ -14,10 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="OUTPUT_DIR/nonfinite_<iteration>_rank<n>.pth",
     )
-    parser.add_argument("--allow-unsafe", action="store_true", help="accept YAML that runs code")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides"
-    )
+    add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence
 
 from ..errors import UserError
+from .arguments import add_config_options, positive
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE", help="data sets and augmentation")
     add("--output", required=True, metavar="DIR", help="folder for one PNG for each data set")
-    add("--num", type=_positive, default=8, metavar="N", help="images (%(default)s)")
+    add("--num", type=positive, default=8, metavar="N", help="images (%(default)s)")
     add(
         "--views",
         type=int,
@@ -31,16 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=int, default=0, help="decides on images and augmentation (%(default)s)")
     add("--only", nargs="+", default=[], metavar="WORD", help="images with a WORD in their path")
-    add("--tile-width", type=_positive, default=512, metavar="N", help="pixels (%(default)s)")
-    add("--allow-unsafe", action="store_true", help="accept YAML that runs code")
-    add("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
+    add("--tile-width", type=positive, default=512, metavar="N", help="pixels (%(default)s)")
+    add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
