@@ -11,7 +11,7 @@ DATA_ROOT = $${DETECTRON2_DATASETS:-datasets}
 DEMO_IMAGES := 12
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev scenes demo demo-long test test-all lint format clean
+.PHONY: help venv venv-dev scenes demo demo-long test test-all lint format docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,9 @@ lint: venv-dev  ## formatting, imports, style and types
 	$(PY) -m isort --check-only $(SOURCES)
 	$(PY) -m flake8 $(SOURCES)
 	$(PY) -m mypy
+
+docs: venv-dev  ## build the documentation into output/site
+	$(PY) -m mkdocs build --quiet
 
 format: venv-dev  ## rewrite the sources in the common format
 	$(PY) -m isort $(SOURCES)

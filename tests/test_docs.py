@@ -1,0 +1,78 @@
+"""The README and the pages: links lead somewhere, commands can be typed, the site builds."""
+
+import argparse
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+from effps_solo.__main__ import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_CODE_LINE = re.compile(r"^    (\S.*)$", re.MULTILINE)
+
+
+def commands() -> Iterator[Tuple[str, List[str]]]:
+    """(page, words) of every ``python -m effps_solo ...`` in a code block."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in _CODE_LINE.findall(text):
+            found = re.search(r"python -m effps_solo (.*)", line)
+            if found:
+                yield page.name, shlex.split(found.group(1), comments=True)
+
+
+@pytest.mark.parametrize("page, words", list(commands()))
+def test_commands_can_be_typed(page: str, words: List[str]) -> None:
+    name, *rest = words
+    assert name in COMMANDS
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    importlib.import_module(f"effps_solo.cli.{name.replace('-', '_')}").add_arguments(parser)
+    args = parser.parse_args(rest)
+    config = getattr(args, "config_file", None) or ""
+    assert not config.startswith("configs/") or (ROOT / config).is_file()
+
+
+def test_the_pages_show_commands() -> None:
+    assert {words[0] for _, words in commands()} >= set(COMMANDS) - {"replay"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    missing = [x for x in links if "://" not in x and not (page.parent / x).exists()]
+    assert not missing
+    configs = re.findall(r"`(configs/[\w/.-]+\.yaml)`", text)
+    assert all((ROOT / config).is_file() for config in configs)
+
+
+def test_the_figures_are_the_same_everywhere() -> None:
+    table = [
+        line for line in PAGES[0].read_text().splitlines() if re.match(r"\| `\w+/effps_", line)
+    ]
+    assert len(table) >= 4
+    assert set(table) <= set((ROOT / "docs" / "models.md").read_text().splitlines())
+
+
+def test_no_command_stands_outside_a_code_block() -> None:
+    for page in PAGES:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if line.startswith((".venv/", "make ", "docker "))]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    run = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert "PanopticResult" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+    fetched = re.findall(r'(?:src|href)="(https?://[^"]+)"', (tmp_path / "index.html").read_text())
+    assert not [url for url in fetched if "fonts.g" in url]
