@@ -75,10 +75,12 @@ def _mix(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> tor
 
 # (channels (P,), sampler of P points) -> scores (P,)
 ScoreAt = Callable[[torch.Tensor, PointSampler], torch.Tensor]
+# sampler of P points -> labels (P,)
+LabelAt = Callable[[PointSampler], torch.Tensor]
 
 
 def upsampled_argmax(scores: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
-    """Argmax over the channels of bilinearly upsampled maps, see :func:`upsampled_winner`.
+    """Argmax over the channels of bilinearly upsampled maps, see :func:`best_channel`.
 
     Args:
         scores: (C, h4, w4) stride-4 maps, C >= 1.
@@ -87,44 +89,46 @@ def upsampled_argmax(scores: torch.Tensor, image_size: Size, output_size: Size) 
     Returns:
         (H, W) int64 channel indices.
     """
-
-    def score_at(channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
-        return sample(scores, channels)
-
-    # Many times faster than argmax over the first dimension.
     winner = scores.max(dim=0).indices
-    return upsampled_winner(winner, image_size, output_size, score_at)
+    return upsampled_labels(
+        winner,
+        image_size,
+        output_size,
+        lambda sample: best_channel(winner, sample, scores_of(scores)),
+    )
 
 
-def upsampled_winner(
-    winner: torch.Tensor, image_size: Size, output_size: Size, score_at: ScoreAt
+def scores_of(maps: torch.Tensor) -> ScoreAt:
+    """The scores that (C, h4, w4) ``maps`` hold."""
+    return lambda channels, sample: sample(maps, channels)
+
+
+def upsampled_labels(
+    labels: torch.Tensor, image_size: Size, output_size: Size, label_at: LabelAt
 ) -> torch.Tensor:
-    """The winning channel of every pixel, without upsampling a map.
+    """The label of every pixel, without upsampling a map.
 
-    Only the channels that win at one of the four surrounding points compete at an output pixel.
-    Where those agree, which is nearly everywhere, nothing is interpolated; elsewhere a third
-    channel could win between the points in theory.
+    Where the four surrounding points have one label, which is nearly everywhere, so has the pixel.
 
     Args:
-        winner: (h4, w4) int64, the winner of each stride-4 point.
+        labels: (h4, w4) integers of the stride-4 points.
         image_size: (h, w) of the network's frame, without padding.
         output_size: (H, W).
-        score_at: the scores of given channels at given points.
+        label_at: decides everywhere else.
 
     Returns:
-        (H, W) int64 channel indices.
+        (H, W) in the type of ``labels``.
     """
-    rows = _neighbours(image_size[0], output_size[0], winner.shape[0], winner.device)
-    columns = _neighbours(image_size[1], output_size[1], winner.shape[1], winner.device)
+    rows = _neighbours(image_size[0], output_size[0], labels.shape[0], labels.device)
+    columns = _neighbours(image_size[1], output_size[1], labels.shape[1], labels.device)
     y0, x0 = rows[0], columns[0]
-    contested = _at(_between_rivals(winner), y0, x0).flatten().nonzero()[:, 0]
-    best = []
+    contested = _at(_between_rivals(labels), y0, x0).flatten().nonzero()[:, 0]
+    decided = []
     for pixels in _chunks(contested):
         y, x = pixels // output_size[1], pixels % output_size[1]
-        sampler = PointSampler.at(rows, columns, y, x, winner.shape[1])
-        candidates = winner.flatten().index_select(0, sampler.corners.flatten())
-        best.append(_best_candidate(candidates.unflatten(0, (4, -1)), sampler, score_at))
-    whole = _at(winner, y0, x0).flatten().scatter(0, contested, torch.cat(best))
+        decided.append(label_at(PointSampler.at(rows, columns, y, x, labels.shape[1])))
+    values = torch.cat(decided).to(labels.dtype)
+    whole = _at(labels, y0, x0).flatten().scatter(0, contested, values)
     return whole.unflatten(0, (output_size[0], output_size[1]))
 
 
@@ -142,21 +146,26 @@ def _at(plane: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch
     return plane.index_select(1, columns).index_select(0, rows)
 
 
-def _between_rivals(winner: torch.Tensor) -> torch.Tensor:
-    """(h4, w4) bool: whether the points (i, j) .. (i + 1, j + 1) have different winners."""
-    right = torch.cat([winner[:, 1:], winner[:, -1:]], dim=1)
-    below = torch.cat([winner[1:], winner[-1:]])
+def _between_rivals(labels: torch.Tensor) -> torch.Tensor:
+    """(h4, w4) bool: whether the points (i, j) .. (i + 1, j + 1) have different labels."""
+    right = torch.cat([labels[:, 1:], labels[:, -1:]], dim=1)
+    below = torch.cat([labels[1:], labels[-1:]])
     diagonal = torch.cat([right[1:], right[-1:]])
-    return (right != winner) | (below != winner) | (diagonal != winner)
+    return (right != labels) | (below != labels) | (diagonal != labels)
 
 
-def _best_candidate(
-    candidates: torch.Tensor, sampler: PointSampler, score_at: ScoreAt
-) -> torch.Tensor:
-    """(P,) the best of four channels (4, P) at each of P points, the lowest of equals.
+def best_channel(winner: torch.Tensor, sampler: PointSampler, score_at: ScoreAt) -> torch.Tensor:
+    """(P,) int64: of the channels that win at the points around each pixel the best there.
 
-    Most points have two channels to choose from: each is looked at once.
+    The lowest of equals; a channel that wins only between the points could be missed in theory. Most
+    pixels have two channels to choose from: each is looked at once.
+
+    Args:
+        winner: (h4, w4) int64, the winner of each stride-4 point.
+        sampler: of P pixels.
+        score_at: the scores of given channels at given points.
     """
+    candidates = winner.flatten().index_select(0, sampler.corners.flatten()).unflatten(0, (4, -1))
     first, second, third, fourth = candidates
     new = [
         torch.ones_like(first, dtype=torch.bool),

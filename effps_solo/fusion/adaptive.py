@@ -28,7 +28,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
 from ..label_space import PanopticLabelSpace
-from ..postprocessing import STRIDE, PointSampler, upsampled_argmax, upsampled_winner
+from ..postprocessing import STRIDE, PointSampler, best_channel, scores_of, upsampled_labels
 from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
 from .segments import segments_info
@@ -147,26 +147,43 @@ class AdaptiveFusion(PanopticFusion):
     def upsample(
         self, winner: torch.Tensor, votes: "Votes", image_size: Size, output_size: Size
     ) -> torch.Tensor:
-        """``code`` of :meth:`PanopticFusion.assemble`.
+        """``code`` of :meth:`PanopticFusion.assemble`, in int32.
 
         Args:
             winner: (h4, w4) channel of ``votes`` that wins at each stride-4 point.
         """
         num_rivals, num_instances = len(votes.rivals), votes.rows.shape[0]
-        winner = upsampled_winner(winner, image_size, output_size, votes.at)
-        stuff = self._stuff(winner, votes.semantic_logits, image_size)
-        return torch.where(winner >= num_rivals, winner - num_rivals, stuff + num_instances)
+        classes = self._class_codes(votes) + num_instances
+        semantic = votes.semantic_logits.max(dim=0).indices
 
-    def _stuff(
-        self, winner: torch.Tensor, semantic_logits: torch.Tensor, image_size: Size
-    ) -> torch.Tensor:
-        """(H, W) class of the pixels that no instance holds, where it is one of stuff; C is void."""
-        stuff_ids = self._ids(self.label_space.stuff_ids, winner)
-        if len(stuff_ids) == 0:
-            return torch.full_like(winner, self.label_space.num_classes)
-        if not self.void_unclaimed_things:
-            return stuff_ids[winner.clamp(max=len(stuff_ids) - 1)]
-        return upsampled_argmax(semantic_logits, image_size, tuple(winner.shape))
+        def code_at(sample: PointSampler) -> torch.Tensor:
+            channel = best_channel(winner, sample, votes.at)
+            code = channel - num_rivals
+            unclaimed = (code < 0).nonzero()[:, 0]
+            if self.void_unclaimed_things:
+                there = sample[unclaimed]
+                channel = best_channel(semantic, there, scores_of(votes.semantic_logits))
+            else:
+                channel = channel.index_select(0, unclaimed)
+            return code.scatter(0, unclaimed, classes.index_select(0, channel))
+
+        channel = semantic if self.void_unclaimed_things else winner.clamp(max=num_rivals - 1)
+        code = torch.where(winner >= num_rivals, winner - num_rivals, classes[channel])
+        return upsampled_labels(code.int(), image_size, output_size, code_at)
+
+    def _class_codes(self, votes: "Votes") -> torch.Tensor:
+        """What a pixel becomes that no instance holds, C for void.
+
+        By the class that wins there, (C,), or, without ``void_unclaimed_things``, by the rival, (R,).
+        """
+        space = self.label_space
+        if self.void_unclaimed_things:
+            codes = [
+                space.num_classes if c in space.thing_ids else c for c in range(space.num_classes)
+            ]
+        else:
+            codes = list(space.stuff_ids) or [space.num_classes]
+        return self._ids(codes, votes.rows)
 
 
 @dataclass

@@ -89,7 +89,7 @@ class PanopticFusion(nn.Module, ABC):
         """Number the segments, drop small stuff, count areas.
 
         Args:
-            code: (H, W) int64, what holds a pixel: k for the k-th instance, K + c for the class of
+            code: (H, W) integers, what holds a pixel: k for the k-th instance, K + c for the class of
                 the contiguous id c, which is void if it is a class of things, K + C for void.
             scores, thing_index: (K,) of the instances.
             semantic_logits: (C, h4, w4), for the scores of the stuff segments.
