@@ -80,7 +80,9 @@ class Decoder:
 
         # A cell may be a candidate for several classes; its mask is measured once.
         cells, mask_of = candidates.cells.unique(return_inverse=True)
-        measures = self._measure(cells, masks, image_size)
+        masks = masks.of(cells)
+        reach = masks.reach()
+        measures = self._measure(masks, reach, image_size)
         scores = candidates.scores * measures.maskness[mask_of]
         keep = self._large_enough(measures.areas, strides[cells])[mask_of] & (scores >= lowest)
         best = keep.nonzero()[:, 0]
@@ -95,9 +97,11 @@ class Decoder:
         scores, order = scores.sort(descending=True, stable=True)
         order = order[scores >= lowest][: self.max_detections]
         best = best[order]
+        result = Instances(image_size)
+        result.scores, result.thing_index = scores[: len(order)], candidates.classes[best]
         # Only these few masks are made as a whole.
-        logits = masks.logits(candidates.cells[best])
-        return self._instances(scores[: len(order)], candidates.classes[best], logits, image_size)
+        self._add_masks(result, mask_of[best], masks, reach)
+        return result
 
     def _candidates(self, scores: torch.Tensor, threshold: float) -> Candidates:
         """The (cell, class) pairs that get a mask."""
@@ -107,39 +111,33 @@ class Decoder:
         return Candidates(values[above], cells[above], classes[above])
 
     def _measure(
-        self, cells: torch.Tensor, masks: DynamicMasks, image_size: Tuple[int, int]
+        self, masks: DynamicMasks, reach: torch.Tensor, image_size: Tuple[int, int]
     ) -> inference.MaskMeasures:
-        """What decides about the masks of the given cells."""
-
-        def logits(members: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
-            return masks.logits(cells[members], rows, columns)
-
-        height, width = masks.features.shape[1:]
-        if not self.parity:
-            height, width = (-(-side // MASK_STRIDE) for side in image_size)
-        reach = masks.reach(cells, inference.TILE)
-        return inference.measure_masks(logits, reach, (height, width))
+        """What decides about masks that lie where ``reach`` says."""
+        height, width = masks.features.shape[1:] if self.parity else _map_size(image_size)
+        return inference.measure_masks(masks.logits, reach, (height, width))
 
     def _large_enough(self, areas: torch.Tensor, strides: torch.Tensor) -> torch.Tensor:
         """(k,) bool of the areas of k masks."""
         large = areas >= self.min_mask_area
         return large & (areas > strides) if self.parity else large
 
-    def _instances(
-        self,
-        scores: torch.Tensor,
-        classes: torch.Tensor,
-        logits: torch.Tensor,
-        image_size: Tuple[int, int],
-    ) -> Instances:
-        height, width = (-(-side // MASK_STRIDE) for side in image_size)
-        inside = logits[:, :height, :width]
-        result = Instances(image_size)
-        result.scores, result.thing_index = scores, classes
-        boxes = Boxes(inference.boxes_from_masks(inside > 0) * MASK_STRIDE)
-        boxes.clip(image_size)
-        result.pred_boxes = boxes
-        result.mask_source = Stride4Masks(
-            logits if self.parity else inside, of_probabilities=self.parity
-        )
-        return result
+    def _add_masks(
+        self, result: Instances, chosen: torch.Tensor, masks: DynamicMasks, reach: torch.Tensor
+    ) -> None:
+        """Set ``pred_boxes`` and ``mask_source`` of the instances, whose masks are the (K,) chosen."""
+        height, width = _map_size(result.image_size)
+        if self.parity:  # probabilities far away count, too, where they are interpolated
+            logits = masks.logits(chosen)
+            boxes = inference.boxes_from_masks(logits[:, :height, :width] > 0)
+        else:
+            logits, boxes = masks.whole(chosen, reach[chosen], (height, width))
+        result.pred_boxes = Boxes(boxes * MASK_STRIDE)
+        result.pred_boxes.clip(result.image_size)
+        result.mask_source = Stride4Masks(logits, of_probabilities=self.parity)
+
+
+def _map_size(image_size: Tuple[int, int]) -> Tuple[int, int]:
+    """(h, w) of the stride-4 map without padding."""
+    height, width = (-(-side // MASK_STRIDE) for side in image_size)
+    return height, width

@@ -318,7 +318,7 @@ class SOLOv2InstanceHead(InstanceHead):
         predicted = self.masks(output, index)
 
         def dice(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-            return dice_loss(predicted.logits(cells), masks[objects])
+            return dice_loss(predicted.of(cells).logits(), masks[objects])
 
         cells, objects = targets.cell_index[wanted], targets.instance_index[wanted]
         return in_chunks(dice, cells, objects, size=self.mask_loss_chunk)

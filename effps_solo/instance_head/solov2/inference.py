@@ -83,7 +83,7 @@ def measure_masks(
     areas = torch.zeros(num_masks, device=reach.device)
     totals = torch.zeros_like(areas)
     shared = torch.zeros(num_masks, num_masks, device=reach.device)
-    for members, rows, columns in _tiles(reach, size):
+    for members, rows, columns in tiles_in_reach(reach, size):
         logits = mask_logits(members, rows, columns).flatten(1).float()
         inside = (logits > 0).float()
         areas[members] += inside.sum(dim=1)
@@ -94,20 +94,26 @@ def measure_masks(
     return MaskMeasures(areas, totals / areas.clamp(min=1), shared)
 
 
-def _tiles(
+def tiles_in_reach(
     reach: torch.Tensor, size: Tuple[int, int]
 ) -> Iterator[Tuple[torch.Tensor, slice, slice]]:
-    """Which masks may lie in a tile, its rows and its columns; of the tiles where any may."""
+    """Which masks may lie in a tile, its rows and its columns; of the tiles where any may.
+
+    Args:
+        reach, size: of :func:`measure_masks`.
+    """
     down, across = (-(-side // TILE) for side in size)
     tile, mask = reach[:, :down, :across].flatten(1).T.nonzero(as_tuple=True)
     counts = tile.bincount(minlength=down * across).tolist()
     for number, members in enumerate(mask.split(counts)):
         if len(members):
-            top, left = TILE * (number // across), TILE * (number % across)
-            rows, columns = slice(top, min(top + TILE, size[0])), slice(
-                left, min(left + TILE, size[1])
-            )
-            yield members, rows, columns
+            row, column = divmod(number, across)
+            yield members, _points_of_tile(row, size[0]), _points_of_tile(column, size[1])
+
+
+def _points_of_tile(number: int, count: int) -> slice:
+    """Of ``count`` points in a row of tiles."""
+    return slice(TILE * number, min(TILE * (number + 1), count))
 
 
 def matrix_nms(
@@ -191,7 +197,11 @@ def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:
     Returns:
         (K, 4) float XYXY in mask pixels, x1 and y1 exclusive; zeros where a mask is empty.
     """
-    columns, rows = masks.any(dim=1), masks.any(dim=2)
+    return boxes_from_extents(masks.any(dim=1), masks.any(dim=2))
+
+
+def boxes_from_extents(columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """:func:`boxes_from_masks` of the (K, w) columns and the (K, h) rows in which masks have points."""
     (x0, x1), (y0, y1) = _extent(columns), _extent(rows)
     boxes = torch.stack([x0, y0, x1, y1], dim=1).float()
     return boxes * rows.any(dim=1)[:, None]

@@ -36,30 +36,27 @@ def base_extents(scale_ranges: Sequence[Tuple[float, float]]) -> Tuple[float, ..
     return tuple(size / DEVIATIONS_PER_SIZE for size in sizes)
 
 
-def position_prior_logits(
+def position_prior_terms(
     parameters: torch.Tensor,
     cell_centers: torch.Tensor,
     extents: torch.Tensor,
     size: Tuple[int, int],
-    rows: slice = slice(None),
-    columns: slice = slice(None),
-) -> torch.Tensor:
-    """Logits of the prior at the stride-4 points.
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the prior at the stride-4 points, which are a sum of one term a row and one a column.
 
     Args:
         parameters: (K, 5) dx, dy (in units of the extent), log x extent, log y extent, bias.
         cell_centers: (K, 2) x, y of the grid cells.
         extents: (K,) base standard deviation of each kernel's level.
         size: (h, w) of the stride-4 map.
-        rows, columns: which of its rows and columns.
 
     Returns:
-        (K, h or len(rows), w or len(columns)) in at least fp32, at most PEAK_LOGIT + bias.
+        (K, h) and (K, w) in at least fp32, at most PEAK_LOGIT + bias and 0.
     """
     center, extent, peak = _gaussians(parameters, cell_centers, extents)
-    x = (_points(size[1], center)[columns] - center[:, :1]) / extent[:, :1]
-    y = (_points(size[0], center)[rows] - center[:, 1:]) / extent[:, 1:]
-    return (peak[:, None] - 0.5 * y.square())[:, :, None] - 0.5 * x.square()[:, None, :]
+    x = (_points(size[1], center) - center[:, :1]) / extent[:, :1]
+    y = (_points(size[0], center) - center[:, 1:]) / extent[:, 1:]
+    return peak[:, None] - 0.5 * y.square(), -0.5 * x.square()
 
 
 def position_prior_bounds(
@@ -69,10 +66,10 @@ def position_prior_bounds(
     size: Tuple[int, int],
     tile: int,
 ) -> torch.Tensor:
-    """The largest value of :func:`position_prior_logits` in each tile, or more.
+    """The largest value of the prior in each tile, or more.
 
     Args:
-        parameters, cell_centers, extents, size: of that function.
+        parameters, cell_centers, extents, size: of :func:`position_prior_terms`.
         tile: side of the square tiles in stride-4 points.
 
     Returns:

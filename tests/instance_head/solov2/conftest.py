@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from effps_solo.instance_head import SOLOv2InstanceHead
-from effps_solo.instance_head.solov2.position_prior import base_extents, position_prior_logits
+from effps_solo.instance_head.solov2.position_prior import base_extents, position_prior_terms
 
 NAMES = ["p2", "p3", "p4", "p5", "p6"]
 GRIDS = [(8, 12), (6, 10), (5, 7), (3, 4), (2, 3)]
@@ -74,13 +74,13 @@ def _mask_logits(head: SOLOv2InstanceHead, output: Any, image: int, cell: int) -
     row, column = divmod(cell, GRIDS[level][1])
     x = (column + 0.5) * SIZE[1] / GRIDS[level][1]
     y = (row + 0.5) * SIZE[0] / GRIDS[level][0]
-    prior = position_prior_logits(
+    of_rows, of_columns = position_prior_terms(
         kernel[None, len(features) :],
         torch.tensor([[x, y]]),
         torch.tensor([base_extents(RANGES)[level]]),
         (SIZE[0] // 4, SIZE[1] // 4),
     )
-    return logits + prior[0]
+    return logits + of_rows[0][:, None] + of_columns[0]
 
 
 @pytest.fixture(scope="module", params=VARIANTS)

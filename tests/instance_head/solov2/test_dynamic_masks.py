@@ -1,14 +1,17 @@
 """Dynamic masks: parts equal the whole, and no mask lies where it is said not to reach."""
 
+from typing import Tuple
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from effps_solo.instance_head.solov2.dynamic_masks import DynamicMasks, tile_max
+from effps_solo.instance_head.solov2.dynamic_masks import FAR_LOGIT, DynamicMasks, tile_max
+from effps_solo.instance_head.solov2.inference import boxes_from_masks
 from effps_solo.instance_head.solov2.position_prior import (
     PEAK_LOGIT,
     position_prior_bounds,
-    position_prior_logits,
+    position_prior_terms,
 )
 
 SIZE = (40, 70)
@@ -38,6 +41,30 @@ def test_parts_are_parts_of_the_whole(has_prior: bool) -> None:
     part = masks.logits(cells, rows, columns)
     torch.testing.assert_close(part, whole[:, rows, columns], rtol=1e-5, atol=1e-4)
     assert masks.logits(cells[:0]).shape == (0, *SIZE)
+    torch.testing.assert_close(masks.of(cells).logits(), whole, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [SIZE, (38, 65), (3, 1)])
+@pytest.mark.parametrize("has_prior", [False, True])
+def test_whole_masks_and_their_boxes(has_prior: bool, size: Tuple[int, int]) -> None:
+    """The dense logits in and up to two points around each mask; far away what no mask can have."""
+    masks, cells = random_masks(has_prior), torch.tensor([2, 29, 11, 11, 0])
+    reach = masks.of(cells).reach()
+    maps, boxes = masks.whole(cells, reach, size)
+    dense = masks.logits(cells)[:, : size[0], : size[1]]
+    inside = dense > 0
+    near = F.max_pool2d(inside.float(), 5, stride=1, padding=2) > 0
+    assert maps.shape == dense.shape and torch.equal(maps > 0, inside)
+    torch.testing.assert_close(maps[near], dense[near], rtol=1e-5, atol=1e-4)
+    far = (maps != dense) & ~torch.isclose(maps, dense, rtol=1e-5, atol=1e-4)
+    assert (maps[far] == FAR_LOGIT).all()
+    assert torch.equal(boxes, boxes_from_masks(inside))
+    if has_prior and size == SIZE:
+        assert inside.any() and far.any() and not inside.all()
+    maps, boxes = masks.whole(cells[:0], reach[:0], size)
+    assert maps.shape == (0, *size) and boxes.shape == (0, 4)
+    maps, boxes = masks.whole(cells, torch.zeros_like(reach), size)
+    assert (maps == FAR_LOGIT).all() and not boxes.any()
 
 
 def any_in_tiles(inside: torch.Tensor) -> torch.Tensor:
@@ -50,7 +77,7 @@ def test_no_mask_reaches_farther(has_prior: bool, dtype: torch.dtype) -> None:
     masks, cells = random_masks(has_prior), torch.arange(30)
     masks.features = masks.features.to(dtype)
     masks.kernels = masks.kernels.to(dtype)
-    reach = masks.reach(cells, TILE)
+    reach = masks.of(cells).reach(TILE)
     assert reach.shape == (30, 3, 5) and reach.dtype == torch.bool
     there = any_in_tiles(masks.logits(cells) > 0)
     assert not (there & ~reach).any() and there.any()
@@ -58,7 +85,7 @@ def test_no_mask_reaches_farther(has_prior: bool, dtype: torch.dtype) -> None:
         assert 0.1 < reach.float().mean() < 0.7
     else:
         assert not reach[:, :, 4].any()  # where all features are 0
-    assert masks.reach(cells[:0], TILE).shape == (0, 3, 5)
+    assert masks.of(cells[:0]).reach(TILE).shape == (0, 3, 5)
 
 
 def test_a_blob_without_a_kernel_reaches_two_deviations() -> None:
@@ -68,16 +95,17 @@ def test_a_blob_without_a_kernel_reaches_two_deviations() -> None:
         parameters, torch.ones(1, 32, 64), torch.tensor([[66.0, 30.0]]), torch.tensor([8.0])
     )
     # x in 50 .. 82, y in 14 .. 46: points 12 .. 20 and 3 .. 11 of 4 pixels each, tiles of 8 points.
-    reach = masks.reach(torch.tensor([0]), 8)
+    reach = masks.reach(8)
     assert reach[0].int().tolist() == [[0, 1, 1, 0, 0, 0, 0, 0]] * 2 + [[0] * 8] * 2
-    assert (masks.logits(torch.tensor([0])) > 0).sum() > 40
+    assert (masks.logits() > 0).sum() > 40
 
 
 def test_bounds_of_the_prior() -> None:
     torch.manual_seed(0)
     parameters = torch.randn(20, 5)
     centers, extents = torch.rand(20, 2) * 200 - 20, torch.logspace(0, 2, 20)
-    logits = position_prior_logits(parameters, centers, extents, SIZE)
+    rows, columns = position_prior_terms(parameters, centers, extents, SIZE)
+    logits = rows[:, :, None] + columns[:, None, :]
     bounds = position_prior_bounds(parameters, centers, extents, SIZE, TILE)
     highest = F.max_pool2d(logits, TILE, ceil_mode=True)
     assert bounds.shape == highest.shape and (bounds >= highest - 1e-4).all()

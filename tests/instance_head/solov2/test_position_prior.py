@@ -1,6 +1,7 @@
 """The position prior against its formula, point by point."""
 
 import math
+from typing import Tuple
 
 import pytest
 import torch
@@ -10,8 +11,16 @@ from effps_solo.instance_head.solov2.position_prior import (
     NUM_PARAMETERS,
     PEAK_LOGIT,
     base_extents,
-    position_prior_logits,
+    position_prior_terms,
 )
+
+
+def position_prior_logits(
+    parameters: torch.Tensor, centers: torch.Tensor, extents: torch.Tensor, size: Tuple[int, int]
+) -> torch.Tensor:
+    """(K, h, w), the sums of the terms."""
+    rows, columns = position_prior_terms(parameters, centers, extents, size)
+    return rows[:, :, None] + columns[:, None, :]
 
 
 def test_worked_by_hand() -> None:
