@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -59,6 +60,24 @@ def test_the_figures_are_the_same_everywhere() -> None:
     ]
     assert len(table) >= 4
     assert set(table) <= set((ROOT / "docs" / "models.md").read_text().splitlines())
+
+
+def test_the_comparison_tells_what_was_measured() -> None:
+    """Every row is one of the results that lie beside the pages."""
+    names = {"quickstart": "generated scenes"}
+    expected = set()
+    for path in (ROOT / "docs" / "comparison").glob("*/*/seed1/result.json"):
+        result = json.loads(path.read_text())
+        figures = [f"{result[key]:.1f}" for key in ("PQ", "PQ_th", "PQ_st", "AP")]
+        figures += [f"{result['parameters'] / 1e6:.1f} M", f"{result['macs'] / 1e9:.1f}"]
+        figures += [f"{result['training_seconds'] / 60:.0f} min"]
+        figures += [f"{1e3 * result['inference_seconds']:.0f} ms"]
+        data_set = names.get(result["data_set"], result["data_set"])
+        expected.add(" | ".join([data_set, result["method"], *figures]))
+    assert len(expected) == 6
+    for page in (ROOT / "README.md", ROOT / "docs" / "models.md"):
+        lines = page.read_text(encoding="utf-8").replace("**", "").splitlines()
+        assert expected <= {line.strip("| ") for line in lines}
 
 
 def test_no_command_stands_outside_a_code_block() -> None:
