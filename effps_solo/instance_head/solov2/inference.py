@@ -107,7 +107,7 @@ def tiles_in_reach(
     counts = tile.bincount(minlength=down * across).tolist()
     for number, members in enumerate(mask.split(counts)):
         if len(members):
-            row, column = divmod(number, across)
+            row, column = number // across, number % across  # divmod knows no traced sizes
             yield members, _points_of_tile(row, size[0]), _points_of_tile(column, size[1])
 
 
