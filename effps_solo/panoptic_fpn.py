@@ -178,7 +178,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
         label_space = self.label_space
         areas = torch.bincount(panoptic_seg.flatten(), minlength=len(segments) + 1).tolist()
         logits = sem_seg[:, ::_SCORE_STRIDE, ::_SCORE_STRIDE]
-        scores = mean_winning_probability(logits).tolist()
+        scores = mean_winning_probability(logits, logits.max(dim=0).indices).tolist()
         result = []
         for segment in segments:
             isthing, number = segment["isthing"], segment["category_id"]

@@ -168,7 +168,7 @@ def best_channel(winner: torch.Tensor, sampler: PointSampler, score_at: ScoreAt)
     candidates = winner.flatten().index_select(0, sampler.corners.flatten()).unflatten(0, (4, -1))
     first, second, third, fourth = candidates
     new = [
-        torch.ones_like(first, dtype=torch.bool),
+        (second != first) | (third != first) | (fourth != first),  # else there is no choice
         second != first,
         (third != first) & (third != second),
         (fourth != first) & (fourth != second) & (fourth != third),

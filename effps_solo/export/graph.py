@@ -17,7 +17,7 @@ from torch import nn
 from ..errors import ConfigError
 from ..fusion import AdaptiveFusion
 from ..fusion.adaptive import SUPPORT_MARGIN, fused_votes
-from ..fusion.segments import SegmentTable
+from ..fusion.segments import SegmentTable, mean_winning_probability
 from ..instance_head.solov2.head import SOLOv2InstanceHead
 from ..instance_head.solov2.inference import (
     boxes_from_masks,
@@ -142,7 +142,8 @@ class PanopticGraph(nn.Module):
         channels = torch.cat([votes.rivals, fused.masked_fill(~may_vote, -torch.inf)])
         winner = channels.max(dim=0).indices
         code = fusion.upsample(winner, votes, size, self.output_size or size)
-        return fusion.assemble(code, found.scores, found.thing_index, semantic_logits)
+        class_scores = mean_winning_probability(semantic_logits, votes.semantic_winner)
+        return fusion.assemble(code, found.scores, found.thing_index, class_scores)
 
 
 def check_exportable(model: nn.Module) -> None:

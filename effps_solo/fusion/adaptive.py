@@ -31,7 +31,7 @@ from ..label_space import PanopticLabelSpace
 from ..postprocessing import STRIDE, PointSampler, best_channel, scores_of, upsampled_labels
 from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
-from .segments import segments_info
+from .segments import mean_winning_probability, segments_info
 
 Window = Tuple[slice, slice]  # rows and columns of stride-4 points
 SUPPORT_MARGIN = 1  # a mask's border lies up to one stride-4 point beyond its box
@@ -114,7 +114,8 @@ class AdaptiveFusion(PanopticFusion):
         winner = winning_channel(votes, [windows[k] for k in kept.tolist()])
         code = self.upsample(winner, votes, instances.image_size, output_size)
         scores, thing_index = instances.scores[kept], instances.thing_index[kept]
-        panoptic_seg, table = self.assemble(code, scores, thing_index, semantic_logits)
+        class_scores = mean_winning_probability(semantic_logits, votes.semantic_winner)
+        panoptic_seg, table = self.assemble(code, scores, thing_index, class_scores)
         return panoptic_seg, segments_info(table)
 
     def votes(
@@ -131,6 +132,7 @@ class AdaptiveFusion(PanopticFusion):
             mask_logits=mask_logits,
             scale=self.instance_logit_scale,
             semantic_logits=semantic_logits,
+            semantic_winner=semantic_logits.max(dim=0).indices,
             rows=kept,
             classes=thing_ids[thing_index[kept]],
         )
@@ -153,8 +155,9 @@ class AdaptiveFusion(PanopticFusion):
             winner: (h4, w4) channel of ``votes`` that wins at each stride-4 point.
         """
         num_rivals, num_instances = len(votes.rivals), votes.rows.shape[0]
-        classes = self._class_codes(votes) + num_instances
-        semantic = votes.semantic_logits.max(dim=0).indices
+        stuff_ids = list(self.label_space.stuff_ids) or [self.label_space.num_classes]
+        class_of_rival = self._ids(stuff_ids, winner)
+        semantic = votes.semantic_winner
 
         def code_at(sample: PointSampler) -> torch.Tensor:
             channel = best_channel(winner, sample, votes.at)
@@ -162,28 +165,15 @@ class AdaptiveFusion(PanopticFusion):
             unclaimed = (code < 0).nonzero()[:, 0]
             if self.void_unclaimed_things:
                 there = sample[unclaimed]
-                channel = best_channel(semantic, there, scores_of(votes.semantic_logits))
+                classes = best_channel(semantic, there, scores_of(votes.semantic_logits))
             else:
-                channel = channel.index_select(0, unclaimed)
-            return code.scatter(0, unclaimed, classes.index_select(0, channel))
+                classes = class_of_rival.index_select(0, channel.index_select(0, unclaimed))
+            return code.scatter(0, unclaimed, classes + num_instances)
 
-        channel = semantic if self.void_unclaimed_things else winner.clamp(max=num_rivals - 1)
-        code = torch.where(winner >= num_rivals, winner - num_rivals, classes[channel])
+        if not self.void_unclaimed_things:
+            semantic = class_of_rival[winner.clamp(max=num_rivals - 1)]
+        code = torch.where(winner >= num_rivals, winner - num_rivals, semantic + num_instances)
         return upsampled_labels(code.int(), image_size, output_size, code_at)
-
-    def _class_codes(self, votes: "Votes") -> torch.Tensor:
-        """What a pixel becomes that no instance holds, C for void.
-
-        By the class that wins there, (C,), or, without ``void_unclaimed_things``, by the rival, (R,).
-        """
-        space = self.label_space
-        if self.void_unclaimed_things:
-            codes = [
-                space.num_classes if c in space.thing_ids else c for c in range(space.num_classes)
-            ]
-        else:
-            codes = list(space.stuff_ids) or [space.num_classes]
-        return self._ids(codes, votes.rows)
 
 
 @dataclass
@@ -195,6 +185,7 @@ class Votes:
         mask_logits: (n, h4, w4), of which ``rows`` are those of the instances.
         scale: factor on them, which makes ML_A.
         semantic_logits: (C, h4, w4), of which ``classes`` are ML_B.
+        semantic_winner: (h4, w4) int64, their argmax.
         rows, classes: (K,) of each instance; contiguous ids.
     """
 
@@ -202,6 +193,7 @@ class Votes:
     mask_logits: torch.Tensor
     scale: float
     semantic_logits: torch.Tensor
+    semantic_winner: torch.Tensor
     rows: torch.Tensor
     classes: torch.Tensor
 

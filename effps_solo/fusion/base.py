@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from ..label_space import PanopticLabelSpace
-from .segments import SegmentTable, mean_winning_probability, number_segments
+from .segments import SegmentTable, number_segments
 
 Size = Tuple[int, int]
 SegmentsInfo = List[Dict[str, Any]]
@@ -84,7 +84,7 @@ class PanopticFusion(nn.Module, ABC):
         code: torch.Tensor,
         scores: torch.Tensor,
         thing_index: torch.Tensor,
-        semantic_logits: torch.Tensor,
+        class_scores: torch.Tensor,
     ) -> Tuple[torch.Tensor, SegmentTable]:
         """Number the segments, drop small stuff, count areas.
 
@@ -92,7 +92,7 @@ class PanopticFusion(nn.Module, ABC):
             code: (H, W) integers, what holds a pixel: k for the k-th instance, K + c for the class of
                 the contiguous id c, which is void if it is a class of things, K + C for void.
             scores, thing_index: (K,) of the instances.
-            semantic_logits: (C, h4, w4), for the scores of the stuff segments.
+            class_scores: (C,) of the stuff segments, :func:`.segments.mean_winning_probability`.
 
         Returns:
             panoptic_seg (H, W), and a table of K + C rows, instances first, then classes.
@@ -109,7 +109,7 @@ class PanopticFusion(nn.Module, ABC):
             code,
             category_ids=torch.cat([thing_ids[thing_index], classes]),
             isthing=torch.cat([is_instance, is_thing_class]),
-            scores=torch.cat([scores, mean_winning_probability(semantic_logits)]),
+            scores=torch.cat([scores, class_scores]),
             min_areas=torch.cat([is_instance.to(min_areas.dtype), min_areas]),
         )
 

@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from ..postprocessing import output_mask, upsampled_argmax
 from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
-from .segments import segments_info
+from .segments import mean_winning_probability, segments_info
 
 
 @PANOPTIC_FUSION_REGISTRY.register()
@@ -29,8 +29,10 @@ class HeuristicFusion(PanopticFusion):
         semantic_logits = semantic_logits.float()
         stuff = upsampled_argmax(semantic_logits, instances.image_size, output_size)
         code = torch.where(owner >= 0, owner, stuff + len(pasted))
+        winner = semantic_logits.max(dim=0).indices
+        class_scores = mean_winning_probability(semantic_logits, winner)
         scores, thing_index = instances.scores[pasted], instances.thing_index[pasted]
-        panoptic_seg, table = self.assemble(code, scores, thing_index, semantic_logits)
+        panoptic_seg, table = self.assemble(code, scores, thing_index, class_scores)
         return panoptic_seg, segments_info(table)
 
     def _paste(self, instances: Instances, output_size: Size) -> Tuple[torch.Tensor, torch.Tensor]:

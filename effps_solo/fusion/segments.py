@@ -66,11 +66,12 @@ def segments_info(table: SegmentTable) -> List[Dict[str, Any]]:
     ]
 
 
-def mean_winning_probability(semantic_logits: torch.Tensor) -> torch.Tensor:
-    """(C, h4, w4) logits -> (C,) mean softmax probability over the points a class wins, else 0."""
-    maximum, winner = semantic_logits.float().flatten(1).max(dim=0)
+def mean_winning_probability(semantic_logits: torch.Tensor, winner: torch.Tensor) -> torch.Tensor:
+    """(C, h4, w4) logits and their argmax (h4, w4) -> (C,) mean softmax probability over the points
+    that a class wins, 0 where it wins none."""
+    logits, winner = semantic_logits.float().flatten(1), winner.flatten()
     # The probability of the winner; the softmax of the others is never made.
-    probability = 1 / (semantic_logits.float().flatten(1) - maximum).exp().sum(dim=0)
+    probability = 1 / (logits - logits.amax(dim=0)).exp().sum(dim=0)
     total = probability.new_zeros(len(semantic_logits)).scatter_add(0, winner, probability)
     count = probability.new_zeros(len(semantic_logits)).scatter_add(
         0, winner, torch.ones_like(probability)

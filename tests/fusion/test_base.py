@@ -34,7 +34,7 @@ def test_assemble_worked_by_hand() -> None:
     )
     scores, thing_index = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([2, 0, 7])
     fusion = _fusion(stuff_area_fraction=2 / 12)
-    panoptic, table = fusion.assemble(code, scores, thing_index, torch.zeros(19, 1, 1))
+    panoptic, table = fusion.assemble(code, scores, thing_index, torch.ones(19))
     segments = segments_info(table)
     assert int(table.areas[stuff_0]) == 0 and int(table.areas[thing_13]) == 1
     # The second instance holds nothing; class 2 is too small; 13 is a thing nobody holds.

@@ -90,16 +90,16 @@ class DynamicMasks:
         """
         dtype = torch.promote_types(self.features.dtype, torch.float32)
         maps = torch.full((len(cells), *size), FAR_LOGIT, dtype=dtype, device=cells.device)
-        in_row = torch.full((len(cells), size[0]), FAR_LOGIT, dtype=dtype, device=cells.device)
-        in_column = torch.full((len(cells), size[1]), FAR_LOGIT, dtype=dtype, device=cells.device)
+        in_row, in_column = (
+            torch.zeros(len(cells), side, dtype=torch.bool, device=cells.device) for side in size
+        )
         for members, rows, columns in tiles_in_reach(reach, size):
             rows, columns = _with_margin(rows, size[0]), _with_margin(columns, size[1])
             logits = self.logits(cells[members], rows, columns).to(dtype)
             maps[members, rows, columns] = logits
-            in_row[members, rows] = torch.maximum(in_row[members, rows], logits.amax(dim=2))
-            highest = logits.amax(dim=1)
-            in_column[members, columns] = torch.maximum(in_column[members, columns], highest)
-        return maps, boxes_from_extents(in_column > 0, in_row > 0)
+            in_row[members, rows] |= logits.amax(dim=2) > 0
+            in_column[members, columns] |= logits.amax(dim=1) > 0
+        return maps, boxes_from_extents(in_column, in_row)
 
     def reach(self, tile: int = TILE) -> torch.Tensor:
         """(n, tiles down, tiles across) bool: False where no logit of a cell is above 0 for certain.

@@ -99,5 +99,6 @@ def _points(count: int, like: torch.Tensor) -> torch.Tensor:
 def _tile_distance(center: torch.Tensor, count: int, tile: int) -> torch.Tensor:
     """(K, tiles): pixels from (K, 1) centres to the nearest points of each tile, 0 inside."""
     points = _points(count, center)
-    first, last = points[::tile], points[[min(i + tile, count) - 1 for i in range(0, count, tile)]]
+    first = points[::tile]
+    last = torch.cat([points[tile - 1 :: tile], points[-1:]])[: len(first)]
     return torch.maximum(first - center, center - last).clamp(min=0)
