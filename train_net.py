@@ -24,9 +24,9 @@ from torch.multiprocessing import ProcessExitedException
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import Trainer, check_device, launch, load_config
 from effps_solo.errors import UserError
+from effps_solo.inference_model import build_inference_model
 from effps_solo.machine import keep_freed_memory
 from effps_solo.report import write_reports
-from effps_solo.test_time_augmentation import build_inference_model
 
 USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
 _FROM_WORKER = "in DataLoader worker process"

@@ -10,6 +10,7 @@ import torch
 from detectron2.layers import DepthwiseSeparableConv2d, get_norm
 from detectron2.layers.batch_norm import NaiveSyncBatchNorm
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .errors import ConfigError
 
@@ -105,6 +106,26 @@ def make_norm(norm: str, channels: int) -> nn.Module:
             )
         return GroupNorm(GN_GROUPS, channels)
     return get_norm(norm_factory(norm), channels)
+
+
+def fold_norm(conv: nn.Conv2d, norm: nn.Module) -> bool:
+    """Let ``conv`` do the work of the ``norm`` behind it as well, in place; for inference.
+
+    Returns:
+        whether it does: norms that compute statistics of the image (GN, LN) cannot be folded.
+    """
+    if getattr(norm, "running_mean", None) is None:
+        return False
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    return True
 
 
 def separable_conv(

@@ -19,8 +19,8 @@ from .classes import classes_from_metadata
 from .data.augmentation import build_augmentations
 from .engine.setup import check_device
 from .errors import ConfigError
+from .inference_model import build_inference_model
 from .machine import keep_freed_memory
-from .test_time_augmentation import build_inference_model
 
 logger = logging.getLogger(__name__)
 

@@ -36,21 +36,6 @@ MAX_LOGIT = 30.0
 SAME_OBJECT_IOU = 0.5  # instances of two views that overlap by more are one object
 
 
-def build_inference_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """``model``, behind :class:`EfficientPSWithTTA` if ``TEST.AUG.ENABLED``.
-
-    Raises:
-        ConfigError: the model cannot be augmented.
-    """
-    if not cfg.TEST.AUG.ENABLED:
-        return model
-    if not isinstance(model, EfficientPS):
-        raise ConfigError(
-            f"TEST.AUG.ENABLED needs MODEL.META_ARCHITECTURE EfficientPS, not {type(model).__name__}"
-        )
-    return EfficientPSWithTTA.from_config(cfg, model)
-
-
 class EfficientPSWithTTA(nn.Module):
     """A model with the interface of :class:`EfficientPS` at inference."""
 

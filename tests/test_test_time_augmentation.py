@@ -10,12 +10,12 @@ import torch
 
 from effps_solo.engine import Trainer, load_config
 from effps_solo.errors import ConfigError
+from effps_solo.inference_model import build_inference_model
 from effps_solo.meta_arch import EfficientPS
 from effps_solo.predictor import Predictor
 from effps_solo.test_time_augmentation import (
     Candidates,
     EfficientPSWithTTA,
-    build_inference_model,
     mean_support,
     scaled_image,
 )

@@ -28,7 +28,7 @@ from timm.layers import (
 from torch import nn
 
 from ..errors import ConfigError
-from ..layers import SyncBatchNorm, get_activation
+from ..layers import SyncBatchNorm, fold_norm, get_activation
 
 BN_EPS = 1e-3  # TensorFlow's default, with which the ImageNet weights were made
 GN_GROUP_SIZE = 8  # every channel count of every EfficientNet is a multiple of 8
@@ -224,6 +224,15 @@ class EfficientNet(Backbone):
         if self._conv_head_wanted:
             features["res5"] = self.bn2(self.conv_head(x))
         return {name: features[name] for name in self._out_features}
+
+    def fold_norms(self) -> None:
+        """Merge the norms into the convolutions before them, in place; for inference."""
+        for module in (self, *self._all_blocks()):
+            # timm registers the layers of a block in the order in which they run.
+            layers = list(module.named_children())
+            for (_, conv), (name, norm) in zip(layers, layers[1:]):
+                if isinstance(conv, nn.Conv2d) and fold_norm(conv, norm):
+                    setattr(module, name, norm.act)
 
     @property
     def size_divisibility(self) -> int:

@@ -19,8 +19,7 @@ from ..errors import ConfigError
 from ..image_io import read_image
 from ..label_space import PanopticLabelSpace
 from ..predictor import Predictor
-from .measure import count_macs
-from .preparation import count_parameters
+from .measure import count_macs, count_parameters
 from .torch_backends import TorchJob, open_config
 from .worker import Answer, Task
 

@@ -24,6 +24,11 @@ def timed(call: Callable[[], Any]) -> Seconds:
     return Seconds(time.perf_counter() - wall, time.process_time() - process)
 
 
+def count_parameters(model: Any) -> int:
+    """Numbers to learn in a torch module, each once."""
+    return sum(p.numel() for p in model.parameters())
+
+
 def count_macs(call: Callable[[], Any]) -> float:
     """Multiply-accumulates of the convolutions and matrix products of a call."""
     from torch.utils.flop_counter import FlopCounterMode

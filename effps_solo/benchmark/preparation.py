@@ -5,10 +5,10 @@ import statistics
 from pathlib import Path
 from typing import Dict, List
 
-from torch import nn
+from detectron2.modeling import build_model
 
 from ..image_io import read_image
-from .measure import count_macs
+from .measure import count_macs, count_parameters
 from .torch_backends import open_config, open_predictor
 from .worker import Answer, Task
 
@@ -35,7 +35,7 @@ class PreparationJob:
         return {
             "weights": self.cfg.MODEL.WEIGHTS,
             "device": self.cfg.MODEL.DEVICE,
-            "parameters": count_parameters(self.predictor.model),
+            "parameters": count_parameters(build_model(self.cfg)),  # no norms folded
             "macs": statistics.mean(
                 count_macs(lambda: self.predictor.panoptic(image)) for image in images
             ),
@@ -70,11 +70,6 @@ def _lack(suffix: str) -> str:
     """What keeps files of that kind from being written and run; "" for nothing."""
     lacking = [name for name in _PACKAGES[suffix] if importlib.util.find_spec(name) is None]
     return f"not installed: pip install {' '.join(lacking)}" if lacking else ""
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Of the whole model, each once."""
-    return sum(p.numel() for p in model.parameters())
 
 
 def open_job(task: Task) -> PreparationJob:

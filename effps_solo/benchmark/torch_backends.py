@@ -1,16 +1,15 @@
 """The model in torch: eager, compiled, in bf16. Jobs of a worker."""
 
-import contextlib
-from typing import Any, ContextManager, List, Optional, Tuple
+from typing import Any, List, Tuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import nn
 
 from ..engine import check_device, load_config
 from ..image_io import read_image
+from ..inference_model import build_inference_model
 from ..predictor import Predictor, for_panoptic_maps
 from ..visualization import panoptic_overlay
 from .measure import peak_memory, timed
@@ -18,7 +17,6 @@ from .stages import Scopes, clock, wrap_stages
 from .worker import Answer, Task
 
 _SEED = 0  # of weights that no checkpoint has, so that they are the same in every process
-_COMPILED_PARTS = ("backbone", "sem_seg_head", "instance_head")
 
 
 class TorchJob:
@@ -30,18 +28,15 @@ class TorchJob:
         task: Task,
         device: str,
         *,
-        autocast: Optional[ContextManager] = None,
         draws: bool = False,
         has_stages: bool = False,
     ) -> None:
         """
         Args:
-            autocast: the context of a prediction.
             draws: draw every prediction.
             has_stages: tell where the time goes.
         """
         self.predictor, self.images, self.device = predictor, task.images, device
-        self.autocast = autocast or contextlib.nullcontext()
         self.draws = draws
         self.scopes = Scopes(clock(device))
         self.has_stages = has_stages
@@ -56,7 +51,7 @@ class TorchJob:
             path = self.images[number % len(self.images)]
             image = read_image(path, self.predictor.image_format)
         with self.scopes.scope("preprocess"):
-            seconds = timed(lambda: found.append(self._predict(image)))
+            seconds = timed(lambda: found.append(self.predictor.panoptic(image)))
         panoptic_seg, segments_info = found[0]
         if self.draws:
             with self.scopes.scope("draw"):
@@ -76,10 +71,6 @@ class TorchJob:
             "loaded_memory_bytes": self.loaded_memory,
         }
 
-    def _predict(self, image: np.ndarray) -> Tuple[np.ndarray, Any]:
-        with self.autocast:
-            return self.predictor.panoptic(image)
-
     def _draw(self, image: np.ndarray, panoptic_seg: np.ndarray, segments_info: Any) -> None:
         if self.predictor.image_format == "BGR":
             image = image[..., ::-1]
@@ -88,18 +79,13 @@ class TorchJob:
 
 def open_job(task: Task) -> TorchJob:
     """Of a task of kind torch, compiled, bf16 or compiled-bf16."""
-    cfg = open_config(task)
-    predictor = open_predictor(cfg, task.allow_unsafe)
-    if task.kind.startswith("compiled"):
-        _compile(predictor.model)
-    autocast = None
-    if task.kind.endswith("bf16"):
-        autocast = torch.autocast(torch.device(cfg.MODEL.DEVICE).type, torch.bfloat16)
+    compiled, bf16 = task.kind.startswith("compiled"), task.kind.endswith("bf16")
+    words = ["TEST.COMPILE", str(compiled), "TEST.AMP.ENABLED", str(bf16)]
+    cfg = open_config(task, *words, "TEST.AMP.PRECISION", "bf16")
     return TorchJob(
-        predictor,
+        open_predictor(cfg, task.allow_unsafe),
         task,
         cfg.MODEL.DEVICE,
-        autocast=autocast,
         draws=True,
         has_stages=task.kind in ("torch", "bf16"),
     )
@@ -120,15 +106,4 @@ def open_predictor(cfg: CfgNode, allow_unsafe: bool) -> Predictor:
     if cfg.MODEL.WEIGHTS:
         return Predictor(cfg, allow_unsafe)
     check_device(cfg)
-    return Predictor(cfg, model=build_model(cfg))
-
-
-def _compile(model: nn.Module) -> None:
-    """Compile the networks, with weights as constants; what loops over instances stays as it is."""
-    import torch._inductor.config
-
-    torch._inductor.config.freezing = True
-    for name in _COMPILED_PARTS:
-        part = getattr(model, name, None)
-        if part is not None:
-            part.compile()
+    return Predictor(cfg, model=build_inference_model(cfg, build_model(cfg)))

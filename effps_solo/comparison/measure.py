@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
 
 from ..atomic import write_atomically
-from ..benchmark.measure import count_macs, peak_memory
+from ..benchmark.measure import count_macs, count_parameters, peak_memory
 from ..data.datasets import check_dataset_available
 from ..engine import load_config
 from ..image_io import read_image
@@ -46,7 +47,7 @@ def measure(cfg: CfgNode) -> Dict[str, Any]:
     peak = peak_memory(cfg.MODEL.DEVICE)
     macs = [_macs(predictor, read_image(p, predictor.image_format)) for p in paths]
     return {
-        "parameters": sum(p.numel() for p in predictor.model.parameters()),
+        "parameters": count_parameters(build_model(cfg)),  # no norms folded
         "macs": statistics.mean(macs),
         "inference_seconds": statistics.median(seconds),
         "peak_memory_bytes": peak,

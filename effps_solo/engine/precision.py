@@ -1,4 +1,4 @@
-"""Mixed precision (``SOLVER.AMP``): autocast for the forward pass, a gradient scaler for fp16."""
+"""Mixed precision (``SOLVER.AMP``, ``TEST.AMP``): autocast for the forward pass, a scaler for fp16."""
 
 from typing import Any, ContextManager, Dict, Optional
 
@@ -22,29 +22,25 @@ class Precision:
         Args:
             device_type: "cpu" or "cuda".
             dtype: of convolutions and matrix products; None: that of the weights.
-
-        Raises:
-            ConfigError: fp16 on a CPU.
         """
-        if dtype is torch.float16 and device_type == "cpu":
-            raise ConfigError(
-                "SOLVER.AMP.PRECISION is 'fp16', which needs a GPU; on a CPU choose bf16"
-            )
         self.device_type, self.dtype = device_type, dtype
         self.grad_scaler = torch.amp.GradScaler(device_type, enabled=dtype is torch.float16)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> "Precision":
-        """What ``SOLVER.AMP`` says, on ``MODEL.DEVICE``. Raises ConfigError for unknown formats."""
-        amp = cfg.SOLVER.AMP
+    def from_config(cls, cfg: CfgNode, section: str = "SOLVER") -> "Precision":
+        """What ``AMP`` says in ``section``, SOLVER or TEST, on ``MODEL.DEVICE``.
+
+        Raises:
+            ConfigError: an unknown format, or fp16 on a CPU.
+        """
+        amp, key = cfg[section].AMP, f"{section}.AMP.PRECISION"
+        device_type = torch.device(cfg.MODEL.DEVICE).type
         if amp.PRECISION not in _DTYPES:
-            raise ConfigError(
-                f"SOLVER.AMP.PRECISION is '{amp.PRECISION}'; choose one of {list(_DTYPES)}"
-            )
-        return cls(
-            device_type=torch.device(cfg.MODEL.DEVICE).type,
-            dtype=_DTYPES[amp.PRECISION] if amp.ENABLED else None,
-        )
+            raise ConfigError(f"{key} is '{amp.PRECISION}'; choose one of {list(_DTYPES)}")
+        dtype = _DTYPES[amp.PRECISION] if amp.ENABLED else None
+        if dtype is torch.float16 and device_type == "cpu":
+            raise ConfigError(f"{key} is 'fp16', which needs a GPU; on a CPU choose bf16")
+        return cls(device_type=device_type, dtype=dtype)
 
     def autocast(self) -> ContextManager[Any]:
         """The context of the forward pass and of the losses."""

@@ -11,6 +11,7 @@ from torch import nn
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.engine import Trainer, load_config
 from effps_solo.engine.ema import ModelEMA
+from effps_solo.inference_model import fold_norms
 from effps_solo.predictor import Predictor
 
 ON = ["SOLVER.EMA.ENABLED", "True", "DATALOADER.NUM_WORKERS", "0", "SEED", "1"]
@@ -91,9 +92,10 @@ def test_checkpoints_hold_it_as_plain_tensors_and_inference_takes_it(
     assert content["ema"]["num_updates"] == 2
     assert trainer.ema is not None
     cfg = load_config(str(tiny_config), ["MODEL.WEIGHTS", path])
-    assert equal(weights(Predictor(cfg).model), weights(trainer.ema.model))
-    cfg.TEST.USE_EMA = False
-    assert equal(weights(Predictor(cfg).model), weights(trainer.model))
+    for model, use_ema in ((trainer.model, False), (trainer.ema.model, True)):
+        cfg.TEST.USE_EMA = use_ema
+        fold_norms(model)
+        assert equal(weights(Predictor(cfg).model), weights(model))
 
 
 def test_a_training_starts_from_the_weights_themselves(tiny_config: Path, tmp_path: Path) -> None:
