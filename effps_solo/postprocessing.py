@@ -125,7 +125,8 @@ def upsampled_labels(
     contested = _at(_between_rivals(labels), y0, x0).flatten().nonzero()[:, 0]
     decided = []
     for pixels in _chunks(contested):
-        y, x = pixels // output_size[1], pixels % output_size[1]
+        y = pixels // output_size[1]
+        x = pixels - y * output_size[1]  # no remainder: see best_channel
         decided.append(label_at(PointSampler.at(rows, columns, y, x, labels.shape[1])))
     values = torch.cat(decided).to(labels.dtype)
     whole = _at(labels, y0, x0).flatten().scatter(0, contested, values)

@@ -21,13 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="files to write: .onnx (ONNX), .xml (OpenVINO), .pt2 (torch.export)",
     )
-    parser.add_argument(
+    sizes = parser.add_mutually_exclusive_group(required=True)
+    sizes.add_argument(
         "--image-size",
-        required=True,
         nargs=2,
         type=positive,
         metavar=("HEIGHT", "WIDTH"),
         help="pixels of the images that it will see, before any resizing",
+    )
+    sizes.add_argument(
+        "--any-size",
+        action="store_true",
+        help="for images of every size, padded to multiples of 32 pixels; not with configs that resize",
     )
     parser.add_argument(
         "--int8",
@@ -52,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.opts, "MODEL.OUTPUTS", "('panoptic_seg',)", "MODEL.DEVICE", "cpu"]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     with_trained_weights(cfg)
-    description = describe(cfg, tuple(args.image_size), Path(args.config_file).name)
+    size = None if args.any_size else tuple(args.image_size)
+    description = describe(cfg, size, Path(args.config_file).name)
     model = Predictor(cfg, allow_unsafe=args.allow_unsafe).model
     program = trace(model, description)
     logger.info("traced: %d operations", len(program.graph.nodes))

@@ -27,21 +27,45 @@ from .graph import PanopticGraph
 from .onnx_ops import translations
 from .quantization import quantized
 
+SIZE_DIVISOR = 32  # of the networks
+# In multiples of it, of graphs for any size: with fewer points the coarsest level is a special case.
+MIN_UNITS, MAX_UNITS = 3, 512
+_PROBES = ((96, 160), (1080, 1920))  # images of very different sizes
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing
 
 
-def describe(cfg: CfgNode, image_size: Size, config_name: str) -> ModelDescription:
+def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> ModelDescription:
     """What the exported file says about itself.
 
     Args:
-        image_size: (H, W) of the images before preprocessing.
+        image_size: (H, W) of the images before preprocessing; None: any.
+
+    Raises:
+        ConfigError: images of any size are wanted, and the config resizes them.
     """
-    return ModelDescription(
+    fixed = ModelDescription(
         image_format=cfg.INPUT.FORMAT,
-        input_size=_network_size(cfg, image_size),
+        input_size=None if image_size is None else _network_size(cfg, image_size),
         output_size=image_size,
         classes=classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0])),
         config=config_name,
+    )
+    if image_size is not None:
+        return fixed
+    for size in _PROBES:
+        network_size = _network_size(cfg, size)
+        if network_size != size:
+            raise ConfigError(
+                f"--any-size: the config resizes images at test time, {size} to {network_size}; name "
+                "one size with --image-size, or set INPUT.TEST_SCALE 1.0, INPUT.BASE_SHORTEST_EDGE 0 and "
+                "INPUT.AUGMENTATION scale_crop"
+            )
+    mean = [min(max(round(value), 0), 255) for value in cfg.MODEL.PIXEL_MEAN]
+    return dataclasses.replace(
+        fixed,
+        size_divisor=SIZE_DIVISOR,
+        min_side=MIN_UNITS * SIZE_DIVISOR,
+        padding=(mean[0], mean[1], mean[2]),
     )
 
 
@@ -60,9 +84,17 @@ def trace(model: EfficientPS, description: ModelDescription) -> torch.export.Exp
         ConfigError: a part of the model cannot be exported.
     """
     graph = PanopticGraph(model, description.output_size).eval()
-    image = torch.zeros(*description.input_size, 3, dtype=torch.uint8)
+    size, dynamic_shapes = description.input_size, None
+    if size is None:
+        # Unequal sides, so that no size is taken for the other.
+        size = (7 * SIZE_DIVISOR, 11 * SIZE_DIVISOR)
+        units = [
+            torch.export.Dim(name, min=MIN_UNITS, max=MAX_UNITS) for name in ("rows", "columns")
+        ]
+        dynamic_shapes = ({axis: SIZE_DIVISOR * unit for axis, unit in enumerate(units)},)
+    image = torch.zeros(*size, 3, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(graph, (image,), strict=False)
+        return torch.export.export(graph, (image,), dynamic_shapes=dynamic_shapes, strict=False)
 
 
 def save(

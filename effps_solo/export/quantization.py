@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..image_io import read_image
 from ..runtime.description import ModelDescription
-from ..runtime.predictor import resized_image
+from ..runtime.predictor import graph_input
 from ..runtime.sessions import INPUT_NAME
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _preprocessed(paths: Sequence[Path], description: ModelDescription) -> Itera
     """(h, w, 3) uint8 as the graph wants them."""
     for path in paths:
         image = read_image(path, description.image_format)
-        yield resized_image(np.ascontiguousarray(image), description.input_size)
+        yield graph_input(np.ascontiguousarray(image), description)
 
 
 def _evenly(count: int, limit: int) -> List[int]:

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from ..classes import PanopticClass
 from ..errors import UserError
 
-FORMAT = 1  # of the JSON; older programs refuse newer files
+FORMAT = 2  # of the JSON; older programs refuse newer files
 KEY = "effps_solo"  # under which every kind of file keeps it
 Size = Tuple[int, int]
 
@@ -18,19 +18,25 @@ class ModelDescription:
 
     Attributes:
         image_format: order of the input's channels, "RGB" or "BGR".
-        input_size: (h, w) of the graph's input.
-        output_size: (H, W) of its map, and of the images that it was made for.
+        input_size: (h, w) of the graph's input; None: any size of at least ``min_side`` pixels in
+            multiples of ``size_divisor``.
+        output_size: (H, W) of its map, and of the images that it was made for; None: that of the input.
         classes: by contiguous id.
         config: file name of the config that it was exported with.
         precision: "fp32", or "int8" with quantised convolutions.
+        size_divisor, min_side: of the inputs of any size.
+        padding: the pixel that such an input has beyond the image, below and to the right.
     """
 
     image_format: str
-    input_size: Size
-    output_size: Size
+    input_size: Optional[Size]
+    output_size: Optional[Size]
     classes: Tuple[PanopticClass, ...]
     config: str
     precision: str = "fp32"
+    size_divisor: int = 1
+    min_side: int = 1
+    padding: Tuple[int, int, int] = (0, 0, 0)
 
     def to_json(self) -> str:
         """What :meth:`from_json` reads."""
@@ -61,8 +67,9 @@ class ModelDescription:
                 PanopticClass(**{**entry, "color": tuple(entry["color"])})
                 for entry in content["classes"]
             )
-            for name in ("input_size", "output_size"):
-                content[name] = (int(content[name][0]), int(content[name][1]))
+            for name in ("input_size", "output_size", "padding"):
+                if content.get(name) is not None:
+                    content[name] = tuple(int(value) for value in content[name])
             return cls(**content)
         except (KeyError, TypeError) as error:
             raise UserError(

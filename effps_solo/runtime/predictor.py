@@ -43,24 +43,26 @@ class ExportedPredictor:
         """
         size = (int(image.shape[0]), int(image.shape[1]))
         self._check_shape(size)
-        resized = resized_image(image, self.description.input_size)
-        panoptic_seg, category_ids, scores, areas, valid = self.session(resized)
+        pixels = graph_input(image, self.description)
+        panoptic_seg, category_ids, scores, areas, valid = self.session(pixels)
         things = [c.isthing for c in self.description.classes]
         segments = segments_of(category_ids, scores, areas, valid, things)
         if panoptic_seg.shape != size:
-            panoptic_seg = _nearest(panoptic_seg, size)
+            any_size = self.description.output_size is None
+            cut = panoptic_seg[: size[0], : size[1]]
+            panoptic_seg = cut if any_size else _nearest(panoptic_seg, size)
             segments = recounted(segments, panoptic_seg)
         return without_unsure_things(panoptic_seg, segments, self.confidence_threshold)
 
     def _check_shape(self, size: Size) -> None:
         """The graph would squeeze an image of another shape."""
         expected = self.description.output_size
-        if abs(size[0] * expected[1] - size[1] * expected[0]) < max(size):
+        if expected is None or abs(size[0] * expected[1] - size[1] * expected[0]) < max(size):
             return
         raise UserError(
             f"the image has {size[0]}x{size[1]} pixels, the model was exported for "
             f"{expected[0]}x{expected[1]} or that shape in another size; export it with --image-size "
-            f"{size[0]} {size[1]}"
+            f"{size[0]} {size[1]}, or with --any-size"
         )
 
 
@@ -80,6 +82,20 @@ def load_exported(
     """
     session, text = open_session(Path(path), threads, backend)
     return ExportedPredictor(session, ModelDescription.from_json(text, os.fspath(path)))
+
+
+def graph_input(image: np.ndarray, description: ModelDescription) -> np.ndarray:
+    """(H, W, 3) uint8 -> the (h, w, 3) that the graph wants: resized, or for any size padded."""
+    if description.input_size is not None:
+        return resized_image(image, description.input_size)
+    unit = description.size_divisor
+    height, width = (max(-(-side // unit) * unit, description.min_side) for side in image.shape[:2])
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    padded = np.empty((height, width, 3), dtype=np.uint8)
+    padded[:] = description.padding
+    padded[: image.shape[0], : image.shape[1]] = image
+    return padded
 
 
 def resized_image(image: np.ndarray, size: Size) -> np.ndarray:

@@ -106,8 +106,9 @@ def _torch_session(path: str, threads: int) -> Tuple[Session, str]:
     module = torch.export.load(path, extra_files=extra).module()
 
     def run(image: np.ndarray) -> List[np.ndarray]:
+        pixels = torch.from_numpy(np.require(image, requirements="W"))  # torch warns of others
         with torch.inference_mode():
-            return [x.numpy() for x in module(torch.from_numpy(image))]
+            return [x.numpy() for x in module(pixels)]
 
     return run, extra[DESCRIPTION_FILE]
 

@@ -98,6 +98,33 @@ def test_files_give_what_the_model_gives(
     _check_demo(files[0], images, tmp_path / "predictions")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_one_file_for_images_of_any_size(
+    tiny_config: Path, lively_model: Callable[..., EfficientPS], tmp_path: Path
+) -> None:
+    EffPSCheckpointer(lively_model(), str(tmp_path)).save("model")
+    words = [*SCORE, "MODEL.WEIGHTS", str(tmp_path / "model.pth")]
+    generator = np.random.default_rng(0)
+    images = []
+    for number, size in enumerate([(96, 128), (160, 96), (224, 352), (100, 150)]):
+        images.append(tmp_path / f"{number}.png")
+        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(images[-1])
+
+    files = [tmp_path / "model.onnx", tmp_path / "model.xml", tmp_path / "model.pt2"]
+    common = ["export", "--config-file", str(tiny_config), "--any-size", "--output"]
+    assert main([*common, *map(str, files), "--opts", *words]) == 0
+    predictor = Predictor(load_config(str(tiny_config), words))
+    for path, backend in [*((path, "") for path in files), (files[0], "openvino")]:
+        *found, _ = _run(path, images, backend)
+        for segments, image in zip(found[:3], images):
+            assert len(segments) > 5
+            _check(segments, np.load(f"{image}.npy"), predictor, image)
+        padded = np.load(f"{images[3]}.npy")
+        assert padded.shape == (100, 150)
+        assert sum(s["area"] for s in found[3]) == (padded > 0).sum()
+
+
 def _check_demo(model: Path, images: List[Path], output: Path) -> None:
     """Without torch; an image of another shape is skipped."""
     wrong = images[0].with_name("wrong.png")
@@ -116,6 +143,15 @@ def test_describe(tiny_config: Path) -> None:
     description = describe(cfg, (50, 91), "tiny.yaml")
     assert description.input_size == (75, 136) and description.output_size == (50, 91)
     assert [c.name for c in description.classes if c.isthing] == ["person", "car"]
+
+
+def test_a_config_that_resizes_wants_one_size(tiny_config: Path) -> None:
+    description = describe(load_config(str(tiny_config)), None, "tiny.yaml")
+    assert description.input_size is None and description.size_divisor == 32
+    assert description.padding == (128, 128, 128)  # the mean, 127.5
+    cfg = load_config(str(tiny_config), ["INPUT.TEST_SCALE", "1.5"])
+    with pytest.raises(ConfigError, match=r"--any-size.*\(96, 160\) to \(144, 240\).*--image-size"):
+        describe(cfg, None, "tiny.yaml")
 
 
 def test_formats() -> None:

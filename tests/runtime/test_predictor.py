@@ -90,6 +90,25 @@ def test_one_size_is_resized_and_must_fit() -> None:
         predictor.panoptic(np.zeros((40, 50, 3), dtype=np.uint8))
 
 
+def test_any_size_is_padded_and_cut() -> None:
+    session = FakeSession()
+    anything = describe(
+        input_size=None, output_size=None, size_divisor=32, min_side=96, padding=(1, 2, 3)
+    )
+    assert ModelDescription.from_json(anything.to_json(), "m.onnx") == anything
+    predictor = ExportedPredictor(session, anything)
+    image = np.full((40, 100, 3), 9, dtype=np.uint8)
+    panoptic_seg, segments = predictor.panoptic(image)
+    assert session.image.shape == (96, 128, 3)
+    assert (session.image[:40, :100] == 9).all()
+    assert (session.image[40:] == (1, 2, 3)).all() and (session.image[:, 100:] == (1, 2, 3)).all()
+    assert panoptic_seg.shape == (40, 100)
+    assert [s["area"] for s in segments] == [64, 40 * 100 - 64]
+    whole = np.full((96, 160, 3), 9, dtype=np.uint8)
+    assert predictor.panoptic(whole)[0].shape == (96, 160)
+    assert np.array_equal(session.image, whole)
+
+
 def test_segments_without_rows() -> None:
     nothing = np.zeros(3)
     assert segments_of(nothing - 1, nothing, nothing, nothing > 0, [True]) == []

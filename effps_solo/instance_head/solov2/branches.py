@@ -35,10 +35,14 @@ def coordinates(like: torch.Tensor) -> torch.Tensor:
     """(1, 2, H, W) for maps (..., H, W): x, then y, from -1 to 1 inclusive, in at least fp32."""
     height, width = like.shape[-2:]
     dtype = torch.promote_types(like.dtype, torch.float32)
-    y = torch.linspace(-1, 1, height, device=like.device, dtype=dtype)
-    x = torch.linspace(-1, 1, width, device=like.device, dtype=dtype)
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y])[None]
+    y, x = (_from_minus_one_to_one(n, like.device).to(dtype) for n in (height, width))
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
+
+
+def _from_minus_one_to_one(count: int, device: torch.device) -> torch.Tensor:
+    """(count,) fp64; only -1 for one. torch.linspace makes a constant of a size to be left open at export."""
+    steps = max(count - 1, 1)
+    return (2 * torch.arange(count, device=device) - steps).double() / steps
 
 
 def _resize(x: torch.Tensor, size: Tuple[int, int]) -> torch.Tensor:
