@@ -35,14 +35,14 @@ def coordinates(like: torch.Tensor) -> torch.Tensor:
     """(1, 2, H, W) for maps (..., H, W): x, then y, from -1 to 1 inclusive, in at least fp32."""
     height, width = like.shape[-2:]
     dtype = torch.promote_types(like.dtype, torch.float32)
-    y, x = (_from_minus_one_to_one(n, like.device).to(dtype) for n in (height, width))
+    y, x = (_from_minus_one_to_one(n, dtype, like.device) for n in (height, width))
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
 
 
-def _from_minus_one_to_one(count: int, device: torch.device) -> torch.Tensor:
-    """(count,) fp64; only -1 for one. torch.linspace makes a constant of a size to be left open at export."""
+def _from_minus_one_to_one(count: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(count,); only -1 for one. torch.linspace makes a constant of a size that an export leaves open."""
     steps = max(count - 1, 1)
-    return (2 * torch.arange(count, device=device) - steps).double() / steps
+    return (2 * torch.arange(count, device=device) - steps).to(dtype) / steps
 
 
 def _resize(x: torch.Tensor, size: Tuple[int, int]) -> torch.Tensor:
