@@ -1,6 +1,7 @@
 """The README and the pages: links lead somewhere, commands can be typed, the site builds."""
 
 import argparse
+import ast
 import importlib
 import json
 import re
@@ -84,6 +85,29 @@ def test_no_command_stands_outside_a_code_block() -> None:
     for page in PAGES:
         lines = page.read_text(encoding="utf-8").splitlines()
         assert not [line for line in lines if line.startswith((".venv/", "make ", "docker "))]
+
+
+def _undocumented(path: Path) -> Iterator[str]:
+    """Public functions, classes and methods without a docstring; what overrides a method inherits its."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, kinds) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node):
+            yield node.name
+        if isinstance(node, ast.ClassDef) and not node.bases:
+            for method in node.body:
+                if not isinstance(method, ast.FunctionDef) or method.name.startswith("_"):
+                    continue
+                is_setter = any(isinstance(d, ast.Attribute) for d in method.decorator_list)
+                if not is_setter and not ast.get_docstring(method):
+                    yield f"{node.name}.{method.name}"
+
+
+def test_what_is_public_has_a_docstring() -> None:
+    paths = sorted((ROOT / "effps_solo").rglob("*.py"))
+    assert len(paths) > 100
+    assert not {f"{path.relative_to(ROOT)}: {x}" for path in paths for x in _undocumented(path)}
 
 
 @pytest.mark.slow
