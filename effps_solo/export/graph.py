@@ -190,13 +190,18 @@ def uncovered(inside: torch.Tensor, wanted: torch.Tensor, threshold: float) -> t
     Returns:
         (K,) bool.
     """
-    areas = inside.flatten(1).sum(dim=1)
+    inside = inside.flatten(1)
+    ones = inside.float()  # runtimes add floats up much faster; exact below 2^24
+    areas = ones.sum(dim=1)
     wanted = wanted & (areas > 0)
-    rank = torch.arange(inside.shape[0], device=inside.device, dtype=torch.int32)[:, None, None]
+    # What lies in one mask alone is not taken by another.
+    claims = (ones.new_ones(1, ones.shape[0]) @ ones)[0]
+    shared = inside.index_select(1, first_and(claims > 1))
+    rank = torch.arange(inside.shape[0], device=inside.device, dtype=torch.int32)[:, None]
     kept = wanted
     for _ in range(OVERLAP_ROUNDS):
-        holder = torch.where(inside & kept[:, None, None], rank, NOBODY).amin(dim=0)
-        taken = (inside & (holder < rank)).flatten(1).sum(dim=1)
+        holder = torch.where(shared & kept[:, None], rank, NOBODY).amin(dim=0)
+        taken = (shared & (holder < rank)).sum(dim=1)
         kept = wanted & (taken <= threshold * areas)
     return kept
 
