@@ -11,6 +11,7 @@ from torch import nn
 from effps_solo.engine import Trainer, load_config
 from effps_solo.errors import ConfigError
 from effps_solo.inference_model import build_inference_model, compile_networks, fold_norms
+from effps_solo.layers import fold_norm
 from effps_solo.test_time_augmentation import EfficientPSWithTTA
 
 NORMS = ["MODEL.EFFICIENTNET.NORM", "{0}", "MODEL.TWO_WAY_FPN.NORM", "{0}"]
@@ -49,8 +50,6 @@ def model_with_statistics(tiny_config: Path, words: List[str]) -> nn.Module:
 
 
 def test_a_folded_convolution_worked_by_hand() -> None:
-    from effps_solo.layers import fold_norm
-
     conv, norm = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1, eps=1.0)
     conv.weight.data.fill_(6.0)
     norm.running_mean.fill_(2.0)

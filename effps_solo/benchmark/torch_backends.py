@@ -94,7 +94,8 @@ def open_job(task: Task) -> TorchJob:
 def open_config(task: Task, *overrides: str) -> CfgNode:
     """The config of a task, for one panoptic map of each image; sets torch's threads, too."""
     torch.set_num_threads(task.threads)
-    words = [*task.overrides, *overrides, "TEST.AUG.ENABLED", "False"]
+    alone = ["TEST.AUG.ENABLED", "False", "TEST.COMPILE", "False"]
+    words = [*task.overrides, *alone, *overrides]
     cfg = load_config(task.config_file, words, allow_unsafe=task.allow_unsafe)
     for_panoptic_maps(cfg)
     return cfg

@@ -1,6 +1,8 @@
 """The command ``demo``: its files read back, and images and folders that cannot be used."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 import effps_solo.predictor
+import effps_solo.result
 from effps_solo.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
@@ -292,6 +295,32 @@ def test_ctrl_c_keeps_what_was_done(
     assert [image["file_name"] for image in content["images"]] == ["a.png", "b.png"]
     assert len(content["annotations"]) == 2
     assert "stopped after 2 of 3 images" in capfd.readouterr().out
+
+
+def test_a_full_disk_keeps_what_was_done(
+    run: Demo, output: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    for name in "abc":
+        draw(folder / f"{name}.png")
+    write = effps_solo.result.write_atomically
+
+    def full_at_c(path: Path, data: bytes) -> None:
+        if path.name.startswith("c_"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, data)
+
+    monkeypatch.setattr(effps_solo.result, "write_atomically", full_at_c)
+    assert run(folder) != 0
+    assert {f"{x}_{kind}.png" for x in "ab" for kind in ("overlay", "panoptic")} < set(
+        names(output)
+    )
+    assert [image["file_name"] for image in read_json(output)["images"]] == ["a.png", "b.png"]
+    said, errors = capfd.readouterr()
+    assert "c_overlay.png: No space left on device" in said + errors
+    assert "Traceback" not in said + errors
+    monkeypatch.setattr(effps_solo.result, "write_atomically", write)
+    assert run(folder, words=["--resume"]) == 0
+    assert len(read_json(output)["images"]) == 3
 
 
 def test_no_weights(run: Demo, folder: Path, capfd: pytest.CaptureFixture) -> None:

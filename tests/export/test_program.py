@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Set
+from typing import Any, Callable, Dict, List, Set, Tuple
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from effps_solo.panoptic_png import read_segment_ids
 from effps_solo.predictor import Predictor
 from effps_solo.result import PanopticResult
 from effps_solo.runtime import load_exported
+from effps_solo.runtime.sessions import EXPORTED_SUFFIXES
 
 RUN = """
 import json, sys
@@ -57,6 +58,14 @@ def _lines(program: str, *words: object) -> List[str]:
     return run.stdout.splitlines()
 
 
+def _write_noise(folder: Path, sizes: List[Tuple[int, int]]) -> List[Path]:
+    generator = np.random.default_rng(0)
+    paths = [folder / f"{number}.png" for number in range(len(sizes))]
+    for path, size in zip(paths, sizes):
+        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
 def _check(
     found: List[Dict[str, Any]], panoptic_seg: np.ndarray, predictor: Predictor, image: Path
 ) -> None:
@@ -78,13 +87,8 @@ def test_files_give_what_the_model_gives(
     """Images whose sides are no multiples of 32, resized."""
     EffPSCheckpointer(lively_model(), str(tmp_path)).save("model")
     words = [*SCORE, "MODEL.WEIGHTS", str(tmp_path / "model.pth"), "INPUT.TEST_SCALE", "1.5"]
-    generator = np.random.default_rng(0)
-    images = []
-    for number, size in enumerate([(50, 91), (50, 91)]):
-        images.append(tmp_path / f"{number}.png")
-        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(images[-1])
-
-    files = [tmp_path / "model.onnx", tmp_path / "model.xml", tmp_path / "model.pt2"]
+    images = _write_noise(tmp_path, [(50, 91), (50, 91)])
+    files = [tmp_path / f"model{suffix}" for suffix in EXPORTED_SUFFIXES]
     common = ["export", "--config-file", str(tiny_config), "--output"]
     fixed = [*common, *map(str, files), "--image-size", "50", "91", "--opts", *words]
     assert main(fixed) == 0
@@ -105,15 +109,11 @@ def test_one_file_for_images_of_any_size(
 ) -> None:
     EffPSCheckpointer(lively_model(), str(tmp_path)).save("model")
     words = [*SCORE, "MODEL.WEIGHTS", str(tmp_path / "model.pth")]
-    generator = np.random.default_rng(0)
-    images = []
-    for number, size in enumerate([(96, 128), (160, 96), (224, 352), (100, 150)]):
-        images.append(tmp_path / f"{number}.png")
-        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(images[-1])
-
-    files = [tmp_path / "model.onnx", tmp_path / "model.xml", tmp_path / "model.pt2"]
+    images = _write_noise(tmp_path, [(96, 128), (160, 96), (224, 352), (100, 150)])
+    files = [tmp_path / f"model{suffix}" for suffix in EXPORTED_SUFFIXES]
     common = ["export", "--config-file", str(tiny_config), "--any-size", "--output"]
-    assert main([*common, *map(str, files), "--opts", *words]) == 0
+    # torch.compile has no say in what is exported.
+    assert main([*common, *map(str, files), "--opts", *words, "TEST.COMPILE", "True"]) == 0
     predictor = Predictor(load_config(str(tiny_config), words))
     for path, backend in [*((path, "") for path in files), (files[0], "openvino")]:
         *found, _ = _run(path, images, backend)
