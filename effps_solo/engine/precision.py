@@ -1,11 +1,15 @@
 """Mixed precision (``SOLVER.AMP``, ``TEST.AMP``): autocast for the forward pass, a scaler for fp16."""
 
+import logging
 from typing import Any, ContextManager, Dict, Optional
 
 import torch
 from detectron2.config import CfgNode
 
 from ..errors import ConfigError
+from ..machine import BF16_FLAGS, cpu
+
+logger = logging.getLogger(__name__)
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,6 +44,8 @@ class Precision:
         dtype = _DTYPES[amp.PRECISION] if amp.ENABLED else None
         if dtype is torch.float16 and device_type == "cpu":
             raise ConfigError(f"{key} is 'fp16', which needs a GPU; on a CPU choose bf16")
+        if dtype is torch.bfloat16 and device_type == "cpu":
+            _warn_of_emulation(section)
         return cls(device_type=device_type, dtype=dtype)
 
     def autocast(self) -> ContextManager[Any]:
@@ -63,3 +69,14 @@ class Precision:
         """Continue with a scaler's state; without one, as from a run in another format, start anew."""
         if state and self.grad_scaler.is_enabled():
             self.grad_scaler.load_state_dict(state)
+
+
+def _warn_of_emulation(section: str) -> None:
+    """Say so where this processor is not known to have units for bf16."""
+    if not cpu()["native_bf16"]:
+        logger.warning(
+            "No bf16 units (%s) found in this processor; emulated, bf16 is many times slower than fp32: "
+            "set %s.AMP.ENABLED False",
+            " or ".join(BF16_FLAGS),
+            section,
+        )

@@ -102,6 +102,25 @@ def test_unknown_formats_and_fp16_without_a_gpu(tiny_config: Path) -> None:
         Precision.from_config(cfg)
 
 
+@pytest.mark.parametrize("flags", [[], ["amx_bf16"]])
+@pytest.mark.parametrize("section", ["SOLVER", "TEST"])
+def test_a_warning_where_bf16_is_emulated(
+    tiny_config: Path,
+    flags: List[str],
+    section: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("effps_solo.engine.precision.cpu", lambda: {"native_bf16": flags})
+    cfg = load_config(str(tiny_config))
+    Precision.from_config(cfg, section)
+    assert not caplog.records  # fp32
+    cfg[section].AMP.ENABLED = True
+    Precision.from_config(cfg, section)
+    expected = [] if flags else [f"set {section}.AMP.ENABLED False"]
+    assert [record.message.split(": ")[1] for record in caplog.records] == expected
+
+
 class OneWeight(nn.Module):
     """loss = weight * batch, so the gradient is the batch."""
 
