@@ -18,9 +18,9 @@ from .loss import hard_pixel_cross_entropy
 class EfficientPSSemanticHead(nn.Module):
     """p2 .. p5 -> class logits at stride 4.
 
-    p5 and p4 go through DPC, p3 and p2 through LSFE; MC blocks carry the coarse levels down. The
-    four results are resized to stride 4, concatenated in the order p2, p3, p4, p5 and classified
-    by one 1x1 convolution. Differs from the released code in one thing: the x4 upsampling of the
+    p5 and p4 go through DPC, p3 and p2 through LSFE; MC blocks carry the coarse levels down. One 1x1
+    convolution classifies the four results, resized to stride 4 and concatenated in the order
+    p2, p3, p4, p5. Differs from the released code in one thing: the x4 upsampling of the
     logits is left to the loss and to the fusion.
     """
 
@@ -103,8 +103,19 @@ class EfficientPSSemanticHead(nn.Module):
         # The sum feeds the correction only; d4 itself is what is concatenated.
         x3 = self.lsfe3(p3) + self.mc4(d4 + _resize(d5, d4))
         x2 = self.lsfe2(p2) + self.mc3(x3)
-        branches = [x2, _resize(x3, x2), _resize(d4, x2), _resize(d5, x2)]
-        return self.predictor(torch.cat(branches, dim=1))
+        return self._classify([x2, x3, d4, d5])
+
+    def _classify(self, branches: List[torch.Tensor]) -> torch.Tensor:
+        """The predictor over all branches, resized to the first and concatenated: logits of its size.
+
+        A 1x1 convolution and bilinear interpolation commute. Each branch is classified at its own
+        size, so that the few logits are resized, not the many channels.
+        """
+        first, *others = self.predictor.weight.split([x.shape[1] for x in branches], dim=1)
+        logits = F.conv2d(branches[0], first, self.predictor.bias)
+        for x, weight in zip(branches[1:], others):
+            logits = logits + _resize(F.conv2d(x, weight), logits)
+        return logits
 
     def losses(self, logits: torch.Tensor, target: torch.Tensor) -> Dict[str, torch.Tensor]:
         """
