@@ -21,6 +21,7 @@ COMMANDS: Dict[str, str] = {
     "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "import-dataset": "make a data set from COCO instances, labelme or Cityscapes polygons",
     "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
+    "evaluate": "evaluate an exported model on the data sets of a config",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
     "report": "write an HTML report of an evaluation, or compare two",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",

@@ -1,0 +1,42 @@
+"""``effps-solo evaluate``: the panoptic quality of an exported model."""
+
+import argparse
+from pathlib import Path
+
+from ..runtime import BACKENDS
+from .arguments import add_config_options, positive
+from .output_folder import make_writable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Data sets, the file, its runtime."""
+    parser.epilog = (
+        "Trained models are evaluated by train_net.py --eval-only. The output has the same files: "
+        "`effps-solo report RUN RUN` compares the two."
+    )
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="whose DATASETS.TEST to evaluate on")
+    add("--model", required=True, metavar="FILE", help="an exported model: .onnx, .xml, .pt2")
+    add("--output", required=True, metavar="DIR", help="folder for predictions, results and report")
+    add("--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)")
+    add("--threads", type=positive, default=0, metavar="N", help="of the CPU")
+    add_config_options(parser, "DATASETS.PANOPTIC.ROOT my_data")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the table of PQ, write the report. Returns 0."""
+    from detectron2.utils.logger import setup_logger
+
+    from ..engine import load_config
+    from ..evaluation.exported import evaluate_exported
+    from ..report import write_reports
+    from ..runtime import load_exported
+
+    setup_logger()
+    setup_logger(name="effps_solo")
+    overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']", "OUTPUT_DIR", args.output]
+    cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
+    make_writable(Path(args.output))
+    predictor = load_exported(args.model, args.threads, args.backend)
+    write_reports(cfg, evaluate_exported(cfg, predictor))
+    return 0

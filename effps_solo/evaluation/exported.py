@@ -1,0 +1,77 @@
+"""The evaluation of exported models: the same evaluators, fed by another runtime."""
+
+from collections import OrderedDict
+from functools import partial
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+
+from ..classes import classes_from_metadata
+from ..data.datasets.availability import check_dataset_available
+from ..errors import ConfigError
+from ..image_io import read_image
+from ..runtime import ExportedPredictor
+from .build import build_evaluator
+
+
+def evaluate_exported(cfg: CfgNode, predictor: ExportedPredictor) -> Dict[str, Any]:
+    """Evaluate an exported model on ``DATASETS.TEST``, image by image.
+
+    Args:
+        cfg: of the data sets; files go to ``OUTPUT_DIR``/inference. MODEL.OUTPUTS must be
+            "panoptic_seg" alone, which is all that an exported model gives.
+
+    Returns:
+        as the trainer's ``test``: task -> metric -> percent, by data set if there are several.
+
+    Raises:
+        ConfigError: the model was made for other classes.
+        DatasetError: a data set is not there.
+        UserError: an image has another shape than those that the model was made for.
+    """
+    results = OrderedDict()
+    for name in cfg.DATASETS.TEST:
+        check_dataset_available(name)
+        _check_classes(predictor, name)
+        read = partial(_with_image, image_format=predictor.image_format)
+        loader = build_detection_test_loader(cfg, name, mapper=read)
+        results[name] = inference_on_dataset(
+            partial(_predict, predictor), loader, build_evaluator(cfg, name)
+        )
+        print_csv_format(results[name])
+    return results if len(results) > 1 else dict(*results.values())
+
+
+def _check_classes(predictor: ExportedPredictor, name: str) -> None:
+    wanted, known = (
+        [(c.dataset_id, c.name, c.isthing) for c in classes]
+        for classes in (classes_from_metadata(MetadataCatalog.get(name)), predictor.classes)
+    )
+    if wanted != known:
+        raise ConfigError(
+            f"DATASETS.TEST: '{name}' has the classes {_names(wanted)}; the model was exported for "
+            f"{_names(known)}"
+        )
+
+
+def _names(classes: List[Tuple[int, str, bool]]) -> str:
+    return ", ".join(f"{number} {name}" for number, name, _ in classes)
+
+
+def _with_image(record: Dict[str, Any], image_format: str) -> Dict[str, Any]:
+    """The mapper: adds "image", (H, W, 3) uint8."""
+    return {**record, "image": read_image(record["file_name"], image_format)}
+
+
+def _predict(predictor: ExportedPredictor, inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """What a model of Detectron2 answers to a batch."""
+    outputs = []
+    for item in inputs:
+        panoptic_seg, segments_info = predictor.panoptic(item["image"])
+        panoptic_seg = torch.from_numpy(np.ascontiguousarray(panoptic_seg))
+        outputs.append({"panoptic_seg": (panoptic_seg, segments_info)})
+    return outputs
