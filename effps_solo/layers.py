@@ -12,6 +12,7 @@ from detectron2.layers.batch_norm import NaiveSyncBatchNorm
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from .cpu_gradients import group_norm
 from .errors import ConfigError
 
 LEAKY_SLOPE = 0.01  # EfficientPS section 3.1
@@ -90,7 +91,7 @@ class GroupNorm(nn.GroupNorm):
     """torch's group norm, which also takes one value per group: the result is the bias."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:

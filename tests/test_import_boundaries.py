@@ -12,7 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 MODULES = sorted(ROOT.rglob("*.py"))
 PARTS = ("backbone", "sem_seg_head", "instance_head")
 META_ARCHS = ("meta_arch.py", "panoptic_fpn.py")
-MODEL_CODE = PARTS + ("fusion", "meta_arch", "panoptic_fpn", "layers", "postprocessing")
+MODEL_CODE = PARTS + (
+    "fusion",
+    "meta_arch",
+    "panoptic_fpn",
+    "layers",
+    "cpu_gradients",
+    "postprocessing",
+)
 PURE = {
     "sem_seg_head/loss.py": "sem_seg_head",
     "instance_head/solov2/targets.py": "instance_head",
@@ -179,7 +186,7 @@ def test_backbone_and_heads(path: Path) -> None:
     if _name(path) == "backbone/efficientnet.py":
         allowed += ("timm",)
     _check_foreign(path, allowed)
-    _check_own(path, {_name(path).split("/")[0], "layers", "errors"})
+    _check_own(path, {_name(path).split("/")[0], "layers", "cpu_gradients", "errors"})
 
 
 @pytest.mark.parametrize("path", _below("fusion"), ids=_name)
@@ -190,7 +197,9 @@ def test_fusion(path: Path) -> None:
 
 def test_layers_and_postprocessing_stand_below_the_parts() -> None:
     _check_foreign(ROOT / "layers.py", ("torch", "detectron2.layers"))
-    _check_own(ROOT / "layers.py", {"errors"})
+    _check_own(ROOT / "layers.py", {"cpu_gradients", "errors"})
+    _check_foreign(ROOT / "cpu_gradients.py", ("torch",))
+    _check_own(ROOT / "cpu_gradients.py", set())
     _check_foreign(ROOT / "postprocessing.py", ("torch", "detectron2.structures"))
     _check_own(ROOT / "postprocessing.py", {"label_space"})
 

@@ -27,6 +27,7 @@ from timm.layers import (
 )
 from torch import nn
 
+from ..cpu_gradients import depthwise_conv2d
 from ..errors import ConfigError
 from ..layers import SyncBatchNorm, fold_norm, get_activation
 
@@ -48,15 +49,15 @@ class NaiveSyncBatchNormAct(SyncBatchNorm):
         return self.act(super().forward(x))
 
 
-class EvenSameConv2d(nn.Conv2d):
-    """TensorFlow's "SAME" convolution of stride 2 over even sizes, as all are in this network.
+class SameConv2d(nn.Conv2d):
+    """TensorFlow's "SAME" convolution, of stride 1 or of stride 2 over even sizes, as all here are.
 
-    The odd one of its k - 2 padding pixels lies behind. timm's computes that from the size, again in
-    every call, which no program that traces sizes as unknowns gets to the end of.
+    With stride 2 the odd one of its k - 2 padding pixels lies behind. timm's computes that from the
+    size, again in every call, which no program that traces sizes as unknowns gets to the end of.
     """
 
     @classmethod
-    def from_timm(cls, conv: Conv2dSame) -> "EvenSameConv2d":
+    def from_timm(cls, conv: nn.Conv2d) -> "SameConv2d":
         """The same convolution, with the same parameters."""
         with torch.device("meta"):  # initial values would take random numbers in vain
             same = cls(
@@ -64,6 +65,7 @@ class EvenSameConv2d(nn.Conv2d):
                 conv.out_channels,
                 conv.kernel_size,
                 stride=conv.stride,
+                padding=0 if isinstance(conv, Conv2dSame) else conv.padding,
                 groups=conv.groups,
                 bias=conv.bias is not None,
             )
@@ -71,18 +73,22 @@ class EvenSameConv2d(nn.Conv2d):
         return same
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        front = [(k - 2) // 2 for k in self.kernel_size]
-        behind = [(k - 1) // 2 for k in self.kernel_size]
-        return super().forward(F.pad(x, (front[1], behind[1], front[0], behind[0])))
+        if max(self.stride) > 1:
+            front = [(k - 2) // 2 for k in self.kernel_size]
+            behind = [(k - 1) // 2 for k in self.kernel_size]
+            x = F.pad(x, (front[1], behind[1], front[0], behind[0]))
+        if self.groups == 1 or self.bias is not None:
+            return super().forward(x)
+        return depthwise_conv2d(x, self.weight, self.stride, self.padding)
 
 
-def _replace_same_convs(module: nn.Module) -> None:
-    """Replace every Conv2dSame below ``module``, in place."""
+def _replace_convs(module: nn.Module) -> None:
+    """Replace every convolution below ``module`` that is strided or depthwise, in place."""
     for name, child in module.named_children():
-        if isinstance(child, Conv2dSame):
-            setattr(module, name, EvenSameConv2d.from_timm(child))
+        if isinstance(child, nn.Conv2d) and (child.groups > 1 or isinstance(child, Conv2dSame)):
+            setattr(module, name, SameConv2d.from_timm(child))
         else:
-            _replace_same_convs(child)
+            _replace_convs(child)
 
 
 def _convert_norm(norm: str, layer: BatchNormAct2d) -> nn.Module:
@@ -173,7 +179,7 @@ class EfficientNet(Backbone):
         self._conv_head_wanted = conv_head and "res5" in out_features
         if self._conv_head_wanted:
             self.conv_head, self.bn2 = network.conv_head, network.bn2
-        _replace_same_convs(self)
+        _replace_convs(self)
         _replace_norms(self, norm)
 
         self._out_features = list(out_features)

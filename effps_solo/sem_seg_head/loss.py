@@ -5,6 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+_FAST_ROW = 16  # from this length on torch's softmax over rows uses vector instructions
+
 
 def hard_pixel_cross_entropy(
     logits: torch.Tensor,
@@ -29,8 +31,16 @@ def hard_pixel_cross_entropy(
         scalar: the mean over the N images; 0, with a gradient of 0, where all pixels are ignored.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    pixel_loss = F.cross_entropy(logits, target, ignore_index=ignore_value, reduction="none")
-    pixel_loss = pixel_loss.flatten(1)
+    pixel_loss = _pixel_losses(logits, target, ignore_value).flatten(1)
     num_hard = max(1, math.ceil(top_fraction * pixel_loss.shape[1]))
     hardest, _ = pixel_loss.topk(num_hard, dim=1, sorted=False)
     return hardest.mean()
+
+
+def _pixel_losses(logits: torch.Tensor, target: torch.Tensor, ignore_value: int) -> torch.Tensor:
+    """(N, H, W) log losses, 0 where ignored."""
+    if logits.shape[1] >= _FAST_ROW and not logits.is_contiguous():
+        # The channels_last format, as one row for each pixel: no copies.
+        rows = logits.permute(0, 2, 3, 1).flatten(0, 2)
+        return _pixel_losses(rows, target.flatten(), ignore_value).view_as(target)
+    return F.cross_entropy(logits, target, ignore_index=ignore_value, reduction="none")

@@ -63,6 +63,20 @@ def test_against_a_loop(top_fraction: float, ignored: float) -> None:
     assert float(actual) == pytest.approx(_loop(logits, target, top_fraction, 99))
 
 
+@pytest.mark.parametrize("num_classes", [4, 19])
+def test_memory_formats_agree(num_classes: int) -> None:
+    torch.manual_seed(4)
+    target = torch.randint(0, num_classes, (2, 6, 9))
+    target[0, :2] = 255
+    logits = torch.randn(2, num_classes, 6, 9, dtype=torch.float64)
+    results = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        leaf = logits.clone(memory_format=memory_format).requires_grad_()
+        loss = hard_pixel_cross_entropy(leaf, target)
+        results.append((loss, *torch.autograd.grad(loss, leaf)))
+    torch.testing.assert_close(*results)
+
+
 def test_pixels_are_chosen_per_image() -> None:
     """An easy image beside a hard one keeps its own worst quarter."""
     target = torch.zeros(2, 4, 4, dtype=torch.int64)

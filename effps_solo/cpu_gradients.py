@@ -1,0 +1,219 @@
+"""Operations whose gradients torch computes many times slower than it could on a CPU.
+
+The values are torch's own. The gradients are made of parts that are fast there: measured on the
+shapes of EfficientNet in the channels_last format, the weight gradient of a depthwise 5x5
+convolution costs torch 100 times its forward pass in bf16, the gradient of group norm 40 times.
+
+Shapes: N images, C channels, H x W the input and H' x W' the output, kernels of k x k, G groups.
+"""
+
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+_FAST_KERNEL = 3  # the depthwise kernel whose gradient is fast
+
+Gradient = Optional[torch.Tensor]
+
+
+def depthwise_conv2d(
+    x: torch.Tensor, weight: torch.Tensor, stride: Tuple[int, int], padding: Tuple[int, int]
+) -> torch.Tensor:
+    """Depthwise convolution without bias, equal to ``F.conv2d(x, weight, groups=C)``.
+
+    Args:
+        x: (N, C, H, W).
+        weight: (C, 1, k, k).
+        stride: vertical and horizontal.
+        padding: zeros above and below, left and right.
+
+    Returns:
+        (N, C, H', W').
+    """
+    if not _has_slow_gradient(x, weight):
+        return F.conv2d(x, weight, None, stride, padding, groups=x.shape[1])
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        x, weight = x.to(dtype), weight.to(dtype)
+    result: torch.Tensor = _DepthwiseConv2d.apply(x, weight, stride, padding)
+    return result
+
+
+def group_norm(
+    x: torch.Tensor, num_groups: int, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """Group norm, equal to ``F.group_norm``, which refuses groups of one value; here those give bias.
+
+    Args:
+        x: (N, C, H, W).
+        num_groups: G, which divides C.
+        weight: (C,).
+        bias: (C,).
+        eps: added to the variance.
+
+    Returns:
+        (N, C, H, W).
+    """
+    if not _has_slow_gradient(x, weight):
+        return torch.group_norm(x, num_groups, weight, bias, eps)
+    result: torch.Tensor = _GroupNorm.apply(x, num_groups, weight, bias, eps)
+    return result
+
+
+def _has_slow_gradient(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether a gradient is wanted, on a CPU; graphs that are exported or compiled hold torch's."""
+    if torch.jit.is_tracing() or torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return False
+    return x.device.type == "cpu" and (x.requires_grad or weight.requires_grad)
+
+
+class _DepthwiseConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        stride: Tuple[int, int],
+        padding: Tuple[int, int],
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, weight, None, stride, padding, groups=x.shape[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> Tuple[Gradient, Gradient, None, None]:
+        x, weight = ctx.saved_tensors
+        input_wanted, weight_wanted = ctx.needs_input_grad[:2]
+        input_grad = weight_grad = None
+        if input_wanted:
+            input_grad = _input_gradient(grad, x, weight, ctx.stride, ctx.padding)
+        if weight_wanted:
+            weight_grad = _weight_gradient(grad, x, weight, ctx.stride, ctx.padding)
+        return input_grad, weight_grad, None, None
+
+
+def _input_gradient(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: Tuple[int, int],
+    padding: Tuple[int, int],
+) -> torch.Tensor:
+    """(N, C, H, W)."""
+    if x.dtype != torch.bfloat16 or max(stride) == 1:
+        return _torch_gradient(0, grad, x, weight, stride, padding)
+    # With strides in bf16 torch's takes ten times as long as the convolution that it is: of the
+    # output's gradient, with zeros between its values and around it, with the turned kernel.
+    n, c, height, width = x.shape
+    (k_y, k_x), (p_y, p_x) = weight.shape[2:], padding
+    size = (n, c, height + 2 * p_y + k_y - 1, width + 2 * p_x + k_x - 1)
+    spread = torch.empty(size, dtype=grad.dtype, memory_format=torch.channels_last).zero_()
+    rows, columns = (
+        slice(k - 1, k + (outputs - 1) * step, step)
+        for k, outputs, step in zip(weight.shape[2:], grad.shape[2:], stride)
+    )
+    spread[..., rows, columns] = grad
+    inner = spread[..., p_y : size[2] - p_y, p_x : size[3] - p_x]
+    return F.conv2d(inner, weight.flip(2, 3), groups=c)
+
+
+def _weight_gradient(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: Tuple[int, int],
+    padding: Tuple[int, int],
+) -> torch.Tensor:
+    """(C, 1, k, k), in blocks of 3x3.
+
+    The kernel's element (i, j) meets the input shifted by (i, j), so each block of the gradient is
+    that of a 3x3 kernel on a shifted input. Where 3 does not divide k, blocks overlap.
+    """
+    if min(weight.shape[2:]) < _FAST_KERNEL or max(weight.shape[2:]) == _FAST_KERNEL:
+        return _torch_gradient(1, grad, x, weight, stride, padding)
+    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    height, width = ((n - 1) * s + _FAST_KERNEL for n, s in zip(grad.shape[2:], stride))
+    result = torch.empty_like(weight)
+    for i in _block_starts(weight.shape[2]):
+        for j in _block_starts(weight.shape[3]):
+            block = (..., slice(i, i + _FAST_KERNEL), slice(j, j + _FAST_KERNEL))
+            shifted = padded[..., i : i + height, j : j + width]
+            kernel = weight[block].contiguous()
+            result[block] = _torch_gradient(1, grad, shifted, kernel, stride, (0, 0))
+    return result
+
+
+def _block_starts(size: int) -> Tuple[int, ...]:
+    """Where blocks of 3 begin that cover ``size`` elements: (0, 2) of 5."""
+    return tuple(min(start, size - _FAST_KERNEL) for start in range(0, size, _FAST_KERNEL))
+
+
+def _torch_gradient(
+    operand: int,
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: Tuple[int, int],
+    padding: Tuple[int, int],
+) -> torch.Tensor:
+    """torch's own gradient of the input (operand 0) or of the weight (operand 1)."""
+    wanted = [operand == 0, operand == 1, False]
+    gradients: Tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], wanted
+    )
+    return gradients[operand]
+
+
+class _GroupNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        num_groups: int,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        eps: float,
+    ) -> torch.Tensor:
+        n, c, h, w = x.shape
+        out, mean, inverse_deviation = torch.native_group_norm(
+            x, weight, bias, n, c, h * w, num_groups, eps
+        )
+        ctx.save_for_backward(x, mean, inverse_deviation, weight)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad: torch.Tensor
+    ) -> Tuple[torch.Tensor, None, torch.Tensor, torch.Tensor, None]:
+        """With sums over the pixels of a channel and coefficients of each channel; see the code.
+
+        Of y = weight * (x - mean) / deviation + bias, the gradient of x is
+        a * grad + b * x + c, with a, b and c of a channel or of its group.
+        """
+        x, mean, inverse, weight = ctx.saved_tensors
+        dtype, shape = x.dtype, (len(x), mean.shape[1], -1)
+        precise = mean.dtype if mean.dtype == torch.float64 else torch.float32
+        x, grad, gamma = x.to(precise), grad.to(precise), weight.to(precise)
+        mean, inverse = mean.to(precise)[..., None], inverse.to(precise)[..., None]
+        sum_of_grad = grad.sum((2, 3)).view(shape)
+        sum_of_product = (grad * x).sum((2, 3)).view(shape)
+        per_group = gamma.view(1, shape[1], -1)
+
+        mean_grad = (per_group * sum_of_grad).sum(2, keepdim=True)
+        mean_product = (per_group * sum_of_product).sum(2, keepdim=True)
+        size = per_group.shape[2] * x.shape[2] * x.shape[3]
+        b = (mean_grad * mean - mean_product) * inverse**3 / size
+        c = -b * mean - mean_grad * inverse / size
+        a = (per_group * inverse).view(len(x), -1, 1, 1)
+        b, c = (
+            each.expand(-1, -1, per_group.shape[2]).reshape(len(x), -1, 1, 1) for each in (b, c)
+        )
+        input_grad = torch.addcmul(c, b, x).addcmul_(a, grad).to(dtype)
+
+        weight_grad = ((sum_of_product - mean * sum_of_grad) * inverse).sum(0).view(-1)
+        bias_grad = sum_of_grad.sum(0).view(-1)
+        return input_grad, None, weight_grad.to(weight.dtype), bias_grad.to(weight.dtype), None

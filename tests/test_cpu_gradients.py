@@ -1,0 +1,131 @@
+"""Gradients of depthwise convolutions and group norm against torch's own."""
+
+from typing import Tuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from effps_solo.cpu_gradients import depthwise_conv2d, group_norm
+
+FORMATS = [torch.contiguous_format, torch.channels_last]
+
+
+def leaf(*shape: int, dtype: torch.dtype = torch.float64, **options: object) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    values = torch.randn(shape, dtype=torch.float64, generator=generator)
+    return values.to(dtype=dtype, **options).requires_grad_()
+
+
+def gradients(out: torch.Tensor, *of: torch.Tensor) -> Tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(out, of, leaf(*out.shape, dtype=out.dtype).detach())
+
+
+def test_weight_gradient_by_hand() -> None:
+    """A kernel as large as the image meets each pixel once: its gradient is the image."""
+    x = torch.arange(25.0).view(1, 1, 5, 5)
+    weight = torch.zeros(1, 1, 5, 5, requires_grad=True)
+    depthwise_conv2d(x, weight, (1, 1), (0, 0)).sum().backward()
+    assert torch.equal(weight.grad, x)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("padding", [(0, 0), (2, 1)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (3, 5)])
+def test_depthwise_convolution(
+    kernel: Tuple[int, int],
+    stride: Tuple[int, int],
+    padding: Tuple[int, int],
+    memory_format: torch.memory_format,
+) -> None:
+    x, weight = leaf(2, 6, 13, 16, memory_format=memory_format), leaf(6, 1, *kernel)
+    expected = F.conv2d(x, weight, None, stride, padding, groups=6)
+    found = depthwise_conv2d(x, weight, stride, padding)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(gradients(found, x, weight), gradients(expected, x, weight))
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_convolution_in_bf16(kernel: int, stride: Tuple[int, int]) -> None:
+    x = leaf(2, 32, 17, 19, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    weight = leaf(32, 1, kernel, kernel, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = depthwise_conv2d(x, weight, stride, (1, 1))
+    assert out.dtype == torch.bfloat16
+    exact_x, exact_weight = (
+        t.detach().to(torch.bfloat16).double().requires_grad_() for t in (x, weight)
+    )
+    exact = F.conv2d(exact_x, exact_weight, None, stride, (1, 1), groups=32)
+    grad = leaf(*out.shape, dtype=torch.bfloat16).detach()
+    expected = torch.autograd.grad(exact, (exact_x, exact_weight), grad.double())
+    for found, value in zip(torch.autograd.grad(out, (x, weight), grad), expected):
+        error = (found.double() - value).abs().max() / value.abs().max()
+        assert error < 2**-7, "more than bf16's own rounding"
+
+
+def test_depthwise_convolution_of_no_image() -> None:
+    x, weight = leaf(0, 4, 8, 8), leaf(4, 1, 5, 5)
+    depthwise_conv2d(x, weight, (1, 1), (2, 2)).sum().backward()
+    assert x.grad.shape == x.shape and not weight.grad.any()
+
+
+def test_only_wanted_gradients() -> None:
+    x, weight = leaf(1, 4, 8, 8), leaf(4, 1, 5, 5)
+    depthwise_conv2d(x.detach(), weight, (2, 2), (2, 2)).sum().backward()
+    depthwise_conv2d(x, weight.detach(), (2, 2), (2, 2)).sum().backward()
+    assert weight.grad is not None and x.grad is not None
+    assert not depthwise_conv2d(x.detach(), weight.detach(), (1, 1), (2, 2)).requires_grad
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize(
+    "shape, num_groups", [((2, 6, 4, 5), 3), ((3, 4, 2, 2), 4), ((1, 8, 7, 1), 1)]
+)
+def test_group_norm(
+    shape: Tuple[int, ...], num_groups: int, memory_format: torch.memory_format
+) -> None:
+    x = leaf(*shape, memory_format=memory_format)
+    weight, bias = leaf(shape[1]), leaf(shape[1])
+    expected = F.group_norm(x, num_groups, weight, bias, 1e-5)
+    found = group_norm(x, num_groups, weight, bias, 1e-5)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(
+        gradients(found, x, weight, bias), gradients(expected, x, weight, bias)
+    )
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0])
+def test_group_norm_in_bf16(offset: float) -> None:
+    x = (leaf(2, 32, 9, 11).detach() + offset).to(torch.bfloat16)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight, bias = leaf(32, dtype=torch.float32), leaf(32, dtype=torch.float32)
+    out = group_norm(x, 8, weight, bias, 1e-5)
+    assert out.dtype == torch.bfloat16
+    grad = leaf(*out.shape, dtype=torch.bfloat16).detach()
+    found = torch.autograd.grad(out, (x, weight, bias), grad)
+    exact = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
+    expected = torch.autograd.grad(
+        F.group_norm(exact[0], 8, *exact[1:], 1e-5), exact, grad.double()
+    )
+    for value, reference, tensor in zip(found, expected, (x, weight, bias)):
+        assert value.dtype == tensor.dtype
+        error = (value.double() - reference).abs().max() / reference.abs().max()
+        assert error < 2**-7, "more than bf16's own rounding"
+
+
+def test_graphs_hold_operations_of_torch() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = nn.Parameter(torch.randn(4, 1, 5, 5))
+            self.scale = nn.Parameter(torch.ones(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = depthwise_conv2d(x, self.kernel, (1, 1), (2, 2))
+            return group_norm(x, 2, self.scale, self.scale, 1e-5)
+
+    kinds = {node.kind() for node in torch.jit.trace(Both(), torch.ones(1, 4, 8, 8)).graph.nodes()}
+    assert {"aten::_convolution", "aten::group_norm"} <= kinds
