@@ -117,6 +117,7 @@ def load(
     backend: Optional[str] = None,
     device: Optional[str] = None,
     threads: int = 0,
+    precision: Optional[str] = None,
     confidence_threshold: Optional[float] = None,
     max_megapixels: float = MAX_MEGAPIXELS,
     overrides: Sequence[str] = (),
@@ -132,6 +133,8 @@ def load(
         backend: "torch", "onnx" or "openvino"; None: by the suffix.
         device: "cpu" or "cuda", for configs and checkpoints; None: what the config says.
         threads: of the CPU; 0: the runtime decides.
+        precision: "fp32" or "bf16". None: what ``TEST.AMP`` of a config says; OpenVINO computes in
+            bf16 where the processor has units for it, the other runtimes in fp32.
         confidence_threshold: lowest score of a thing, in [0, 1]; None: the config's. An exported
             model knows its own and can only be made stricter; what is dropped there becomes void.
         max_megapixels: larger images are refused, in millions of pixels.
@@ -146,7 +149,9 @@ def load(
     if path.suffix in EXPORTED_SUFFIXES:
         if overrides or device:
             raise UserError(f"{path} is exported: overrides and a device are for configs")
-        model_of_file = PanopticModel(load_exported(path, threads, backend), max_megapixels)
+        model_of_file = PanopticModel(
+            load_exported(path, threads, backend, precision), max_megapixels
+        )
         model_of_file.confidence_threshold = confidence_threshold or 0.0
         return model_of_file
     if path.suffix not in CONFIG_SUFFIXES + CHECKPOINT_SUFFIXES:
@@ -159,6 +164,10 @@ def load(
     words = list(overrides)
     if device:
         words += ["MODEL.DEVICE", device]
+    if precision == "fp32":
+        words += ["TEST.AMP.ENABLED", "False"]
+    elif precision:
+        words += ["TEST.AMP.ENABLED", "True", "TEST.AMP.PRECISION", precision]
     if confidence_threshold is not None:
         words += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(confidence_threshold)]
     config_file, words = _config_of(path, words)

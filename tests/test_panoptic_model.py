@@ -140,6 +140,12 @@ def test_the_model_that_comes_with_the_package() -> None:
         ("none.onnx", {"device": "cuda"}, "none.onnx is exported"),
         ("none.onnx", {"backend": "torch"}, "the backend 'torch' does not read .*onnx or openvino"),
         ("none.yaml", {"backend": "onnx"}, "for the backend 'onnx' export it"),
+        ("none.onnx", {"precision": "bf16"}, "none.onnx can run in bf16 with the backend openvino"),
+        (
+            "none.xml",
+            {"precision": "int4"},
+            r"the precision is 'int4'; choose one of \['fp32', 'bf16",
+        ),
     ],
 )
 def test_mistakes(tmp_path: Path, name: str, options: Any, message: str) -> None:

@@ -84,17 +84,18 @@ class BaselineJob(TorchJob):
 
 
 def open_job(task: Task) -> BaselineJob:
-    """Of a task of kind panoptic-fpn or panoptic-deeplab.
+    """Of a task of kind panoptic-fpn, panoptic-fpn-shipped or panoptic-deeplab.
 
     Raises:
         ConfigError: this Detectron2 comes without Panoptic-DeepLab.
     """
     cfg = open_config(task)
-    build = build_panoptic_fpn if task.kind == "panoptic-fpn" else build_panoptic_deeplab
+    has_boxes = task.kind != "panoptic-deeplab"
+    build = build_panoptic_fpn if has_boxes else build_panoptic_deeplab
     predictor = Predictor(cfg, model=build(cfg, task.num_things))
     with settled_statistics(predictor.model):
         predictor(read_image(task.images[0], predictor.image_format))
-    if task.kind == "panoptic-fpn" and task.num_things:
+    if has_boxes and task.num_things:
         image = read_image(task.images[0], predictor.image_format)
         find_only_the_best(predictor.model, lambda: predictor(image)["instances"].scores)
     return BaselineJob(predictor, task, cfg.MODEL.DEVICE, has_stages=True)

@@ -15,7 +15,7 @@ from .rounds import NUM_WARM_UP, Outcome, Say, call_once, median_shares, run_rou
 from .worker import Answer, Task, Worker, WorkerFailed
 
 BACKENDS = ("torch", "compiled", "bf16", "compiled-bf16", "onnx", "openvino")
-BASELINES = ("panoptic-fpn", "panoptic-deeplab")
+BASELINES = ("panoptic-fpn", "panoptic-fpn-shipped", "panoptic-deeplab")
 REFERENCE = "panoptic-fpn"  # that ratios refer to
 SCALING_SIZES = ((256, 512), (512, 1024), (1024, 2048), (2048, 4096))
 OBJECT_COUNTS = (0, 25, 50, 100, 200, 400)

@@ -31,12 +31,17 @@ _MODULES = {
     "onnx": "exported_backends",
     "openvino": "exported_backends",
     "panoptic-fpn": "baselines",
+    "panoptic-fpn-shipped": "baselines",
     "panoptic-deeplab": "baselines",
     "conv-fp32": "limit",
     "conv-bf16": "limit",
     "prepare": "preparation",
     "objects": "synthetic_objects",
 }
+
+# Kinds whose memory nobody tunes, as Detectron2 does not, and the default of glibc, said aloud: processes in
+# which a setting of malloc is given leave it alone (:func:`effps_solo.machine.keep_freed_memory`).
+_AS_SHIPPED = {"panoptic-fpn-shipped": {"MALLOC_PERTURB_": "0"}}
 
 
 class WorkerFailed(UserError):
@@ -97,6 +102,7 @@ class Worker:
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join([str(_PROJECT), *_python_path()])
         environment.update(OMP_NUM_THREADS=str(task.threads), MKL_NUM_THREADS=str(task.threads))
+        environment.update(_AS_SHIPPED.get(task.kind, {}))
         with open(log, "wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.worker"],

@@ -26,6 +26,20 @@ def add_config_options(parser: argparse.ArgumentParser, example: str = "KEY VALU
     )
 
 
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """``--backend``, ``--threads`` and ``--precision``."""
+    from ..runtime import BACKENDS, PRECISIONS
+
+    add = parser.add_argument
+    add("--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)")
+    add("--threads", type=positive, default=0, metavar="N", help="of the CPU")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the arithmetic (default: fp32, in OpenVINO bf16 where the processor has units for it)",
+    )
+
+
 def add_max_megapixels(parser: argparse.ArgumentParser) -> None:
     """``--max-megapixels``."""
     from ..image_io import MAX_MEGAPIXELS

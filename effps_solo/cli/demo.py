@@ -10,8 +10,13 @@ from tqdm import tqdm
 
 from ..errors import INTERRUPTED, UserError
 from ..image_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, as_rgb
-from ..runtime import BACKENDS
-from .arguments import TRAINED, add_config_options, add_max_megapixels, positive, probability
+from .arguments import (
+    TRAINED,
+    add_config_options,
+    add_max_megapixels,
+    add_runtime_options,
+    probability,
+)
 from .output_folder import make_writable
 
 if TYPE_CHECKING:
@@ -55,10 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the results (default: %(default)s)",
     )
-    parser.add_argument(
-        "--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)"
-    )
-    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="of the CPU")
+    add_runtime_options(parser)
     parser.add_argument(
         "--confidence-threshold",
         type=probability,
@@ -104,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         args.config_file or args.model,
         backend=args.backend,
         threads=args.threads,
+        precision=args.precision,
         confidence_threshold=args.confidence_threshold,
         max_megapixels=args.max_megapixels,
         overrides=args.opts,

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..runtime import BACKENDS
-from .arguments import add_config_options, positive
+from .arguments import add_config_options, add_runtime_options
 from .output_folder import make_writable
 
 
@@ -18,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config-file", required=True, metavar="FILE", help="whose DATASETS.TEST to evaluate on")
     add("--model", required=True, metavar="FILE", help="an exported model: .onnx, .xml, .pt2")
     add("--output", required=True, metavar="DIR", help="folder for predictions, results and report")
-    add("--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)")
-    add("--threads", type=positive, default=0, metavar="N", help="of the CPU")
+    add_runtime_options(parser)
     add_config_options(parser, "DATASETS.PANOPTIC.ROOT my_data")
 
 
@@ -37,6 +35,6 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']", "OUTPUT_DIR", args.output]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     make_writable(Path(args.output))
-    predictor = load_exported(args.model, args.threads, args.backend)
+    predictor = load_exported(args.model, args.threads, args.backend, args.precision)
     write_reports(cfg, evaluate_exported(cfg, predictor))
     return 0

@@ -2,11 +2,12 @@
 
 from .description import ModelDescription
 from .predictor import ExportedPredictor, load_exported
-from .sessions import BACKENDS, EXPORTED_SUFFIXES
+from .sessions import BACKENDS, EXPORTED_SUFFIXES, PRECISIONS
 
 __all__ = [
     "BACKENDS",
     "EXPORTED_SUFFIXES",
+    "PRECISIONS",
     "ExportedPredictor",
     "ModelDescription",
     "load_exported",

@@ -67,7 +67,10 @@ class ExportedPredictor:
 
 
 def load_exported(
-    path: Union[str, "os.PathLike[str]"], threads: int = 0, backend: Optional[str] = None
+    path: Union[str, "os.PathLike[str]"],
+    threads: int = 0,
+    backend: Optional[str] = None,
+    precision: Optional[str] = None,
 ) -> ExportedPredictor:
     """Open what ``effps-solo export`` wrote.
 
@@ -75,12 +78,15 @@ def load_exported(
         path: .onnx, .xml or .pt2.
         threads: of the CPU; 0: the runtime decides.
         backend: "onnx" for .onnx, "openvino" for .xml and .onnx, "torch" for .pt2; None: by the suffix.
+        precision: "fp32" or "bf16", of OpenVINO; None: its choice, bf16 where the processor has units
+            for it. The others compute in fp32.
 
     Raises:
-        UserError: no such file, one not made by ``effps-solo export``, or no backend for it.
+        UserError: no such file, one not made by ``effps-solo export``, no backend for it, or one
+            without that precision.
         ModuleNotFoundError: the runtime is not installed.
     """
-    session, text = open_session(Path(path), threads, backend)
+    session, text = open_session(Path(path), threads, backend, precision)
     return ExportedPredictor(session, ModelDescription.from_json(text, os.fspath(path)))
 
 

@@ -16,30 +16,36 @@ DESCRIPTION_FILE = f"{KEY}.json"  # inside a .pt2 archive
 # Backend -> suffixes of the files that it reads.
 BACKENDS = {"onnx": (".onnx",), "openvino": (".xml", ".onnx"), "torch": (".pt2",)}
 EXPORTED_SUFFIXES = (".onnx", ".xml", ".pt2")
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # OpenVINO's names
 
 Session = Callable[[np.ndarray], List[np.ndarray]]
 
 
-def open_session(path: Path, threads: int, backend: Optional[str] = None) -> Tuple[Session, str]:
+def open_session(
+    path: Path, threads: int, backend: Optional[str] = None, precision: Optional[str] = None
+) -> Tuple[Session, str]:
     """Open an exported file with a runtime.
 
     Args:
         path: .onnx, .xml or .pt2.
         threads: of the CPU; 0: the runtime decides.
         backend: of ``BACKENDS``; None: the first one that reads such files.
+        precision: of ``PRECISIONS``; None: the runtime's choice.
 
     Returns:
         the session, and the text of the file's description, "" when there is none.
 
     Raises:
-        UserError: unknown suffix, missing file, one that the runtime refuses or does not read.
+        UserError: unknown suffix, missing file, one that the runtime refuses or does not read, a
+            precision that it does not offer.
         ModuleNotFoundError: the runtime is not installed.
     """
     open_file = _opener(path, backend)
+    _check_precision(path, open_file, precision)
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        return open_file(os.fspath(path), threads)
+        return open_file(os.fspath(path), threads, precision)
     except ModuleNotFoundError:
         raise
     except Exception as error:  # each runtime raises types of its own
@@ -57,12 +63,19 @@ def _opener(path: Path, backend: Optional[str]) -> "Opener":
     return _OPENERS[backend or able[0]]
 
 
+def _check_precision(path: Path, open_file: "Opener", precision: Optional[str]) -> None:
+    if precision not in (None, *PRECISIONS):
+        raise UserError(f"the precision is '{precision}'; choose one of {list(PRECISIONS)}")
+    if precision == "bf16" and open_file is not _openvino_session:
+        raise UserError(f"{path} can run in bf16 with the backend openvino alone")
+
+
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-def _onnx_session(path: str, threads: int) -> Tuple[Session, str]:
+def _onnx_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, str]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -76,7 +89,7 @@ def _onnx_session(path: str, threads: int) -> Tuple[Session, str]:
     return run, session.get_modelmeta().custom_metadata_map.get(KEY, "")
 
 
-def _openvino_session(path: str, threads: int) -> Tuple[Session, str]:
+def _openvino_session(path: str, threads: int, precision: Optional[str]) -> Tuple[Session, str]:
     import openvino
 
     core = openvino.Core()
@@ -87,6 +100,8 @@ def _openvino_session(path: str, threads: int) -> Tuple[Session, str]:
     settings: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
     compiled = core.compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
 
@@ -97,7 +112,7 @@ def _openvino_session(path: str, threads: int) -> Tuple[Session, str]:
     return run, text
 
 
-def _torch_session(path: str, threads: int) -> Tuple[Session, str]:
+def _torch_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, str]:
     import torch
 
     if threads:
@@ -113,7 +128,7 @@ def _torch_session(path: str, threads: int) -> Tuple[Session, str]:
     return run, extra[DESCRIPTION_FILE]
 
 
-Opener = Callable[[str, int], Tuple[Session, str]]
+Opener = Callable[[str, int, Optional[str]], Tuple[Session, str]]
 
 _OPENERS: Dict[str, Opener] = {
     "onnx": _onnx_session,

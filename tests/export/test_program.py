@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 from effps_solo.result import PanopticResult
 from effps_solo.runtime import load_exported
-predictor = load_exported(sys.argv[1], threads=1, backend=sys.argv[2] or None)
+predictor = load_exported(sys.argv[1], threads=1, backend=sys.argv[2] or None, precision="fp32")
 for name in sys.argv[3:]:
     panoptic_seg, segments = predictor.panoptic(np.asarray(Image.open(name)))
     np.save(name + ".npy", panoptic_seg)
@@ -129,7 +129,17 @@ def _check_demo(model: Path, images: List[Path], output: Path) -> None:
     """Without torch; an image of another shape is skipped."""
     wrong = images[0].with_name("wrong.png")
     Image.new("RGB", (60, 60)).save(wrong)
-    words = ["--model", model, "--backend", "openvino", "--output", output, "--input"]
+    words = [
+        "--model",
+        model,
+        "--backend",
+        "openvino",
+        "--precision",
+        "fp32",
+        "--output",
+        output,
+        "--input",
+    ]
     *messages, last = _lines(DEMO, *words, *images, wrong)
     assert last == "1 []"
     assert any("wrong.png: the image has 60x60 pixels" in message for message in messages)
