@@ -7,10 +7,12 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Dict, Iterator, List
+from unittest import mock
 
 import pytest
 
+from effps_solo import machine
 from effps_solo.benchmark.images import make_images
 from effps_solo.benchmark.worker import Task, Worker, WorkerFailed
 
@@ -57,6 +59,27 @@ def test_eager_torch(make_task: MakeTask, start: Callable[[Task], Worker]) -> No
     assert again["stages"]["load"] > 0 and again["stages"]["draw"] > 0
     last = worker.finish()
     assert last["loaded_memory_bytes"] <= last["peak_memory_bytes"] < 2**40
+
+
+def test_panoptic_fpn_as_shipped_leaves_memory_alone(
+    make_task: MakeTask, start: Callable[[Task], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments = {}
+
+    def popen(*_: object, env: Dict[str, str], **__: object) -> mock.MagicMock:
+        environments[kind] = env
+        return mock.MagicMock()
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(machine.ctypes, "CDLL", mock.MagicMock())  # this process keeps its own ways
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("glibc", ""))
+    for kind in ("torch", "panoptic-fpn", "panoptic-fpn-shipped"):
+        start(make_task(kind))
+    kept = {}
+    for kind, environment in environments.items():
+        with mock.patch.dict(os.environ, environment, clear=True):
+            kept[kind] = machine.keep_freed_memory()
+    assert kept == {"torch": True, "panoptic-fpn": True, "panoptic-fpn-shipped": False}
 
 
 def test_a_users_mistake_is_its_message(
