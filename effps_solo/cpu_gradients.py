@@ -7,7 +7,7 @@ convolution costs torch 100 times its forward pass in bf16, the gradient of grou
 Shapes: N images, C channels, H x W the input and H' x W' the output, kernels of k x k, G groups.
 """
 
-from typing import Any, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ def depthwise_conv2d(
         (N, C, H', W').
     """
     if not _has_slow_gradient(x, weight):
-        return F.conv2d(x, weight, None, stride, padding, groups=x.shape[1])
+        return _Convolution(x, weight, stride, padding).forward()
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
@@ -69,6 +69,29 @@ def _has_slow_gradient(x: torch.Tensor, weight: torch.Tensor) -> bool:
     return x.device.type == "cpu" and (x.requires_grad or weight.requires_grad)
 
 
+class _Convolution(NamedTuple):
+    """A depthwise convolution: x (N, C, H, W), weight (C, 1, k, k), stride and padding."""
+
+    x: torch.Tensor
+    weight: torch.Tensor
+    stride: Tuple[int, int]
+    padding: Tuple[int, int]
+
+    def forward(self) -> torch.Tensor:
+        """(N, C, H', W')."""
+        groups = self.x.shape[1]
+        return F.conv2d(self.x, self.weight, None, self.stride, self.padding, groups=groups)
+
+    def gradient(self, grad: torch.Tensor, operand: int) -> torch.Tensor:
+        """torch's own gradient of x (operand 0) or of the weight (operand 1)."""
+        wanted = [operand == 0, operand == 1, False]
+        x, weight, stride, padding = self
+        gradients: Tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], wanted
+        )
+        return gradients[operand]
+
+
 class _DepthwiseConv2d(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -80,91 +103,64 @@ class _DepthwiseConv2d(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x, weight, None, stride, padding, groups=x.shape[1])
+        return _Convolution(x, weight, stride, padding).forward()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> Tuple[Gradient, Gradient, None, None]:
         x, weight = ctx.saved_tensors
+        conv = _Convolution(x, weight, ctx.stride, ctx.padding)
         input_wanted, weight_wanted = ctx.needs_input_grad[:2]
-        input_grad = weight_grad = None
-        if input_wanted:
-            input_grad = _input_gradient(grad, x, weight, ctx.stride, ctx.padding)
-        if weight_wanted:
-            weight_grad = _weight_gradient(grad, x, weight, ctx.stride, ctx.padding)
+        input_grad = _input_gradient(conv, grad) if input_wanted else None
+        weight_grad = _weight_gradient(conv, grad) if weight_wanted else None
         return input_grad, weight_grad, None, None
 
 
-def _input_gradient(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    stride: Tuple[int, int],
-    padding: Tuple[int, int],
-) -> torch.Tensor:
+def _input_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W)."""
+    x, weight, stride, (p_y, p_x) = conv
     if x.dtype != torch.bfloat16 or max(stride) == 1:
-        return _torch_gradient(0, grad, x, weight, stride, padding)
+        return conv.gradient(grad, 0)
     # With strides in bf16 torch's takes ten times as long as the convolution that it is: of the
     # output's gradient, with zeros between its values and around it, with the turned kernel.
     n, c, height, width = x.shape
-    (k_y, k_x), (p_y, p_x) = weight.shape[2:], padding
+    k_y, k_x = weight.shape[2:]
     size = (n, c, height + 2 * p_y + k_y - 1, width + 2 * p_x + k_x - 1)
     spread = torch.empty(size, dtype=grad.dtype, memory_format=torch.channels_last).zero_()
     rows, columns = (
         slice(k - 1, k + (outputs - 1) * step, step)
-        for k, outputs, step in zip(weight.shape[2:], grad.shape[2:], stride)
+        for k, outputs, step in zip((k_y, k_x), grad.shape[2:], stride)
     )
     spread[..., rows, columns] = grad
     inner = spread[..., p_y : size[2] - p_y, p_x : size[3] - p_x]
     return F.conv2d(inner, weight.flip(2, 3), groups=c)
 
 
-def _weight_gradient(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    stride: Tuple[int, int],
-    padding: Tuple[int, int],
-) -> torch.Tensor:
+def _weight_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
     """(C, 1, k, k), in blocks of 3x3.
 
     The kernel's element (i, j) meets the input shifted by (i, j), so each block of the gradient is
     that of a 3x3 kernel on a shifted input. Where 3 does not divide k, blocks overlap.
     """
-    if min(weight.shape[2:]) < _FAST_KERNEL or max(weight.shape[2:]) == _FAST_KERNEL:
-        return _torch_gradient(1, grad, x, weight, stride, padding)
-    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    x, weight, stride, (p_y, p_x) = conv
+    sides = weight.shape[2:]
+    if min(sides) < _FAST_KERNEL or max(sides) == _FAST_KERNEL:
+        return conv.gradient(grad, 1)
+    padded = F.pad(x, (p_x, p_x, p_y, p_y))
     height, width = ((n - 1) * s + _FAST_KERNEL for n, s in zip(grad.shape[2:], stride))
     result = torch.empty_like(weight)
-    for i in _block_starts(weight.shape[2]):
-        for j in _block_starts(weight.shape[3]):
+    for i in _block_starts(sides[0]):
+        for j in _block_starts(sides[1]):
             block = (..., slice(i, i + _FAST_KERNEL), slice(j, j + _FAST_KERNEL))
             shifted = padded[..., i : i + height, j : j + width]
-            kernel = weight[block].contiguous()
-            result[block] = _torch_gradient(1, grad, shifted, kernel, stride, (0, 0))
+            part = _Convolution(shifted, weight[block].contiguous(), stride, (0, 0))
+            result[block] = part.gradient(grad, 1)
     return result
 
 
 def _block_starts(size: int) -> Tuple[int, ...]:
     """Where blocks of 3 begin that cover ``size`` elements: (0, 2) of 5."""
     return tuple(min(start, size - _FAST_KERNEL) for start in range(0, size, _FAST_KERNEL))
-
-
-def _torch_gradient(
-    operand: int,
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    stride: Tuple[int, int],
-    padding: Tuple[int, int],
-) -> torch.Tensor:
-    """torch's own gradient of the input (operand 0) or of the weight (operand 1)."""
-    wanted = [operand == 0, operand == 1, False]
-    gradients: Tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], wanted
-    )
-    return gradients[operand]
 
 
 class _GroupNorm(torch.autograd.Function):
@@ -189,7 +185,7 @@ class _GroupNorm(torch.autograd.Function):
     def backward(
         ctx: Any, grad: torch.Tensor
     ) -> Tuple[torch.Tensor, None, torch.Tensor, torch.Tensor, None]:
-        """With sums over the pixels of a channel and coefficients of each channel; see the code.
+        """With sums over the pixels of each channel, then one pass over the pixels.
 
         Of y = weight * (x - mean) / deviation + bias, the gradient of x is
         a * grad + b * x + c, with a, b and c of a channel or of its group.
