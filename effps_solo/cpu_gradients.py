@@ -185,31 +185,31 @@ class _GroupNorm(torch.autograd.Function):
     def backward(
         ctx: Any, grad: torch.Tensor
     ) -> Tuple[torch.Tensor, None, torch.Tensor, torch.Tensor, None]:
-        """With sums over the pixels of each channel, then one pass over the pixels.
+        """Of y = weight * normal + bias with normal = (x - mean) / deviation of each group.
 
-        Of y = weight * (x - mean) / deviation + bias, the gradient of x is
-        a * grad + b * x + c, with a, b and c of a channel or of its group.
+        The gradient of x is that of normal less its mean and its component along normal, over the
+        deviation. Sums over the pixels of each channel first, then one pass over the pixels.
         """
         x, mean, inverse, weight = ctx.saved_tensors
-        dtype, shape = x.dtype, (len(x), mean.shape[1], -1)
-        precise = mean.dtype if mean.dtype == torch.float64 else torch.float32
-        x, grad, gamma = x.to(precise), grad.to(precise), weight.to(precise)
-        mean, inverse = mean.to(precise)[..., None], inverse.to(precise)[..., None]
-        sum_of_grad = grad.sum((2, 3)).view(shape)
-        sum_of_product = (grad * x).sum((2, 3)).view(shape)
-        per_group = gamma.view(1, shape[1], -1)
+        n, c, h, w = x.shape
+        groups = (n, mean.shape[1], c // mean.shape[1])
+        precise = x.dtype if x.dtype == torch.float64 else torch.float32
+        grad, mean, inverse = grad.to(precise), mean.to(precise), inverse.to(precise)
 
-        mean_grad = (per_group * sum_of_grad).sum(2, keepdim=True)
-        mean_product = (per_group * sum_of_product).sum(2, keepdim=True)
-        size = per_group.shape[2] * x.shape[2] * x.shape[3]
-        b = (mean_grad * mean - mean_product) * inverse**3 / size
-        c = -b * mean - mean_grad * inverse / size
-        a = (per_group * inverse).view(len(x), -1, 1, 1)
-        b, c = (
-            each.expand(-1, -1, per_group.shape[2]).reshape(len(x), -1, 1, 1) for each in (b, c)
-        )
-        input_grad = torch.addcmul(c, b, x).addcmul_(a, grad).to(dtype)
+        def per_channel(values: torch.Tensor) -> torch.Tensor:
+            """(N, G, 1) or (N, G, C / G) -> (N, C, 1, 1)."""
+            return values.expand(groups).reshape(n, c, 1, 1)
 
-        weight_grad = ((sum_of_product - mean * sum_of_grad) * inverse).sum(0).view(-1)
-        bias_grad = sum_of_grad.sum(0).view(-1)
-        return input_grad, None, weight_grad.to(weight.dtype), bias_grad.to(weight.dtype), None
+        inverse, mean = inverse[..., None], mean[..., None]
+        normal = torch.addcmul(per_channel(-mean * inverse), per_channel(inverse), x.to(precise))
+        bias_sum, weight_sum = grad.sum((2, 3)), (grad * normal).sum((2, 3))
+        gamma = weight.to(precise).view(1, *groups[1:])
+        size = groups[2] * h * w
+        offset = (gamma * bias_sum.view(groups)).sum(2, keepdim=True) / size
+        slope = (gamma * weight_sum.view(groups)).sum(2, keepdim=True) / size
+        input_grad = torch.addcmul(
+            per_channel(-offset * inverse), per_channel(-slope * inverse), normal
+        ).addcmul_(per_channel(gamma * inverse), grad)
+
+        weight_grad, bias_grad = (each.sum(0).to(weight.dtype) for each in (weight_sum, bias_sum))
+        return input_grad.to(x.dtype), None, weight_grad, bias_grad, None

@@ -97,6 +97,13 @@ def test_group_norm(
     )
 
 
+def test_group_norm_of_no_image() -> None:
+    x, weight, bias = leaf(0, 4, 3, 3), leaf(4), leaf(4)
+    out = group_norm(x, 2, weight, bias, 1e-5)
+    out.sum().backward()
+    assert out.shape == x.shape and not weight.grad.any() and not bias.grad.any()
+
+
 @pytest.mark.parametrize("offset", [0.0, 10.0])
 def test_group_norm_in_bf16(offset: float) -> None:
     x = (leaf(2, 32, 9, 11).detach() + offset).to(torch.bfloat16)
