@@ -201,15 +201,15 @@ class _GroupNorm(torch.autograd.Function):
             return values.expand(groups).reshape(n, c, 1, 1)
 
         inverse, mean = inverse[..., None], mean[..., None]
-        normal = torch.addcmul(per_channel(-mean * inverse), per_channel(inverse), x.to(precise))
+        normal = (x.to(precise) - per_channel(mean)).mul_(per_channel(inverse))
         bias_sum, weight_sum = grad.sum((2, 3)), (grad * normal).sum((2, 3))
         gamma = weight.to(precise).view(1, *groups[1:])
         size = groups[2] * h * w
         offset = (gamma * bias_sum.view(groups)).sum(2, keepdim=True) / size
         slope = (gamma * weight_sum.view(groups)).sum(2, keepdim=True) / size
-        input_grad = torch.addcmul(
-            per_channel(-offset * inverse), per_channel(-slope * inverse), normal
-        ).addcmul_(per_channel(gamma * inverse), grad)
+        # The deviation last: where it is next to nothing, differences must vanish before it divides.
+        input_grad = torch.addcmul(per_channel(-offset), per_channel(gamma), grad)
+        input_grad.addcmul_(per_channel(-slope), normal).mul_(per_channel(inverse))
 
         weight_grad, bias_grad = (each.sum(0).to(weight.dtype) for each in (weight_sum, bias_sum))
         return input_grad.to(x.dtype), None, weight_grad, bias_grad, None
