@@ -56,7 +56,8 @@ def group_norm(
     Returns:
         (N, C, H, W).
     """
-    if not _has_slow_gradient(x, weight):
+    # In fp32 torch's gradient is four times slower than it could be, in bf16 forty times.
+    if x.dtype != torch.bfloat16 or not _has_slow_gradient(x, weight):
         return torch.group_norm(x, num_groups, weight, bias, eps)
     result: torch.Tensor = _GroupNorm.apply(x, num_groups, weight, bias, eps)
     return result
