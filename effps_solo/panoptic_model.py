@@ -161,18 +161,25 @@ def load(
         raise UserError(
             f"{path} runs in torch; for the backend '{backend}' export it: `effps-solo export`"
         )
-    words = list(overrides)
-    if device:
-        words += ["MODEL.DEVICE", device]
-    if precision == "fp32":
-        words += ["TEST.AMP.ENABLED", "False"]
-    elif precision:
-        words += ["TEST.AMP.ENABLED", "True", "TEST.AMP.PRECISION", precision]
-    if confidence_threshold is not None:
-        words += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(confidence_threshold)]
+    words = [*overrides, *_override_words(device, precision, confidence_threshold)]
     config_file, words = _config_of(path, words)
     predictor = _torch_predictor(config_file, words, threads, allow_unsafe)
     return PanopticModel(predictor, max_megapixels)
+
+
+def _override_words(
+    device: Optional[str], precision: Optional[str], confidence_threshold: Optional[float]
+) -> List[str]:
+    """KEY VALUE ... of a config for these arguments of :func:`load`."""
+    words = []
+    if device:
+        words += ["MODEL.DEVICE", device]
+    if precision:
+        words += ["TEST.AMP.ENABLED", str(precision != "fp32")]
+        words += [] if precision == "fp32" else ["TEST.AMP.PRECISION", precision]
+    if confidence_threshold is not None:
+        words += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(confidence_threshold)]
+    return words
 
 
 def _config_of(path: Path, overrides: List[str]) -> Tuple[Path, List[str]]:
