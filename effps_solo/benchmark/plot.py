@@ -68,14 +68,14 @@ def _draw_backends(axes: Axes, measured: Summary) -> None:
     texts = [f"{ms:.0f} ms" for ms in milliseconds]
     colors = [_BASELINE if row["name"] in BASELINES else _OWN for row in rows]
     _bars(axes, names, milliseconds, texts, colors)
-    for name, rate in measured["limits"].items():
+    for number, (name, rate) in enumerate(measured["limits"].items()):
         if rate:
             limit = measured["macs"] / rate * 1e3
             axes.axvline(limit, color=_LIMIT, linewidth=1, linestyle="--")
             axes.annotate(
                 f"limit, {name}",
                 (limit, 0),
-                (3, 2),
+                (3, 2 + 8 * number),  # one above the other, however near they are
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 fontsize=7,
