@@ -22,6 +22,7 @@ from ..benchmark.measure import count_macs, count_parameters, peak_memory
 from ..data.datasets import check_dataset_available
 from ..engine import load_config
 from ..image_io import read_image
+from ..machine import cpu
 from ..predictor import Predictor, for_panoptic_maps
 
 NUM_IMAGES = 20
@@ -36,7 +37,8 @@ def measure(cfg: CfgNode) -> Dict[str, Any]:
         "parameters"; "inference_seconds", the median over the images from pixels to panoptic map,
         behind one image to warm up; "peak_memory_bytes", resident, of this whole process up to here
         (of the allocated GPU memory on a GPU); "macs", multiply-accumulates of convolutions and
-        matrix products, the mean over the images; "num_images", "device" and "threads".
+        matrix products, the mean over the images; "num_images"; "device", the model of
+        the processor or GPU; "threads".
     """
     for_panoptic_maps(cfg)
     predictor = Predictor(cfg)
@@ -76,7 +78,7 @@ def _macs(predictor: Predictor, image: np.ndarray) -> float:
 
 
 def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device.startswith("cuda") else device
+    return torch.cuda.get_device_name() if device.startswith("cuda") else cpu()["model"]
 
 
 def main(arguments: Sequence[str]) -> None:

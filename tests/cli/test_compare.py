@@ -27,7 +27,7 @@ RESULT = {
     "inference_seconds": 0.25,
     "peak_memory_bytes": 600 * 2**20,
     "num_images": 20,
-    "device": "cpu",
+    "device": "Some CPU",
     "threads": 2,
 }
 NAMES = ["set/a/seed1", "set/b/seed1", "set/a/seed2", "set/b/seed2"]

@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.analysis import FlopCountAnalysis
 from PIL import Image
 
+from effps_solo import machine
 from effps_solo.comparison import measure
 from effps_solo.engine import Trainer, load_config
 
@@ -55,7 +56,7 @@ def test_measurements(tiny_config: Path, weights: Path, tmp_path: Path) -> None:
     assert 0.001 < found["inference_seconds"] < 60
     # torch alone takes more than 100 MiB, and a file cannot be larger than the machine.
     assert 100 * 2**20 < found["peak_memory_bytes"] < 2**40
-    assert (found["num_images"], found["device"]) == (2, "cpu")
+    assert (found["num_images"], found["device"]) == (2, machine.cpu()["model"])
     assert found["threads"] == torch.get_num_threads()
 
 
