@@ -92,36 +92,52 @@ def test_group_norm(
     expected = F.group_norm(x, num_groups, weight, bias, 1e-5)
     assert torch.equal(group_norm(x, num_groups, weight, bias, 1e-5), expected)
     found = _GroupNorm.apply(x, num_groups, weight, bias, 1e-5)
-    assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
         gradients(found, x, weight, bias), gradients(expected, x, weight, bias)
     )
 
 
-def test_group_norm_of_no_image() -> None:
-    x, weight, bias = leaf(0, 4, 3, 3), leaf(4), leaf(4)
-    out = _GroupNorm.apply(x, 2, weight, bias, 1e-5)
+def test_group_norm_by_hand() -> None:
+    """Two groups of two values, 1 and 3, 5 and 5: normal is -1, 1, 0, 0."""
+    x = torch.tensor([1.0, 3.0, 5.0, 5.0]).view(1, 4, 1, 1).to(torch.bfloat16)
+    weight, bias = torch.tensor([2.0, 2.0, 2.0, 2.0]), torch.tensor([0.0, 0.0, 0.5, 1.0])
+    found = group_norm(x, 2, weight, bias, 0.0001)
+    assert found.dtype == torch.bfloat16
+    assert found.flatten().tolist() == [-2, 2, 0.5, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_group_norm_of_no_image(dtype: torch.dtype) -> None:
+    x = leaf(0, 4, 3, 3, dtype=dtype)
+    weight, bias = leaf(4, dtype=torch.float32), leaf(4, dtype=torch.float32)
+    out = group_norm(x, 2, weight, bias, 1e-5)
     out.sum().backward()
-    assert out.shape == x.shape and not weight.grad.any() and not bias.grad.any()
+    assert out.shape == x.shape and out.dtype == dtype
+    assert not weight.grad.any() and not bias.grad.any()
 
 
-@pytest.mark.parametrize("offset", [0.0, 10.0])
-def test_group_norm_in_bf16(offset: float) -> None:
-    x = (leaf(2, 32, 9, 11).detach() + offset).to(torch.bfloat16)
+@pytest.mark.parametrize("shape", [(2, 32, 9, 11), (5, 32, 2, 1), (1, 32, 40, 40)])
+@pytest.mark.parametrize("offset", [0.0, 10.0, 100.0])
+def test_group_norm_in_bf16(offset: float, shape: Tuple[int, ...]) -> None:
+    x = (leaf(*shape).detach() + offset).to(torch.bfloat16)
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
     weight, bias = leaf(32, dtype=torch.float32), leaf(32, dtype=torch.float32)
     out = group_norm(x, 8, weight, bias, 1e-5)
-    assert out.dtype == torch.bfloat16
+    assert out.dtype == torch.bfloat16 and out.is_contiguous(memory_format=torch.channels_last)
     grad = leaf(*out.shape, dtype=torch.bfloat16).detach()
     found = torch.autograd.grad(out, (x, weight, bias), grad)
     exact = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
-    expected = torch.autograd.grad(
-        F.group_norm(exact[0], 8, *exact[1:], 1e-5), exact, grad.double()
-    )
-    for value, reference, tensor in zip(found, expected, (x, weight, bias)):
+    exact_out = F.group_norm(exact[0], 8, *exact[1:], 1e-5)
+    expected = torch.autograd.grad(exact_out, exact, grad.double())
+    for value, reference, tensor in zip(
+        (out, *found), (exact_out, *expected), (x, x, weight, bias)
+    ):
         assert value.dtype == tensor.dtype
         error = (value.double() - reference).abs().max() / reference.abs().max()
         assert error < 2**-7, "more than bf16's own rounding"
+    with torch.no_grad():
+        assert torch.equal(group_norm(x, 8, weight, bias, 1e-5), out)
 
 
 def test_graphs_hold_operations_of_torch() -> None:
