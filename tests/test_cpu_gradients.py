@@ -1,25 +1,35 @@
 """Gradients of depthwise convolutions and group norm against torch's own."""
 
 from typing import Tuple
+from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from effps_solo.cpu_gradients import _GroupNorm, depthwise_conv2d, group_norm
+from effps_solo import cpu_gradients
+from effps_solo.cpu_gradients import (
+    _GroupNorm,
+    _input_gradient,
+    _weight_gradient,
+    depthwise_conv2d,
+    group_norm,
+)
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
-def leaf(*shape: int, dtype: torch.dtype = torch.float64, **options: object) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(sum(shape))
+def leaf(
+    *shape: int, dtype: torch.dtype = torch.float64, seed: int = 0, **options: object
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
     values = torch.randn(shape, dtype=torch.float64, generator=generator)
     return values.to(dtype=dtype, **options).requires_grad_()
 
 
 def gradients(out: torch.Tensor, *of: torch.Tensor) -> Tuple[torch.Tensor, ...]:
-    return torch.autograd.grad(out, of, leaf(*out.shape, dtype=out.dtype).detach())
+    return torch.autograd.grad(out, of, leaf(*out.shape, dtype=out.dtype, seed=1).detach())
 
 
 def test_weight_gradient_by_hand() -> None:
@@ -59,7 +69,7 @@ def test_depthwise_convolution_in_bf16(kernel: int, stride: Tuple[int, int]) -> 
         t.detach().to(torch.bfloat16).double().requires_grad_() for t in (x, weight)
     )
     exact = F.conv2d(exact_x, exact_weight, None, stride, (1, 1), groups=32)
-    grad = leaf(*out.shape, dtype=torch.bfloat16).detach()
+    grad = leaf(*out.shape, dtype=torch.bfloat16, seed=1).detach()
     expected = torch.autograd.grad(exact, (exact_x, exact_weight), grad.double())
     for found, value in zip(torch.autograd.grad(out, (x, weight), grad), expected):
         error = (found.double() - value).abs().max() / value.abs().max()
@@ -72,12 +82,30 @@ def test_depthwise_convolution_of_no_image() -> None:
     assert x.grad.shape == x.shape and not weight.grad.any()
 
 
-def test_only_wanted_gradients() -> None:
+@pytest.mark.parametrize("wanted", [(True, False), (False, True), (False, False)])
+def test_only_wanted_gradients(wanted: Tuple[bool, bool]) -> None:
+    operands = [
+        tensor.detach().requires_grad_(is_wanted)
+        for tensor, is_wanted in zip((leaf(1, 4, 8, 8), leaf(4, 1, 5, 5)), wanted)
+    ]
+    found = depthwise_conv2d(*operands, (2, 2), (2, 2))
+    assert found.requires_grad == any(wanted)
+    if not any(wanted):
+        return
+    tensor = operands[wanted.index(True)]
+    expected = F.conv2d(*operands, None, (2, 2), (2, 2), groups=4)
+    with mock.patch.object(cpu_gradients, "_input_gradient", wraps=_input_gradient) as of_input:
+        with mock.patch.object(
+            cpu_gradients, "_weight_gradient", wraps=_weight_gradient
+        ) as of_weight:
+            torch.testing.assert_close(gradients(found, tensor), gradients(expected, tensor))
+    assert (of_input.called, of_weight.called) == wanted
+
+
+def test_autocast_leaves_float64_alone() -> None:
     x, weight = leaf(1, 4, 8, 8), leaf(4, 1, 5, 5)
-    depthwise_conv2d(x.detach(), weight, (2, 2), (2, 2)).sum().backward()
-    depthwise_conv2d(x, weight.detach(), (2, 2), (2, 2)).sum().backward()
-    assert weight.grad is not None and x.grad is not None
-    assert not depthwise_conv2d(x.detach(), weight.detach(), (1, 1), (2, 2)).requires_grad
+    with torch.autocast("cpu", torch.bfloat16):
+        assert depthwise_conv2d(x, weight, (1, 1), (2, 2)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -90,7 +118,6 @@ def test_group_norm(
     x = leaf(*shape, memory_format=memory_format)
     weight, bias = leaf(shape[1]), leaf(shape[1])
     expected = F.group_norm(x, num_groups, weight, bias, 1e-5)
-    assert torch.equal(group_norm(x, num_groups, weight, bias, 1e-5), expected)
     found = _GroupNorm.apply(x, num_groups, weight, bias, 1e-5)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
@@ -98,13 +125,15 @@ def test_group_norm(
     )
 
 
-def test_group_norm_by_hand() -> None:
-    """Two groups of two values, 1 and 3, 5 and 5: normal is -1, 1, 0, 0."""
-    x = torch.tensor([1.0, 3.0, 5.0, 5.0]).view(1, 4, 1, 1).to(torch.bfloat16)
+@pytest.mark.parametrize("size", [1, 40])
+def test_group_norm_by_hand(size: int) -> None:
+    """Two groups of two channels, 1 and 3, 5 and 5: normal is -1, 1, 0, 0."""
+    x = torch.tensor([1.0, 3.0, 5.0, 5.0]).view(1, 4, 1, 1).expand(1, 4, size, size)
     weight, bias = torch.tensor([2.0, 2.0, 2.0, 2.0]), torch.tensor([0.0, 0.0, 0.5, 1.0])
-    found = group_norm(x, 2, weight, bias, 0.0001)
+    found = group_norm(x.to(torch.bfloat16), 2, weight, bias, 0.0001)
     assert found.dtype == torch.bfloat16
-    assert found.flatten().tolist() == [-2, 2, 0.5, 1]
+    expected = torch.tensor([-2, 2, 0.5, 1]).view(1, 4, 1, 1)
+    assert torch.equal(found.float(), expected.expand(1, 4, size, size))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -117,18 +146,25 @@ def test_group_norm_of_no_image(dtype: torch.dtype) -> None:
     assert not weight.grad.any() and not bias.grad.any()
 
 
-@pytest.mark.parametrize("shape", [(2, 32, 9, 11), (5, 32, 2, 1), (1, 32, 40, 40)])
-@pytest.mark.parametrize("offset", [0.0, 10.0, 100.0])
-def test_group_norm_in_bf16(offset: float, shape: Tuple[int, ...]) -> None:
-    x = (leaf(*shape).detach() + offset).to(torch.bfloat16)
-    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+@pytest.mark.parametrize(
+    "shape", [(2, 32, 9, 11), (3, 32, 40, 40), (1, 32, 1, 1300), (1, 32, 1300)]
+)
+@pytest.mark.parametrize("mean", [0.0, 10.0, 100.0])
+@pytest.mark.parametrize("grad_mean", [0.0, 10.0])
+@pytest.mark.parametrize("num_groups", [1, 8, 32])
+def test_group_norm_in_bf16(
+    num_groups: int, grad_mean: float, mean: float, shape: Tuple[int, ...]
+) -> None:
+    x = (leaf(*shape).detach() + mean).to(torch.bfloat16)
+    if x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
     weight, bias = leaf(32, dtype=torch.float32), leaf(32, dtype=torch.float32)
-    out = group_norm(x, 8, weight, bias, 1e-5)
-    assert out.dtype == torch.bfloat16 and out.is_contiguous(memory_format=torch.channels_last)
-    grad = leaf(*out.shape, dtype=torch.bfloat16).detach()
+    out = group_norm(x.requires_grad_(), num_groups, weight, bias, 1e-5)
+    assert out.dtype == torch.bfloat16 and out.stride() == x.stride()
+    grad = (leaf(*shape, seed=1).detach() + grad_mean).to(torch.bfloat16)
     found = torch.autograd.grad(out, (x, weight, bias), grad)
     exact = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
-    exact_out = F.group_norm(exact[0], 8, *exact[1:], 1e-5)
+    exact_out = F.group_norm(exact[0], num_groups, *exact[1:], 1e-5)
     expected = torch.autograd.grad(exact_out, exact, grad.double())
     for value, reference, tensor in zip(
         (out, *found), (exact_out, *expected), (x, x, weight, bias)
@@ -137,7 +173,25 @@ def test_group_norm_in_bf16(offset: float, shape: Tuple[int, ...]) -> None:
         error = (value.double() - reference).abs().max() / reference.abs().max()
         assert error < 2**-7, "more than bf16's own rounding"
     with torch.no_grad():
-        assert torch.equal(group_norm(x, 8, weight, bias, 1e-5), out)
+        assert torch.equal(group_norm(x, num_groups, weight, bias, 1e-5), out)
+
+
+@pytest.mark.parametrize("grad_format", FORMATS)
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_formats_of_group_norm(
+    memory_format: torch.memory_format, grad_format: torch.memory_format
+) -> None:
+    x = leaf(2, 6, 4, 5, memory_format=memory_format)
+    weight, bias = leaf(6), leaf(6)
+    grad = leaf(2, 6, 4, 5, memory_format=grad_format, seed=1).detach()
+    found, expected = (
+        torch.autograd.grad(out, (x, weight, bias), grad)
+        for out in (
+            _GroupNorm.apply(x, 3, weight, bias, 1e-5),
+            F.group_norm(x, 3, weight, bias, 1e-5),
+        )
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_graphs_hold_operations_of_torch() -> None:
@@ -148,8 +202,12 @@ def test_graphs_hold_operations_of_torch() -> None:
             self.scale = nn.Parameter(torch.ones(4))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            x = depthwise_conv2d(x, self.kernel, (1, 1), (2, 2))
-            return group_norm(x, 2, self.scale, self.scale, 1e-5)
+            y = depthwise_conv2d(x, self.kernel, (1, 1), (2, 2))
+            return group_norm(y.to(torch.bfloat16), 2, self.scale, self.scale, 1e-5)
 
-    kinds = {node.kind() for node in torch.jit.trace(Both(), torch.ones(1, 4, 8, 8)).graph.nodes()}
+    x = torch.ones(1, 4, 40, 40)
+    kinds = {node.kind() for node in torch.jit.trace(Both(), x).graph.nodes()}
     assert {"aten::_convolution", "aten::group_norm"} <= kinds
+    nodes = [str(node.target) for node in torch.export.export(Both(), (x,)).graph.nodes]
+    assert [n for n in nodes if "norm" in n] == ["aten.group_norm.default"]
+    assert [n for n in nodes if "conv" in n] == ["aten.conv2d.default"]
