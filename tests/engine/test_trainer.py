@@ -83,6 +83,20 @@ def test_types_and_their_arguments(cfg: CfgNode) -> None:
         Trainer.build_optimizer(cfg, Network())
 
 
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_parameter_that_learns_later_than_others(cfg: CfgNode, name: str) -> None:
+    """A head that sees its first example after the first step."""
+    cfg.MODEL.DEVICE, cfg.SOLVER.OPTIMIZER = "cpu", name
+    model = Network()
+    optimizer = Trainer.build_optimizer(cfg, model)
+    for learning in (model.backbone, model):
+        before = [p.detach().clone() for p in learning.parameters()]
+        for parameter in learning.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        assert not any(map(torch.equal, before, learning.parameters()))
+
+
 def _norm_of_a_step(cfg: CfgNode, gradient: float) -> float:
     """L2 norm of the change of all parameters by one SGD step of rate 1 with equal gradients."""
     cfg.SOLVER.BASE_LR = 1.0
