@@ -1,5 +1,6 @@
 """The loss of the semantic head, a pure function."""
 
+import functools
 import math
 
 import torch
@@ -39,8 +40,8 @@ def hard_pixel_cross_entropy(
 
 def _pixel_losses(logits: torch.Tensor, target: torch.Tensor, ignore_value: int) -> torch.Tensor:
     """(N, H, W) log losses, 0 where ignored."""
-    if logits.shape[1] >= _FAST_ROW and not logits.is_contiguous():
-        # The channels_last format, as one row for each pixel: no copies.
-        rows = logits.permute(0, 2, 3, 1).flatten(0, 2)
-        return _pixel_losses(rows, target.flatten(), ignore_value).view_as(target)
-    return F.cross_entropy(logits, target, ignore_index=ignore_value, reduction="none")
+    cross_entropy = functools.partial(F.cross_entropy, ignore_index=ignore_value, reduction="none")
+    if logits.shape[1] >= _FAST_ROW and logits.is_contiguous(memory_format=torch.channels_last):
+        rows = logits.permute(0, 2, 3, 1).flatten(0, 2)  # one of each pixel: no copies
+        return cross_entropy(rows, target.flatten()).view_as(target)
+    return cross_entropy(logits, target)
