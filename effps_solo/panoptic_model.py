@@ -10,7 +10,7 @@ from .classes import PanopticClass
 from .errors import UserError
 from .image_io import MAX_MEGAPIXELS, ImageError, ImageSource, as_rgb
 from .result import PanopticResult
-from .runtime import EXPORTED_SUFFIXES, load_exported
+from .runtime import EXPORTED_SUFFIXES, check_precision, load_exported
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 CHECKPOINT_SUFFIXES = (".pth",)
@@ -145,6 +145,7 @@ def load(
         UserError: no such file, or one that cannot be used; the message says what to do.
         ModuleNotFoundError: what runs it is not installed.
     """
+    check_precision(precision)
     path = SHIPPED_WEIGHTS if model is None else Path(model)
     if path.suffix in EXPORTED_SUFFIXES:
         if overrides or device:

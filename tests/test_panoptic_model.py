@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -110,6 +110,22 @@ def test_a_confidence_threshold(tiny_config: Path, weights: Path) -> None:
     assert sum(s.isthing for s in model(NOISE).segments) == counts[0]
 
 
+@pytest.mark.parametrize(
+    "precision, in_config, expected",
+    [("bf16", False, True), ("fp32", True, False), (None, True, True)],
+)
+def test_a_precision(
+    tiny_config: Path, weights: Path, precision: Optional[str], in_config: bool, expected: bool
+) -> None:
+    overrides = ["MODEL.WEIGHTS", str(weights), "TEST.AMP.ENABLED", str(in_config)]
+    model = load(tiny_config, overrides=overrides, precision=precision)
+    formats = []
+    network = model.predictor.model.backbone
+    network.register_forward_hook(lambda *_: formats.append(torch.is_autocast_enabled("cpu")))
+    model(NOISE)
+    assert formats == [expected]
+
+
 def test_the_threshold_of_a_model_without_a_semantic_head(tiny_config: Path, weights: Path) -> None:
     words = ["MODEL.WEIGHTS", str(weights), "MODEL.SEM_SEG_HEAD.NAME", ""]
     model = load(tiny_config, overrides=words, confidence_threshold=0.0)
@@ -141,11 +157,8 @@ def test_the_model_that_comes_with_the_package() -> None:
         ("none.onnx", {"backend": "torch"}, "the backend 'torch' does not read .*onnx or openvino"),
         ("none.yaml", {"backend": "onnx"}, "for the backend 'onnx' export it"),
         ("none.onnx", {"precision": "bf16"}, "none.onnx can run in bf16 with the backend openvino"),
-        (
-            "none.xml",
-            {"precision": "int4"},
-            r"the precision is 'int4'; choose one of \['fp32', 'bf16",
-        ),
+        ("none.xml", {"precision": "int4"}, r"is 'int4'; choose one of \['fp32', 'bf16'\]"),
+        ("none.yaml", {"precision": "fp16"}, r"is 'fp16'; choose one of \['fp32', 'bf16'\]"),
     ],
 )
 def test_mistakes(tmp_path: Path, name: str, options: Any, message: str) -> None:

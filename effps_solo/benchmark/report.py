@@ -27,8 +27,8 @@ backends take turns, each in a process of its own. CPU: processor time of all th
 the first run. Memory: the peak of the process, libraries included. Things: objects in the map. Limit: the
 time that the multiply-accumulates would take at the rate of a dense 3x3 convolution of 256 channels."""
 BASELINE_NOTE = """The baselines are Detectron2's, untrained, in eager torch, and made to find as many things
-as this model; on a CPU they keep freed memory as it does, except "as shipped". "Faster": than Panoptic
-FPN, in the same rounds."""
+as this model; on a CPU they keep freed memory as it does (where the C library is glibc and no variable
+of the environment tunes it), except "as shipped". "Faster": than Panoptic FPN, in the same rounds."""
 NO_THINGS = """The model found nothing, so decoding and fusion had little to do; --scaling shows what they
 cost."""
 _LEFT = ("left",)

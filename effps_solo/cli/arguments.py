@@ -36,7 +36,8 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--precision",
         choices=PRECISIONS,
-        help="of the arithmetic (default: fp32, in OpenVINO bf16 where the processor has units for it)",
+        help="of the arithmetic (default: what TEST.AMP of the config says; of an exported model fp32, in "
+        "OpenVINO bf16 where the processor has units for it)",
     )
 
 

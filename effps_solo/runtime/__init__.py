@@ -2,7 +2,7 @@
 
 from .description import ModelDescription
 from .predictor import ExportedPredictor, load_exported
-from .sessions import BACKENDS, EXPORTED_SUFFIXES, PRECISIONS
+from .sessions import BACKENDS, EXPORTED_SUFFIXES, PRECISIONS, check_precision
 
 __all__ = [
     "BACKENDS",
@@ -10,5 +10,6 @@ __all__ = [
     "PRECISIONS",
     "ExportedPredictor",
     "ModelDescription",
+    "check_precision",
     "load_exported",
 ]

@@ -41,7 +41,9 @@ def open_session(
         ModuleNotFoundError: the runtime is not installed.
     """
     open_file = _opener(path, backend)
-    _check_precision(path, open_file, precision)
+    check_precision(precision)
+    if precision == "bf16" and open_file is not _openvino_session:
+        raise UserError(f"{path} can run in bf16 with the backend openvino alone")
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
@@ -63,11 +65,10 @@ def _opener(path: Path, backend: Optional[str]) -> "Opener":
     return _OPENERS[backend or able[0]]
 
 
-def _check_precision(path: Path, open_file: "Opener", precision: Optional[str]) -> None:
+def check_precision(precision: Optional[str]) -> None:
+    """Raise UserError when ``precision`` is neither None nor one of ``PRECISIONS``."""
     if precision not in (None, *PRECISIONS):
         raise UserError(f"the precision is '{precision}'; choose one of {list(PRECISIONS)}")
-    if precision == "bf16" and open_file is not _openvino_session:
-        raise UserError(f"{path} can run in bf16 with the backend openvino alone")
 
 
 def _first_line(error: Exception) -> str:

@@ -69,6 +69,8 @@ def test_panoptic_fpn_as_shipped_leaves_memory_alone(
     make_task: MakeTask, start: Callable[[Task], Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environments = {}
+    for name in [n for n in os.environ if n.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
 
     def popen(*_: object, env: Dict[str, str], **__: object) -> mock.MagicMock:
         environments[kind] = env

@@ -244,6 +244,13 @@ def test_a_threshold_that_is_no_probability(
     assert "--confidence-threshold" in capfd.readouterr().err
 
 
+def test_the_precision(output: Path, capfd: pytest.CaptureFixture) -> None:
+    words = ["--model", "none.onnx", "--precision", "bf16", "--output", str(output)]
+    assert main(["demo", *words]) == 2
+    message = "none.onnx can run in bf16 with the backend openvino alone"
+    assert message in capfd.readouterr().err
+
+
 def test_output_that_is_a_file(
     run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixture
 ) -> None:
