@@ -21,7 +21,6 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import (
     BatchNormAct2d,
     Conv2dSame,
-    GroupNormAct,
     SyncBatchNormAct,
     freeze_batch_norm_2d,
 )
@@ -29,7 +28,7 @@ from torch import nn
 
 from ..cpu_gradients import depthwise_conv2d
 from ..errors import ConfigError
-from ..layers import SyncBatchNorm, fold_norm, get_activation
+from ..layers import GroupNorm, SyncBatchNorm, fold_norm, get_activation
 
 BN_EPS = 1e-3  # TensorFlow's default, with which the ImageNet weights were made
 GN_GROUP_SIZE = 8  # every channel count of every EfficientNet is a multiple of 8
@@ -43,6 +42,17 @@ class NaiveSyncBatchNormAct(SyncBatchNorm):
 
     def __init__(self, channels: int, eps: float, act: nn.Module) -> None:
         super().__init__(channels, eps=eps, stats_mode="N")
+        self.act = act
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(x))
+
+
+class GroupNormAct(GroupNorm):
+    """Group norm with timm's built-in activation."""
+
+    def __init__(self, channels: int, eps: float, act: nn.Module) -> None:
+        super().__init__(channels // GN_GROUP_SIZE, channels, eps=eps)
         self.act = act
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -96,19 +106,16 @@ def _convert_norm(norm: str, layer: BatchNormAct2d) -> nn.Module:
     channels, act = layer.num_features, layer.act
     if norm == "naiveSyncBN" or (norm == "SyncBN" and not torch.cuda.is_available()):
         return NaiveSyncBatchNormAct(channels, layer.eps, act)
-    converted: nn.Module
     if norm == "GN":
-        converted = GroupNormAct(channels, eps=layer.eps, group_size=GN_GROUP_SIZE)
-    elif norm in ("SyncBN", "nnSyncBN"):
+        return GroupNormAct(channels, layer.eps, act)
+    if norm in ("SyncBN", "nnSyncBN"):
         converted = SyncBatchNormAct(channels, eps=layer.eps)
-        converted.drop = nn.Identity()
-    else:
-        raise ConfigError(
-            f"MODEL.EFFICIENTNET.NORM is '{norm}'; choose one of BN, SyncBN, naiveSyncBN, "
-            "nnSyncBN, GN and FrozenBN"
-        )
-    converted.act = act
-    return converted
+        converted.drop, converted.act = nn.Identity(), act
+        return converted
+    raise ConfigError(
+        f"MODEL.EFFICIENTNET.NORM is '{norm}'; choose one of BN, SyncBN, naiveSyncBN, "
+        "nnSyncBN, GN and FrozenBN"
+    )
 
 
 def _replace_norms(module: nn.Module, norm: str) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from effps_solo import add_effps_solo_config
 from effps_solo.backbone import EfficientNet
+from effps_solo.layers import GroupNorm
 
 FEATURES = ["res2", "res3", "res4", "res5"]
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -214,6 +215,15 @@ def test_every_norm_runs_in_training(norm: str) -> None:
     outputs = net(torch.randn(2, 3, 64, 64))
     sum(x.mean() for x in outputs.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_group_norm_has_groups_of_eight_channels() -> None:
+    norms = _norms(EfficientNet(name="tf_efficientnet_lite0", norm="GN"))
+    assert all(isinstance(layer, GroupNorm) for layer in norms)
+    assert all(8 * layer.num_groups == layer.num_channels for layer in norms)
+    x = torch.randn(2, norms[0].num_channels, 3, 5)
+    normal = F.group_norm(x, x.shape[1] // 8, eps=1e-3)
+    torch.testing.assert_close(norms[0](x), F.leaky_relu(normal, 0.01))
 
 
 def test_frozen_bn_has_no_norm_parameters() -> None:
