@@ -73,7 +73,9 @@ class PastedMasks(MaskSource):
             _bilinear_weights(_relative_centers(0, STRIDE * length, length, edges), cells)
             for length, edges in zip(size, (boxes[:, 1::2], boxes[:, 0::2]))
         )
-        return _to_logits(rows @ probabilities @ columns.transpose(1, 2))
+        # In the low precision of autocast a probability of 0.999 is 1, and its logit infinite.
+        with torch.autocast(boxes.device.type, enabled=False):
+            return _to_logits(rows @ probabilities @ columns.transpose(1, 2))
 
 
 def _relative_centers(start: float, stop: float, count: int, edges: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,15 @@ def _instances(probabilities: torch.Tensor, boxes: torch.Tensor, image_size: Siz
     return instances
 
 
+def test_autocast_changes_no_logit() -> None:
+    """In bf16 a probability of 0.9995 is 1, and its logit infinite."""
+    masks = PastedMasks(torch.full((1, 28, 28), 0.9995), torch.tensor([[18.0, 18.0, 64.0, 64.0]]))
+    expected = masks.stride4_logits((16, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(masks.stride4_logits((16, 16)), expected)
+    assert expected.isfinite().all()
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     "image_size, output_size",
