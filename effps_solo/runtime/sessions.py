@@ -1,6 +1,7 @@
 """One session per runtime: a numpy image in, the graph's five outputs as numpy arrays out."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -104,11 +105,12 @@ def _openvino_session(path: str, threads: int, precision: Optional[str]) -> Tupl
     if precision:
         settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
     compiled = core.compile_model(model, "CPU", settings)
-    request = compiled.create_infer_request()
+    request, lock = compiled.create_infer_request(), threading.Lock()
 
     def run(image: np.ndarray) -> List[np.ndarray]:
-        request.infer({INPUT_NAME: image})
-        return [request.get_tensor(name).data.copy() for name in OUTPUT_NAMES]
+        with lock:  # the tensors of the request are those of its last image
+            request.infer({INPUT_NAME: image})
+            return [request.get_tensor(name).data.copy() for name in OUTPUT_NAMES]
 
     return run, text
 

@@ -1,5 +1,6 @@
 """Settings reach the runtimes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,15 @@ def test_openvino_in_fp32(product: Path) -> None:
     assert text == ""
     for found in session(PIXELS):
         np.testing.assert_allclose(found, PIXELS * FACTOR, rtol=1e-6)
+
+
+def test_threads_get_their_own_results(product: Path) -> None:
+    session, _ = open_session(product, threads=1, precision="fp32")
+    images = [np.full((1, 64), k, np.uint8) for k in range(1, 5)] * 50
+    with ThreadPoolExecutor(4) as pool:
+        for image, outputs in zip(images, pool.map(session, images)):
+            for found in outputs:
+                np.testing.assert_allclose(found, image * FACTOR, rtol=1e-6)
 
 
 @pytest.mark.skipif(not cpu()["native_bf16"], reason="no bf16 units in this processor")
