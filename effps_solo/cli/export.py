@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     check_formats(args.output, bool(args.int8))
     calibration = find_inputs(args.int8) if args.int8 else None
     overrides = [*args.opts, "MODEL.OUTPUTS", "('panoptic_seg',)", "MODEL.DEVICE", "cpu"]
-    overrides += ["TEST.COMPILE", "False"]  # what torch.compile made cannot be traced
+    # What torch.compile made cannot be traced, and the graph has the image at one scale.
+    overrides += ["TEST.COMPILE", "False", "TEST.AUG.ENABLED", "False"]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     with_trained_weights(cfg)
     size = None if args.any_size else tuple(args.image_size)

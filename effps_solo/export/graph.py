@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..fusion import AdaptiveFusion
 from ..fusion.adaptive import SUPPORT_MARGIN, fused_votes
 from ..fusion.segments import SegmentTable, mean_winning_probability
+from ..instance_head.no_instances import NoInstanceHead
 from ..instance_head.solov2.head import SOLOv2InstanceHead
 from ..instance_head.solov2.inference import (
     boxes_from_masks,
@@ -105,8 +106,9 @@ class PanopticGraph(nn.Module):
         scores, cells, classes = select_candidates(
             head.cell_scores(output)[0], max_candidates=decoder.nms_pre
         )
-        chosen = first_and(scores > max(decoder.score_thresh, lowest))
-        scores, cells, classes = scores[chosen], cells[chosen], classes[chosen]
+        passes = scores > max(decoder.score_thresh, lowest)
+        chosen = first_and(passes)
+        scores, cells, classes = (scores * passes)[chosen], cells[chosen], classes[chosen]
 
         rows, columns = stride4_size(size)
         logits = head.masks(output, 0).of(cells).logits()[:, :rows, :columns]
@@ -134,7 +136,9 @@ class PanopticGraph(nn.Module):
         """The adaptive fusion, see :meth:`AdaptiveFusion.forward`."""
         fusion = self.model.fusion
         inside = found.mask_logits > 0
-        kept = uncovered(inside, found.scores >= fusion.score_thresh, fusion.overlap_thresh)
+        # A score of 0 is that of the first one, which no threshold of 0 may let pass.
+        confident = (found.scores >= fusion.score_thresh) & (found.scores > 0)
+        kept = uncovered(inside, confident, fusion.overlap_thresh)
         everyone = torch.arange(kept.shape[0], device=kept.device)
         votes = fusion.votes(semantic_logits, found.mask_logits, found.thing_index, everyone)
         fused = fused_votes(votes.scale * found.mask_logits, semantic_logits[votes.classes])
@@ -142,7 +146,7 @@ class PanopticGraph(nn.Module):
         channels = torch.cat([votes.rivals, fused.masked_fill(~may_vote, -torch.inf)])
         winner = channels.max(dim=0).indices
         code = fusion.upsample(winner, votes, size, self.output_size or size)
-        class_scores = mean_winning_probability(semantic_logits, votes.semantic_winner)
+        class_scores = mean_winning_probability(semantic_logits, votes.class_of_unclaimed)
         return fusion.assemble(code, found.scores, found.thing_index, class_scores)
 
 
@@ -159,6 +163,8 @@ def check_exportable(model: nn.Module) -> None:
             f"MODEL.PANOPTIC_FUSION.NAME is {type(model.fusion).__name__}; only AdaptiveFusion can "
             "be exported"
         )
+    if isinstance(model.instance_head, NoInstanceHead):
+        raise ConfigError("the data set has no classes of things; such models cannot be exported")
     if not isinstance(model.instance_head, SOLOv2InstanceHead):
         raise ConfigError(
             f"MODEL.INSTANCE_HEAD.NAME is {type(model.instance_head).__name__}; only "

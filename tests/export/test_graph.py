@@ -10,6 +10,7 @@ from effps_solo.export import PanopticGraph
 from effps_solo.export.graph import first_and, rows_by_id, support, uncovered
 from effps_solo.fusion.adaptive import support_windows, without_overlaps
 from effps_solo.fusion.segments import SegmentTable
+from effps_solo.instance_head.no_instances import NoInstanceHead
 from effps_solo.meta_arch import EfficientPS
 
 MakeModel = Callable[..., EfficientPS]
@@ -59,6 +60,19 @@ def test_it_gives_what_the_model_gives(
         assert bool(things) == ("0.999" not in words)
 
 
+@pytest.mark.parametrize("lowest", ["0.0", "0.3"])
+def test_nothing_passes_and_nothing_is_found(lively_model: MakeModel, lowest: str) -> None:
+    """The first candidate stays in the graph, whatever its score; it is no object."""
+    model = lively_model("MODEL.PANOPTIC_FUSION.SCORE_THRESH", lowest)
+    model.instance_head.decoder.score_thresh = 0.9999
+    image = torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected, segments = model([{"image": image.permute(2, 0, 1)}])[0]["panoptic_seg"]
+        output = PanopticGraph(model, (64, 96))(image)
+    assert not any(segment.pop("isthing") for segment in segments)
+    assert torch.equal(output[0], expected) and _segments(output) == segments
+
+
 def test_parts_that_cannot_be_exported(lively_model: MakeModel) -> None:
     for words, key in (
         (["MODEL.PANOPTIC_FUSION.NAME", "HeuristicFusion"], "PANOPTIC_FUSION.NAME"),
@@ -68,6 +82,10 @@ def test_parts_that_cannot_be_exported(lively_model: MakeModel) -> None:
             PanopticGraph(lively_model(*words))
     with pytest.raises(ConfigError, match="META_ARCHITECTURE is Linear"):
         PanopticGraph(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    model = lively_model()
+    model.instance_head = NoInstanceHead()
+    with pytest.raises(ConfigError, match="the data set has no classes of things"):
+        PanopticGraph(model)
 
 
 def _blobs(count: int, height: int, width: int) -> torch.Tensor:
