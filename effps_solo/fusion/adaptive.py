@@ -77,19 +77,15 @@ class AdaptiveFusion(PanopticFusion):
         self,
         *,
         instance_logit_scale: float = 1.0,
-        void_unclaimed_things: bool = True,
         **kwargs: Any,
     ) -> None:
         """
         Args:
             instance_logit_scale: factor on ML_A.
-            void_unclaimed_things: a pixel of a thing class that no instance claims is void;
-                otherwise it gets the best stuff class.
             kwargs: of :class:`PanopticFusion`.
         """
         super().__init__(**kwargs)
         self.instance_logit_scale = instance_logit_scale
-        self.void_unclaimed_things = void_unclaimed_things
 
     @classmethod
     def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
@@ -97,7 +93,6 @@ class AdaptiveFusion(PanopticFusion):
         return {
             **super().from_config(cfg, label_space),
             "instance_logit_scale": node.INSTANCE_LOGIT_SCALE,
-            "void_unclaimed_things": node.VOID_UNCLAIMED_THINGS,
         }
 
     def forward(
@@ -114,7 +109,7 @@ class AdaptiveFusion(PanopticFusion):
         winner = winning_channel(votes, [windows[k] for k in kept.tolist()])
         code = self.upsample(winner, votes, instances.image_size, output_size)
         scores, thing_index = instances.scores[kept], instances.thing_index[kept]
-        class_scores = mean_winning_probability(semantic_logits, votes.semantic_winner)
+        class_scores = mean_winning_probability(semantic_logits, votes.class_of_unclaimed)
         panoptic_seg, table = self.assemble(code, scores, thing_index, class_scores)
         return panoptic_seg, segments_info(table)
 
@@ -127,12 +122,13 @@ class AdaptiveFusion(PanopticFusion):
     ) -> "Votes":
         """The channels that compete: the stuff classes and the kept instances."""
         thing_ids = self._ids(self.label_space.thing_ids, thing_index)
+        candidates, ids = self._unclaimed(semantic_logits)
         return Votes(
             rivals=self._rivals(semantic_logits),
             mask_logits=mask_logits,
             scale=self.instance_logit_scale,
             semantic_logits=semantic_logits,
-            semantic_winner=semantic_logits.max(dim=0).indices,
+            class_of_unclaimed=ids[candidates.max(dim=0).indices],
             rows=kept,
             classes=thing_ids[thing_index[kept]],
         )
@@ -157,7 +153,7 @@ class AdaptiveFusion(PanopticFusion):
         num_rivals, num_instances = len(votes.rivals), votes.rows.shape[0]
         stuff_ids = list(self.label_space.stuff_ids) or [self.label_space.num_classes]
         class_of_rival = self._ids(stuff_ids, winner)
-        semantic = votes.semantic_winner
+        semantic = votes.class_of_unclaimed
 
         def code_at(sample: PointSampler) -> torch.Tensor:
             channel = best_channel(winner, sample, votes.at)
@@ -170,8 +166,6 @@ class AdaptiveFusion(PanopticFusion):
                 classes = class_of_rival.index_select(0, channel.index_select(0, unclaimed))
             return code.scatter(0, unclaimed, classes + num_instances)
 
-        if not self.void_unclaimed_things:
-            semantic = class_of_rival[winner.clamp(max=num_rivals - 1)]
         code = torch.where(winner >= num_rivals, winner - num_rivals, semantic + num_instances)
         return upsampled_labels(code.int(), image_size, output_size, code_at)
 
@@ -185,7 +179,7 @@ class Votes:
         mask_logits: (n, h4, w4), of which ``rows`` are those of the instances.
         scale: factor on them, which makes ML_A.
         semantic_logits: (C, h4, w4), of which ``classes`` are ML_B.
-        semantic_winner: (h4, w4) int64, their argmax.
+        class_of_unclaimed: (h4, w4) int64, contiguous id where no instance wins.
         rows, classes: (K,) of each instance; contiguous ids.
     """
 
@@ -193,7 +187,7 @@ class Votes:
     mask_logits: torch.Tensor
     scale: float
     semantic_logits: torch.Tensor
-    semantic_winner: torch.Tensor
+    class_of_unclaimed: torch.Tensor
     rows: torch.Tensor
     classes: torch.Tensor
 

@@ -30,6 +30,7 @@ class PanopticFusion(nn.Module, ABC):
         score_thresh: float = 0.5,
         overlap_thresh: float = 0.5,
         stuff_area_fraction: float = 2048 / (1024 * 2048),
+        void_unclaimed_things: bool = True,
     ) -> None:
         """
         Args:
@@ -37,12 +38,15 @@ class PanopticFusion(nn.Module, ABC):
             score_thresh: instances below it are left out.
             overlap_thresh: an instance of which a larger fraction is taken already is left out.
             stuff_area_fraction: stuff classes that cover less of the image become void.
+            void_unclaimed_things: pixels that the semantic head gives to a class of things, and no
+                instance claims, are void; else they get the best stuff class.
         """
         super().__init__()
         self.label_space = label_space
         self.score_thresh = score_thresh
         self.overlap_thresh = overlap_thresh
         self.stuff_area_fraction = stuff_area_fraction
+        self.void_unclaimed_things = void_unclaimed_things
 
     @classmethod
     def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
@@ -52,6 +56,7 @@ class PanopticFusion(nn.Module, ABC):
             "score_thresh": node.SCORE_THRESH,
             "overlap_thresh": node.OVERLAP_THRESH,
             "stuff_area_fraction": node.STUFF_AREA_FRACTION,
+            "void_unclaimed_things": node.VOID_UNCLAIMED_THINGS,
         }
 
     @abstractmethod
@@ -78,6 +83,14 @@ class PanopticFusion(nn.Module, ABC):
         confident = (instances.scores >= self.score_thresh).nonzero()[:, 0]
         order = instances.scores[confident].argsort(descending=True, stable=True)
         return confident[order]
+
+    def _unclaimed(self, semantic_logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """What competes for the pixels that no instance claims: logits (R, h4, w4), class ids (R,)."""
+        space = self.label_space
+        if self.void_unclaimed_things or not space.stuff_ids:
+            return semantic_logits, self._ids(range(space.num_classes), semantic_logits)
+        ids = self._ids(space.stuff_ids, semantic_logits)
+        return semantic_logits.index_select(0, ids), ids
 
     def assemble(
         self,

@@ -3,7 +3,8 @@
 Instances are pasted in the order of their scores, each where nothing is yet; the rest gets the
 stuff classes of the semantic head. Differs from Detectron2's in two things: the smallest stuff area
 is a fraction of the image, and the semantic head knows every class of things, not one for all of
-them. A pixel that it gives to things and no instance claims is void in both.
+them. A pixel that it gives to things and no instance claims is void in both, unless
+``VOID_UNCLAIMED_THINGS`` is False.
 """
 
 from typing import List, Tuple
@@ -27,9 +28,10 @@ class HeuristicFusion(PanopticFusion):
         """See :meth:`PanopticFusion.forward`."""
         owner, pasted = self._paste(instances, output_size)
         semantic_logits = semantic_logits.float()
-        stuff = upsampled_argmax(semantic_logits, instances.image_size, output_size)
-        code = torch.where(owner >= 0, owner, stuff + len(pasted))
-        winner = semantic_logits.max(dim=0).indices
+        candidates, ids = self._unclaimed(semantic_logits)
+        classes = ids[upsampled_argmax(candidates, instances.image_size, output_size)]
+        code = torch.where(owner >= 0, owner, classes + len(pasted))
+        winner = ids[candidates.max(dim=0).indices]
         class_scores = mean_winning_probability(semantic_logits, winner)
         scores, thing_index = instances.scores[pasted], instances.thing_index[pasted]
         panoptic_seg, table = self.assemble(code, scores, thing_index, class_scores)

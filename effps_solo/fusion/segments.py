@@ -67,11 +67,13 @@ def segments_info(table: SegmentTable) -> List[Dict[str, Any]]:
 
 
 def mean_winning_probability(semantic_logits: torch.Tensor, winner: torch.Tensor) -> torch.Tensor:
-    """(C, h4, w4) logits and their argmax (h4, w4) -> (C,) mean softmax probability over the points
-    that a class wins, 0 where it wins none."""
+    """(C, h4, w4) logits and the class that wins each point (h4, w4), their argmax or that of some of
+    them -> (C,) mean softmax probability over the points that a class wins, 0 where it wins none.
+    """
     logits, winner = semantic_logits.float().flatten(1), winner.flatten()
     # The probability of the winner; the softmax of the others is never made.
-    probability = 1 / (logits - logits.amax(dim=0)).exp().sum(dim=0)
+    largest, won = logits.amax(dim=0), logits.gather(0, winner[None])[0]
+    probability = (won - largest).exp() / (logits - largest).exp().sum(dim=0)
     total = probability.new_zeros(len(semantic_logits)).scatter_add(0, winner, probability)
     count = probability.new_zeros(len(semantic_logits)).scatter_add(
         0, winner, torch.ones_like(probability)

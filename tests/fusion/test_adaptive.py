@@ -134,6 +134,16 @@ def test_unclaimed_things(make_instances: MakeInstances, void: bool) -> None:
     assert (categories[:, 20:] == (-1 if void else ROAD)).all()
 
 
+def test_stuff_that_wins_only_where_things_are_unclaimed_has_a_score(
+    make_instances: MakeInstances,
+) -> None:
+    semantic = torch.tensor([2.0, 1.0, 5.0, 0.0]).view(4, 1, 1).expand(4, 2, 4)
+    nobody = make_instances(torch.zeros(0, 2, 4), [], [])
+    _, segments = _fusion(void_unclaimed_things=False)(semantic, nobody, (8, 16))
+    expected = float(semantic[:, 0, 0].softmax(0)[ROAD])
+    assert [s["score"] for s in segments] == [pytest.approx(expected)]
+
+
 @pytest.mark.parametrize("fraction, kept", [(0.25, True), (0.26, False), (0.0, True)])
 def test_small_stuff_is_void(make_instances: MakeInstances, fraction: float, kept: bool) -> None:
     """A quarter of house: the fraction counts the output's pixels, at any size."""

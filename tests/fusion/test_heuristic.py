@@ -50,6 +50,18 @@ def test_worked_by_hand(make_instances: MakeInstances) -> None:
     assert [s["area"] for s in segments] == [160, 96]
 
 
+@pytest.mark.parametrize("void", [True, False])
+def test_unclaimed_things(make_instances: MakeInstances, void: bool) -> None:
+    """Where nobody found the car: void, or the best class of stuff, with its own probability."""
+    semantic = torch.tensor([2.0, 1.0, 5.0, 0.0]).view(4, 1, 1).expand(4, 2, 4)
+    nobody = make_instances(torch.zeros(0, 2, 4), [], [])
+    panoptic, segments = _fusion(void_unclaimed_things=void)(semantic, nobody, (8, 16))
+    assert (panoptic == (0 if void else 1)).all()
+    assert [s["category_id"] for s in segments] == ([] if void else [ROAD])
+    expected = float(semantic[:, 0, 0].softmax(0)[ROAD])
+    assert [s["score"] for s in segments] == ([] if void else [pytest.approx(expected)])
+
+
 @pytest.mark.parametrize("taken, kept", [(4, True), (5, False)])
 def test_overlap(make_instances: MakeInstances, taken: int, kept: bool) -> None:
     maps = torch.stack([_steps(2, 16, slice(0, 8)), _steps(2, 16, slice(8 - taken, 16 - taken))])
