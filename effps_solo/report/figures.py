@@ -1,6 +1,7 @@
 """The plots of a report as SVG."""
 
 import io
+import itertools
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import matplotlib
@@ -13,7 +14,11 @@ from .statistics import ScoreBin
 
 COLORS = ("#2f6fb7", "#d9822b")  # of the first and of the second run
 _STYLES = ("-", "--")
-_PARTS = ("#222222", "#2f6fb7", "#3f9b5f", "#d9822b", "#8a56b0", "#b5485d")
+# Of the curves of a plot; SOLOv2 and Mask R-CNN side by side have eight losses.
+_PARTS = (
+    *("#222222", "#2f6fb7", "#3f9b5f", "#d9822b", "#8a56b0"),
+    *("#b5485d", "#4bb3b8", "#8c6d46", "#9a9a9a", "#c9a800"),
+)
 _SMOOTHING = 0.85  # of the exponential mean behind a curve
 
 
@@ -90,7 +95,7 @@ def _draw_curves(
 ) -> None:
     keys = sorted({key for curves in runs.values() for key in curves}, key=_order)
     for (name, curves), style in zip(runs.items(), _STYLES):
-        for key, color in zip(keys, _PARTS):
+        for key, color in zip(keys, itertools.cycle(_PARTS)):
             points = curves.get(key, [])
             if not points:
                 continue

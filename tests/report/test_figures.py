@@ -24,6 +24,14 @@ def test_training() -> None:
     assert "lr" not in texts and "run" not in texts.split()
 
 
+def test_every_loss_of_both_heads() -> None:
+    ours, theirs = ["loss_ins", "loss_mask"], ["cls", "box_reg", "rpn_cls", "rpn_loc", "z"]
+    names = [*ours, *(f"loss_{name}" for name in theirs), "loss_sem_seg", "total_loss"]
+    history = [{"iteration": k, **dict.fromkeys(names, 1.0)} for k in (19, 39)]
+    texts = _texts(svg_of_training({"run": history})).split()
+    assert set(names) <= set(texts)
+
+
 def test_two_runs_are_named() -> None:
     texts = _texts(svg_of_training({"a<b": HISTORY, "c&d": HISTORY[:1]}))
     assert "total_loss, a<b" in texts and "total_loss, c&d" in texts
