@@ -6,13 +6,12 @@ from typing import Any, List, Optional, Tuple
 from ..errors import UserError
 from ..result import PanopticResult
 from . import session as actions
-from .session import Session
+from .session import SECONDS_OF_FILES, Session
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before the import
 import gradio as gr  # noqa: E402
 
 _TITLE = "Panoptic segmentation"
-_SECONDS_OF_FILES = 3600  # downloads and uploads are removed after that
 _COLUMNS = ["class", "kind", "score", "pixels"]
 Results = List[PanopticResult]
 
@@ -20,11 +19,12 @@ Results = List[PanopticResult]
 def build_page(session: Session) -> gr.Blocks:
     """The page for the models of ``session``, side by side."""
     names = list(session.models)
-    start = next(iter(session.models.values())).confidence_threshold
-    files = (_SECONDS_OF_FILES, _SECONDS_OF_FILES)
+    # Of exported models 0, which stands for the one that they were made with.
+    start = max(model.confidence_threshold for model in session.models.values())
+    files = (SECONDS_OF_FILES, SECONDS_OF_FILES)
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=files) as page:
         gr.Markdown(f"# {_TITLE}\nDrop an image. Click a segment for its class and score.")
-        results = gr.State([], time_to_live=_SECONDS_OF_FILES)
+        results = gr.State([], time_to_live=SECONDS_OF_FILES)
         with gr.Row():
             upload = gr.File(
                 label="Image", file_types=["image"], type="filepath", elem_id="upload", height=140
@@ -100,7 +100,7 @@ class _Handlers:
             results,
             *self.draw(results, opacity, labels, as_list=True),
             *(actions.table(result) for result in results),
-            actions.downloads(results, names),
+            self.session.downloads(results, names),
         )
 
     def draw(self, results: Results, opacity: float, labels: bool, as_list: bool = False) -> Any:

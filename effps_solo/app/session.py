@@ -1,8 +1,10 @@
 """What the web page does, without the page: predictions, pictures, texts. No gradio."""
 
 import os
+import shutil
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -15,6 +17,7 @@ from ..image_io import MAX_MEGAPIXELS, UNREADABLE, ImageError, as_rgb
 from ..panoptic_model import PanopticModel
 from ..result import PanopticResult, Segment
 
+SECONDS_OF_FILES = 3600  # how long downloads and uploads are kept
 MAX_SHOWN = 2048  # pixels of the longer side of a picture on the page
 Row = List[object]
 
@@ -43,6 +46,7 @@ class Session:
         """
         self.models, self.limits = models, limits
         self._lock = threading.Lock()  # a threshold belongs to the model, not to a user
+        self._folder = tempfile.TemporaryDirectory(prefix="effps_solo_")
 
     def predict(self, path: str, confidence: float) -> List[PanopticResult]:
         """One result for each model.
@@ -58,6 +62,16 @@ class Session:
         image = as_rgb(path)
         with self._lock:
             return [_predict(model, image, confidence) for model in self.models.values()]
+
+    def downloads(self, results: Sequence[PanopticResult], names: Sequence[str]) -> List[str]:
+        """Overlay, id PNG and JSON of every result, in a new folder; those of an hour ago are removed."""
+        base = Path(self._folder.name)
+        for old in base.iterdir():
+            if time.time() - old.stat().st_mtime > SECONDS_OF_FILES:
+                shutil.rmtree(old, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=base))
+        paths = [path for result, name in zip(results, names) for path in result.save(folder, name)]
+        return [str(path) for path in paths]
 
 
 def _predict(model: PanopticModel, image: np.ndarray, confidence: float) -> PanopticResult:
@@ -121,10 +135,3 @@ def table(result: PanopticResult) -> List[Row]:
     return [
         [s.category, "thing" if s.isthing else "stuff", round(s.score, 3), s.area] for s in ordered
     ]
-
-
-def downloads(results: Sequence[PanopticResult], names: Sequence[str]) -> List[str]:
-    """Overlay, id PNG and JSON of every result, in a new temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="effps_solo_"))
-    paths = [path for result, name in zip(results, names) for path in result.save(folder, name)]
-    return [str(path) for path in paths]

@@ -1,5 +1,7 @@
 """What the web page does: limits, pictures, clicks, downloads."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -8,11 +10,11 @@ import pytest
 from PIL import Image
 
 from effps_solo.app.session import (
+    SECONDS_OF_FILES,
     Limits,
     Session,
     check_upload,
     describe,
-    downloads,
     picture,
     segment_at,
     table,
@@ -79,8 +81,22 @@ def test_clicks_on_a_picture_that_was_shrunk(tmp_path: Path) -> None:
 def test_table_and_files(tmp_path: Path) -> None:
     results = predict(save(tmp_path / "a.png"), 0.5)
     assert table(results[0]) == [["car", "thing", 0.5, 1170], ["road", "stuff", 0.1, 1170]]
-    names = [Path(path).name for path in downloads(results, ["a_1", "a_2"])]
-    assert len(names) == 6 and names[:2] == ["a_1_overlay.png", "a_1_panoptic.png"]
+    session = Session({}, Limits())
+    paths = [Path(path) for path in session.downloads(results, ["a_1", "a_2"])]
+    assert len(paths) == 6 and all(path.is_file() for path in paths)
+    assert [path.name for path in paths[:2]] == ["a_1_overlay.png", "a_1_panoptic.png"]
+
+
+def test_old_files_are_removed(tmp_path: Path) -> None:
+    results = predict(save(tmp_path / "a.png"), 0.5)
+    session = Session({}, Limits())
+    old, young = (Path(session.downloads(results, ["a"])[0]).parent for _ in range(2))
+    an_hour_ago = time.time() - SECONDS_OF_FILES - 1
+    os.utime(old, (an_hour_ago, an_hour_ago))
+    session.downloads(results, ["a"])
+    assert not old.exists() and young.exists()
+    del session
+    assert not young.exists()
 
 
 @pytest.mark.parametrize(
