@@ -129,6 +129,8 @@ def _tensor_as_rgb(tensor: Any) -> np.ndarray:
                 f"a floating-point tensor has values in [0, 1], not {low:g} .. {high:g}; give uint8 "
                 "or divide by 255"
             )
-        tensor = (tensor * 255).round()
+        tensor = (tensor.float() * 255).round().byte()
+    if str(tensor.dtype) != "torch.uint8":
+        raise ImageError(f"an image cannot be a tensor of {tensor.dtype}; give uint8, or [0, 1]")
     array: np.ndarray = tensor.detach().permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(array.astype(np.uint8))
+    return np.ascontiguousarray(array)

@@ -146,6 +146,8 @@ def load(
         ModuleNotFoundError: what runs it is not installed.
     """
     check_precision(precision)
+    if confidence_threshold is not None and not 0 <= confidence_threshold <= 1:
+        raise UserError(f"the confidence threshold is {confidence_threshold}; it is in [0, 1]")
     path = SHIPPED_WEIGHTS if model is None else Path(model)
     if path.suffix in EXPORTED_SUFFIXES:
         if overrides or device:
@@ -179,7 +181,7 @@ def _override_words(
         words += ["TEST.AMP.ENABLED", str(precision != "fp32")]
         words += [] if precision == "fp32" else ["TEST.AMP.PRECISION", precision]
     if confidence_threshold is not None:
-        words += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(confidence_threshold)]
+        words += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(float(confidence_threshold))]
     return words
 
 

@@ -101,7 +101,7 @@ def test_a_config_after_its_training(tiny_config: Path, weights: Path) -> None:
 def test_a_confidence_threshold(tiny_config: Path, weights: Path) -> None:
     overrides = ["MODEL.WEIGHTS", str(weights)]
     counts = []
-    for threshold in (0.0, 1.0):
+    for threshold in (0, 1):
         model = load(tiny_config, overrides=overrides, confidence_threshold=threshold)
         assert model.confidence_threshold == threshold
         counts.append(sum(s.isthing for s in model(NOISE).segments))
@@ -158,6 +158,7 @@ def test_the_model_that_comes_with_the_package() -> None:
         ("none.yaml", {"backend": "onnx"}, "for the backend 'onnx' export it"),
         ("none.onnx", {"precision": "bf16"}, "none.onnx can run in bf16 with the backend openvino"),
         ("none.xml", {"precision": "int4"}, r"is 'int4'; choose one of \['fp32', 'bf16'\]"),
+        ("none.yaml", {"confidence_threshold": 50}, r"threshold is 50; it is in \[0, 1\]"),
         ("none.yaml", {"precision": "fp16"}, r"is 'fp16'; choose one of \['fp32', 'bf16'\]"),
     ],
 )
@@ -177,6 +178,7 @@ def test_mistakes(tmp_path: Path, name: str, options: Any, message: str) -> None
         (np.zeros((4, 4, 3)), "array of float64"),
         (torch.zeros(4, 4, 3), r"tensor of shape \(4, 4, 3\)"),
         (torch.full((3, 4, 4), 2.0), r"values in \[0, 1\], not 2 .. 2"),
+        (torch.full((3, 4, 4), 300), r"a tensor of torch.int64; give uint8"),
         (torch.full((3, 4, 4), float("nan")), r"values in \[0, 1\], not nan"),
     ],
 )
@@ -193,7 +195,9 @@ def test_kinds_of_arrays() -> None:
     for source in (grey, grey[..., None], wide):
         assert (model(source).image == np.dstack([grey] * 3)).all()
     assert (model(alpha).image == NOISE).all()
-    assert (model(torch.from_numpy(NOISE).permute(2, 0, 1) / 255).image == NOISE).all()
+    pixels = torch.from_numpy(NOISE).permute(2, 0, 1) / 255
+    assert (model(pixels).image == NOISE).all()
+    assert (model(pixels.bfloat16()).image.astype(int) - NOISE <= 1).all()
 
 
 def test_nothing_heavy_is_imported_for_exported_models(project_root: Path) -> None:
