@@ -41,7 +41,7 @@ setup(
         "omegaconf>=2.1,<2.4",
         "opencv-python-headless",
         "packaging",
-        "Pillow>=10",
+        "Pillow>=10.1",
         "pycocotools>=2.0.8",
         "PyYAML",
         "safetensors",
