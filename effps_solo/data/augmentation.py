@@ -74,6 +74,17 @@ class CropAtObject(T.Augmentation):
         return T.CropTransform(left, top, columns, rows, width, height)
 
 
+class RandomWindow(T.FixedSizeCrop):
+    """``FixedSizeCrop`` whose windows lie anywhere: Detectron2's draws one number for both directions,
+    so that they lie on the diagonal, and two corners of a large image are never seen."""
+
+    def _get_crop(self, image: np.ndarray) -> T.Transform:
+        (height, width), (rows, columns) = image.shape[:2], self.crop_size
+        top = np.random.randint(max(height - rows, 0) + 1)
+        left = np.random.randint(max(width - columns, 0) + 1)
+        return T.CropTransform(left, top, columns, rows, width, height)
+
+
 def _window_start(low: float, high: float, window: int, length: int) -> int:
     """Random first pixel of a window in 0 .. ``length`` that holds [low, high], or its middle."""
     if high - low > window:
@@ -105,7 +116,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
 def _scale_crop(cfg: CfgNode) -> List[T.Augmentation]:
     augmentations: List[T.Augmentation] = [
         _scale(cfg, cfg.INPUT.SCALE_RANGE),
-        T.FixedSizeCrop(cfg.INPUT.CROP_SIZE, pad_value=VOID_PIXEL, seg_pad_value=PADDED_ID),
+        RandomWindow(cfg.INPUT.CROP_SIZE, pad_value=VOID_PIXEL, seg_pad_value=PADDED_ID),
     ]
     if cfg.INPUT.CROP_OBJECT_PROB > 0:
         crop_at_object = CropAtObject(cfg.INPUT.CROP_SIZE, cfg.INPUT.CROP_OBJECT_PROB)

@@ -13,6 +13,7 @@ from effps_solo.data.augmentation import (
     VOID_PIXEL,
     CropAtObject,
     RandomScale,
+    RandomWindow,
     build_augmentations,
 )
 from effps_solo.errors import ConfigError
@@ -147,7 +148,7 @@ def test_large_scale_jitter_gives_crops_and_fits_test_images(cfg: CfgNode) -> No
     cfg.INPUT.AUGMENTATION, cfg.INPUT.SCALE_RANGE = "large_scale_jitter", (0.1, 2.0)
     cfg.INPUT.CROP_OBJECT_PROB = 0.5
     kinds = [type(a) for a in build_augmentations(cfg, is_train=True)]
-    assert kinds == [RandomScale, CropAtObject, T.FixedSizeCrop, T.RandomFlip]
+    assert kinds == [RandomScale, CropAtObject, RandomWindow, T.RandomFlip]
     cfg.INPUT.CROP_OBJECT_PROB = 0.0
     np.random.seed(3)
     for _ in range(10):
@@ -157,6 +158,18 @@ def test_large_scale_jitter_gives_crops_and_fits_test_images(cfg: CfgNode) -> No
     assert apply(build_augmentations(cfg, False), (96, 100))[0].shape == (48, 50, 3)
     cfg.INPUT.TEST_SCALE = 2.0
     assert apply(build_augmentations(cfg, False), (96, 100))[0].shape == (96, 100, 3)
+
+
+def test_windows_lie_anywhere() -> None:
+    """Each in an image with one more row and column has its chance: in all four corners."""
+    np.random.seed(0)
+    crop = RandomWindow((48, 80))
+    image = np.zeros((49, 81, 3), np.uint8)
+    windows = [crop.get_transform(image).transforms[0] for _ in range(200)]
+    assert all((w.w, w.h) == (80, 48) for w in windows)
+    starts = [(w.x0, w.y0) for w in windows]
+    assert all(starts.count((x, y)) > 20 for x in (0, 1) for y in (0, 1))
+    assert apply([crop], (30, 200))[0].shape == (48, 80, 3)
 
 
 def crop_at(boxes: List[List[float]], size: Tuple[int, int] = (100, 200)) -> T.Transform:
