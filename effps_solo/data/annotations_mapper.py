@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.structures import BitMasks, Instances
 
+from ..errors import ConfigError
 from ..label_space import PanopticLabelSpace
 from .augmentation import PADDED_ID, build_augmentations
 from .geometry import stride4_mask
@@ -37,7 +38,16 @@ class AnnotationsDatasetMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> "AnnotationsDatasetMapper":
-        """The mapper of a config: ``INPUT.AUGMENTATION`` and the classes of ``DATASETS.TRAIN[0]``."""
+        """The mapper of a config: ``INPUT.AUGMENTATION`` and the classes of ``DATASETS.TRAIN[0]``.
+
+        Raises:
+            ConfigError: crops around objects, whose boxes DatasetMapper does not show to augmentations.
+        """
+        if is_train and cfg.INPUT.CROP_OBJECT_PROB > 0:
+            raise ConfigError(
+                f"INPUT.CROP_OBJECT_PROB is {cfg.INPUT.CROP_OBJECT_PROB}, which needs a data set with "
+                f"panoptic PNGs; '{cfg.DATASETS.TRAIN[0]}' has `annotations`: set it to 0"
+            )
         mapper = DatasetMapper(
             cfg,
             is_train,

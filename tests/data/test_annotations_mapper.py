@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from effps_solo import add_effps_solo_config
 from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper, object_map
 from effps_solo.data.mapper import AnnotationError, PanopticDatasetMapper
+from effps_solo.errors import ConfigError
 from effps_solo.label_space import PanopticLabelSpace
 
 LABEL_SPACE = PanopticLabelSpace({26: 2, 24: 3}, {7: 0, 23: 1})  # things behind stuff
@@ -85,6 +86,12 @@ def test_equals_the_panoptic_mapper(cfg: CfgNode, tmp_path: Path, seed: int) -> 
         assert torch.equal(found.get(key), expected.get(key)), key
 
 
+def test_crops_around_objects_need_panoptic_pngs(cfg: CfgNode) -> None:
+    cfg.INPUT.CROP_OBJECT_PROB = 0.5
+    with pytest.raises(ConfigError, match="CROP_OBJECT_PROB is 0.5, which needs .* set it to 0"):
+        AnnotationsDatasetMapper.from_config(cfg)
+
+
 def test_image_without_objects(cfg: CfgNode, tmp_path: Path) -> None:
     _, separate = street(tmp_path)
     mapped = AnnotationsDatasetMapper.from_config(cfg)({**separate, "annotations": []})
@@ -126,6 +133,7 @@ def test_missing_labels_name_the_image(cfg: CfgNode, tmp_path: Path) -> None:
 def test_unknown_class_is_named(cfg: CfgNode, tmp_path: Path) -> None:
     _, separate = street(tmp_path)
     separate["annotations"][0]["category_id"] = 2  # a contiguous id where a thing index belongs
+    cfg.INPUT.CROP_SIZE = (128, 128)  # all objects are in it
     with pytest.raises(AnnotationError, match=r"image\.png.*category_id 2.*2 thing classes"):
         AnnotationsDatasetMapper.from_config(cfg)({**separate})
 
