@@ -3,13 +3,13 @@
 import logging
 import math
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
 import torch
 from detectron2.utils import comm
 from torch import distributed, nn
 
-from ..errors import UserError
+from ..errors import CheckpointError, UserError
 from ..instance_head import StepTotals, total_over_processes
 from .dump import ForwardPass, StepDump, save_dump
 
@@ -80,16 +80,30 @@ class NonFiniteGuard:
         for buffer, before in zip(self.model.buffers(), self._buffers):
             buffer.copy_(before)
         self.num_skipped += 1
-        reports = "; ".join(comm.all_gather(self._report()))
-        text = f"iteration {self._dump.iteration} has a {what} that is not finite: {reports}"
         if self.num_skipped > self.max_skipped:
-            raise NonFiniteError(
-                f"{text}. `effps-solo replay` repeats the step. SOLVER.MAX_NONFINITE_STEPS leaves such "
-                f"steps out (now {self.max_skipped}); a lower SOLVER.BASE_LR or SOLVER.CLIP_GRADIENTS "
-                "may avoid them"
-            )
+            self.stop(what)
+        text = self._text(what)
         logger.warning("%s. Left out: step %d of %d", text, self.num_skipped, self.max_skipped)
         return False
+
+    def stop(self, what: str) -> NoReturn:
+        """End the training.
+
+        Args:
+            what: of the step is not finite, "loss" or "gradient".
+
+        Raises:
+            NonFiniteError: always; all processes have to call it.
+        """
+        raise NonFiniteError(
+            f"{self._text(what)}. `effps-solo replay` repeats the step. SOLVER.MAX_NONFINITE_STEPS "
+            f"leaves such steps out (now {self.max_skipped}); a lower SOLVER.BASE_LR or "
+            "SOLVER.CLIP_GRADIENTS may avoid them"
+        )
+
+    def _text(self, what: str) -> str:
+        reports = "; ".join(comm.all_gather(self._report()))
+        return f"iteration {self._dump.iteration} has a {what} that is not finite: {reports}"
 
     def _report(self) -> str:
         """Write the step to disk; what this process had, in words."""
@@ -103,7 +117,7 @@ class NonFiniteGuard:
         path = os.path.join(self.output_dir, f"nonfinite_{dump.iteration:07d}_rank{rank}.pth")
         try:
             save_dump(dump, path)
-        except (OSError, RuntimeError) as error:  # the report matters more
+        except (OSError, RuntimeError, CheckpointError) as error:  # the report matters more
             path = f"not written ({error})"
         return f"{terms}; images {files}; dump {path}"
 

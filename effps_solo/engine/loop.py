@@ -62,6 +62,8 @@ class TrainingLoop(SimpleTrainer):
         self.after_backward()
         self._write_metrics(losses, data_time)
         self.precision.step(self.optimizer)
+        if self.guard and self.precision.overflows_unscaled():
+            self.guard.stop("gradient")
 
     def _micro_batches(self, batch: Any) -> List[Any]:
         if self.num_micro_batches == 1:

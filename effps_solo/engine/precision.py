@@ -61,6 +61,10 @@ class Precision:
         self.grad_scaler.step(optimizer)
         self.grad_scaler.update()
 
+    def overflows_unscaled(self) -> bool:
+        """Whether even gradients that nothing scales up are beyond fp16: NaN, or a training that diverges."""
+        return self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() < 1
+
     def state_dict(self) -> Dict[str, Any]:
         """The scaler's; empty where nothing is scaled."""
         return self.grad_scaler.state_dict()

@@ -3,6 +3,7 @@
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import torch
+from detectron2.utils.events import EventStorage
 from torch import nn
 
 from ..data.seeding import seed_all
@@ -42,7 +43,8 @@ class Replay:
         if dump.seed_key:
             seed_all(*dump.seed_key)
         for each in dump.passes:
-            with precision.autocast():
+            # Detectron2's heads write scalars.
+            with precision.autocast(), EventStorage(dump.iteration):
                 losses = model(each.batch, each.totals)
             self.losses.append({name: float(loss.detach()) for name, loss in losses.items()})
             precision.backward(sum(losses.values()) / len(dump.passes))

@@ -7,12 +7,15 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 import torch
+from detectron2.utils.events import get_event_storage
 
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
 from effps_solo.engine import Trainer, load_config
 from effps_solo.engine.dump import load_dump
 from effps_solo.engine.guard import NonFiniteError
+from effps_solo.engine.precision import Precision
+from effps_solo.engine.replay import Replay
 from effps_solo.errors import CheckpointError
 
 MakeTrainer = Callable[..., Trainer]
@@ -171,6 +174,27 @@ def test_replay_of_something_else(
     assert set(safe_load_checkpoint(path)) == {"format", "iteration", "seed_key", "model", "passes"}
     with pytest.raises(CheckpointError):
         load_dump(str(tmp_path / "none.pth"))
+
+
+def test_a_record_that_cannot_be_dumped_does_not_hide_the_report(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer([0])
+    mapper = trainer.data_loader.dataset.mapper
+    trainer.data_loader.dataset.mapper = lambda record: {**mapper(record), "folder": tmp_path}
+    with pytest.raises(NonFiniteError, match="loss_mask nan.*dump not written .*folder"):
+        trainer.train()
+
+
+def test_replay_of_a_model_that_writes_scalars(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    trainer = make_trainer([0])
+    with pytest.raises(NonFiniteError):
+        trainer.train()
+    dump = load_dump(str(tmp_path / "output" / "nonfinite_0000000_rank0.pth"))
+    write = lambda *_: get_event_storage().put_scalar("number", 1.0)  # noqa: E731
+    trainer.model.register_forward_hook(write)
+    found = Replay(trainer.model, dump, Precision(device_type="cpu"))
+    assert math.isnan(found.losses[0]["loss_mask"])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")

@@ -1,7 +1,9 @@
 """Mixed precision: what it changes in the losses, and the scaler's bookkeeping."""
 
+import math
 from pathlib import Path
 from typing import Any, Dict, List
+from unittest import mock
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from effps_solo.engine import Trainer, load_config
+from effps_solo.engine.guard import NonFiniteError
 from effps_solo.engine.loop import TrainingLoop
 from effps_solo.engine.precision import Precision
 from effps_solo.errors import ConfigError
@@ -151,6 +154,20 @@ def test_the_scale_is_taken_out_again_and_overflown_steps_are_left_out() -> None
     assert loop.model.weight.item() == -2.0
     loop.run_step()
     assert loop.model.weight.item() == -5.0
+
+
+def test_gradients_beyond_fp16_that_nothing_scales_end_the_run() -> None:
+    """Were they left out for ever, the scale would become 0 and the weights NaN."""
+    loop = scaled_loop([math.nan] * 20)
+    loop.guard = mock.Mock(
+        accepts_losses=lambda *_: True, stop=mock.Mock(side_effect=NonFiniteError)
+    )
+    for _ in range(10):  # from 1024 to 1
+        loop.run_step()
+    with pytest.raises(NonFiniteError):
+        loop.run_step()
+    loop.guard.stop.assert_called_once_with("gradient")
+    assert loop.model.weight.item() == 0.0
 
 
 def test_the_scale_survives_a_checkpoint() -> None:
