@@ -70,7 +70,12 @@ class BestCheckpointer(HookBase):
             self._compare()
 
     def _compare(self) -> None:
-        value, iteration = get_event_storage().latest().get(self.metric, (math.nan, -1))
+        latest = get_event_storage().latest()
+        value, iteration = latest.get(self.metric, (math.nan, -1))
+        if self.metric not in latest:
+            there = sorted(name for name in latest if name.endswith(self.metric.split("/")[-1]))
+            logger.warning("There is no %s; TEST.BEST_METRIC can be one of %s", self.metric, there)
+            return
         if iteration != self.trainer.iter or not math.isfinite(value):
             logger.warning("No finite %s (TEST.BEST_METRIC) at this evaluation", self.metric)
             return

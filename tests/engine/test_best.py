@@ -59,9 +59,23 @@ def test_the_best_evaluation_is_kept(
     assert content(tmp_path)["model"]["weight"].item() == weight
 
 
-def test_no_number_no_file(tmp_path: Path) -> None:
+def test_no_number_no_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run(tmp_path, [math.nan, None])
     assert not (tmp_path / "model_best.pth").exists()
+    assert "No finite PQ" in caplog.text
+
+
+def test_a_metric_of_several_test_sets_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = BestCheckpointer(nn.Linear(1, 1), str(tmp_path), metric="panoptic_seg/PQ", period=1)
+    hook.trainer = SimpleNamespace(start_iter=0, iter=0, max_iter=9)  # type: ignore
+    with EventStorage(0) as storage:
+        for name in ("day/panoptic_seg/PQ", "night/panoptic_seg/PQ", "night/panoptic_seg/SQ"):
+            storage.put_scalar(name, 1.0)
+        hook.after_step()
+    names = "['day/panoptic_seg/PQ', 'night/panoptic_seg/PQ']"
+    assert f"no panoptic_seg/PQ; TEST.BEST_METRIC can be one of {names}" in caplog.text
 
 
 def test_a_resumed_run_knows_the_best_of_the_run_before(tmp_path: Path) -> None:
