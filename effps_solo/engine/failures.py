@@ -11,6 +11,9 @@ from ..errors import UserError
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 
 
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk, the user's quota
+
+
 class WorkerDiedError(UserError):
     """A process that loads data is gone."""
 
@@ -32,7 +35,7 @@ def explained(output_dir: str) -> Iterator[None]:
             "lower DATALOADER.NUM_WORKERS (0: no such processes) and go on with --resume"
         ) from error
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _FULL:
             raise
         raise DiskFullError(
             f"no space is left to write into {output_dir} ({error}); free some and go on with --resume"

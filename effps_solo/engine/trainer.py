@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Type
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
@@ -24,6 +24,7 @@ from ..data.mapper import PanopticDatasetMapper
 from ..errors import CheckpointError, ConfigError
 from ..evaluation import build_evaluator
 from .activation_checkpointing import checkpoint_activations
+from .best import BestCheckpointer
 from .distributed import distribute
 from .ema import ModelEMA
 from .failures import explained
@@ -126,6 +127,11 @@ class Trainer(DefaultTrainer):
 
     def after_train(self) -> None:
         failure = sys.exc_info()[1]
+        if (
+            failure is not None
+        ):  # Detectron2's hooks look at the iteration alone, which may be the last
+            last = (hooks.EvalHook, BestCheckpointer)
+            self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, last)]
         try:
             with explained(self.cfg.OUTPUT_DIR):
                 super().after_train()

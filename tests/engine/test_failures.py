@@ -8,6 +8,7 @@ from typing import Any, Dict
 
 import pytest
 import torch
+from detectron2.engine.hooks import EvalHook
 
 from effps_solo.engine import Trainer, load_config
 from effps_solo.engine.failures import DiskFullError, WorkerDiedError, explained
@@ -32,10 +33,11 @@ def test_a_dead_worker_is_reported(tiny_config: Path) -> None:
         trainer.train()
 
 
-def test_a_full_disk() -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk(number: int) -> None:
     with pytest.raises(DiskFullError, match="no space is left to write into out .*--resume"):
         with explained("out"):
-            raise OSError(errno.ENOSPC, "No space left on device", "metrics.json")
+            raise OSError(number, "No space left on device", "metrics.json")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,23 @@ def test_other_errors_stay_as_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as info, explained("out"):
         raise error
     assert info.value is error
+
+
+def test_a_failure_in_the_last_iteration_is_not_evaluated_first(tiny_config: Path) -> None:
+    words = ["SOLVER.MAX_ITER", "1", "TEST.EVAL_PERIOD", "5", "SOLVER.CHECKPOINT_PERIOD", "5"]
+    trainer = Trainer(load_config(str(tiny_config), words))
+    evaluations = []
+    for hook in trainer._hooks:
+        if isinstance(hook, EvalHook):
+            hook._func = lambda: evaluations.append(None)
+
+    def fail(*_: Any) -> None:
+        raise KeyError("in the last iteration")
+
+    trainer._trainer._forward = fail
+    with pytest.raises(KeyError):
+        trainer.train()
+    assert not evaluations
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
