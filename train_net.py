@@ -107,5 +107,6 @@ if __name__ == "__main__":
         launch(program, argument_parser().parse_args())
     except UserError as error:
         sys.exit(f"train_net.py: {error}")
-    except ProcessExitedException:  # that process has said why
-        sys.exit(1)
+    except ProcessExitedException as error:
+        # What a signal ended, often the system for want of memory, could not say why.
+        sys.exit(f"train_net.py: {error}; see dmesg" if error.signal_name else 1)

@@ -10,11 +10,15 @@ import sys
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.multiprocessing import ProcessExitedException
+
+import effps_solo.engine
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -267,6 +271,29 @@ def test_a_bug_keeps_its_traceback(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "error, status",
+    [
+        (ProcessExitedException("", 0, 9, exit_code=1), 1),
+        (
+            ProcessExitedException(
+                "process 0 got SIGKILL", 0, 9, exit_code=-9, signal_name="SIGKILL"
+            ),
+            "train_net.py: process 0 got SIGKILL; see dmesg",
+        ),
+    ],
+)
+def test_a_process_that_ends(
+    script: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: Any
+) -> None:
+    """One has said why, unless a signal ended it."""
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setattr(effps_solo.engine, "launch", mock.Mock(side_effect=error))
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script), run_name="__main__")
+    assert end.value.code == status
+
+
 def test_the_program_itself(script: Path, tiny_config: Path, project_root: Path) -> None:
     result = subprocess.run(
         [sys.executable, str(script), "--config-file", str(tiny_config), "SOLVER.NONE", "3"],

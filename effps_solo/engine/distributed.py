@@ -14,6 +14,7 @@ from fvcore.nn.precise_bn import get_bn_modules
 from torch import distributed, nn
 
 from ..errors import ConfigError
+from ..machine import num_cores
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -30,9 +31,12 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
             dist_url.
 
     Raises:
-        ConfigError: torchrun and ``args`` both ask for several processes.
+        ConfigError: torchrun and ``args`` both ask for several processes, or there are more of them
+            than GPUs on a machine that has some.
     """
     if not all(name in os.environ for name in _TORCHRUN):
+        _check_gpus(args.num_gpus)
+        _share_cores(args.num_gpus)
         engine.launch(
             main,
             args.num_gpus,
@@ -47,9 +51,25 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
             f"torchrun started this process, and --num-gpus is {args.num_gpus}, --num-machines "
             f"{args.num_machines}; tell torchrun alone how many processes there are"
         )
+    _check_gpus(int(os.environ["LOCAL_WORLD_SIZE"]))
     _join_torchrun()
     main(args)
     distributed.destroy_process_group()
+
+
+def _check_gpus(num_processes: int) -> None:
+    num_gpus = torch.cuda.device_count()
+    if num_processes > max(num_gpus, 1) and torch.cuda.is_available():
+        raise ConfigError(
+            f"{num_processes} processes were asked for, and torch sees {num_gpus} GPUs; to train on CPUs "
+            "hide them: CUDA_VISIBLE_DEVICES=''"
+        )
+
+
+def _share_cores(num_processes: int) -> None:
+    """Let processes that are going to compute on CPUs not get into each other's way."""
+    if num_processes > 1 and not torch.cuda.is_available():
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num_processes)))
 
 
 def _join_torchrun() -> None:

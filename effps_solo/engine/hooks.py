@@ -43,6 +43,9 @@ def own_hooks(trainer: "Trainer", detectron2s: List[HookBase]) -> List[HookBase]
             result.append(AverageRunningStatistics(periods))
             if trainer.ema:
                 result.append(EMAHook(trainer.ema, periods))
+        elif isinstance(hook, hooks.PreciseBN):
+            # Each process has the statistics of images of its own again.
+            result += [hook, AverageRunningStatistics(periods)]
         elif isinstance(hook, hooks.PeriodicCheckpointer):
             keep = cfg.SOLVER.CHECKPOINT_KEEP
             result.append(PeriodicCheckpointer(trainer.checkpointer, periods[0], keep))

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 import torch
 from torch import nn
 
-from effps_solo.engine import distributed, launch
+from effps_solo.engine import Trainer, distributed, launch, load_config
 from effps_solo.errors import ConfigError
 
 NORMS = ("EFFICIENTNET", "TWO_WAY_FPN", "SEM_SEG_HEAD")
@@ -119,6 +119,36 @@ def test_torchrun_alone_says_how_many_processes_there_are(monkeypatch: pytest.Mo
             launch(print, Namespace(**counts))
 
 
+@pytest.mark.parametrize("with_torchrun", [True, False])
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch, with_torchrun: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in distributed._TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+        if with_torchrun:
+            monkeypatch.setenv(name, "2")
+    num_gpus = 1 if with_torchrun else 2
+    with pytest.raises(ConfigError, match="2 processes .*torch sees 1 GPUs; .*VISIBLE_DEVICES=''"):
+        launch(print, Namespace(num_gpus=num_gpus, num_machines=1))
+
+
+@pytest.mark.parametrize("before, after", [(None, "4"), ("3", "3")])
+def test_processes_on_cpus_share_the_cores(
+    monkeypatch: pytest.MonkeyPatch, before: Optional[str], after: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(distributed, "num_cores", lambda: 9)
+    monkeypatch.setenv("OMP_NUM_THREADS", before or "")  # restored in the end
+    if before is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    seen: List[Optional[str]] = []
+    starts = lambda *_, **__: seen.append(os.environ.get("OMP_NUM_THREADS"))  # noqa: E731
+    monkeypatch.setattr(distributed.engine, "launch", starts)
+    machines = {"num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+    launch(print, Namespace(num_gpus=2, **machines))
+    assert seen == [after]
+
+
 def test_one_process_needs_no_wrapper() -> None:
     model = nn.BatchNorm2d(2)
     before = model.state_dict()
@@ -153,6 +183,15 @@ def test_running_statistics_become_the_mean_of_all_processes(
     model.eval()  # fixed statistics are equal everywhere already
     distributed.average_running_statistics(model)
     assert model[2].running_var.tolist() == [10.0]
+
+
+def test_precise_statistics_are_averaged_before_anybody_looks(tiny_config: Path) -> None:
+    words = ["TEST.PRECISE_BN.ENABLED", "True", "TEST.EVAL_PERIOD", "3"]
+    trainer = Trainer(load_config(str(tiny_config), words))
+    kinds = [type(hook).__name__ for hook in trainer._hooks]
+    behind = kinds[kinds.index("PreciseBN") + 1 :]
+    assert behind.index("AverageRunningStatistics") < behind.index("PeriodicCheckpointer")
+    assert behind.index("AverageRunningStatistics") < behind.index("EvalHook")
 
 
 def test_when_running_statistics_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
