@@ -70,7 +70,7 @@ def import_split(
     target = folder / f"panoptic_{split}.json"
     target.unlink(missing_ok=True)
     names = [os.path.relpath(item.image, source.images) for item in items]
-    _check_names(names, split)
+    _check_names(names, split, source.images)
     pngs = [str(Path(name).with_suffix(".png")) for name in names]
     jobs = [
         Job(f"panoptic_{split}/{png}", (item.image, *item.sources), (item.image, item.annotation))
@@ -130,6 +130,12 @@ def write_description(folder: Path, name: str, split: str, images: str) -> Path:
     absolute, root = os.path.abspath(images), os.path.abspath(folder)
     below = os.path.commonpath([absolute, root]) == root
     image_folder = os.path.relpath(absolute, root) if below else absolute
+    if "$" in image_folder:
+        raise SourceError(
+            f"--images '{images}' has a $, which stands for a variable in {path}; rename the folder"
+        )
+    # Braces hold fields in a description.
+    image_folder = image_folder.replace("{", "{{").replace("}", "}}")
     description["splits"][split] = {"images": image_folder}
     text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
     write_atomically(path, text.encode())
@@ -147,7 +153,14 @@ def _convert(draw: Any, classes: ClassList, task: Tuple[str, Any], output: Path)
     return {**size, "segments_info": segments_info, "notes": dict(canvas.notes)}
 
 
-def _check_names(names: Sequence[str], split: str) -> None:
+def _check_names(names: Sequence[str], split: str, images: str) -> None:
+    """The PNGs are named after the images: each must be another, and below its folder."""
+    outside = [name for name in names if os.path.isabs(name) or Path(name).parts[:1] == ("..",)]
+    if outside:
+        raise SourceError(
+            f"split {split}: the image {os.path.normpath(os.path.join(images, outside[0]))} lies outside "
+            f"--images '{images}'; name a folder above all images"
+        )
     stems = Counter(os.path.splitext(name)[0] for name in names)
     twice = [stem for stem, count in stems.items() if count > 1]
     if twice:

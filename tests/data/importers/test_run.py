@@ -7,12 +7,14 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from effps_solo.data.conversion import ConversionError
 from effps_solo.data.importers.classes import ClassList
 from effps_solo.data.importers.labelme import labelme_source
 from effps_solo.data.importers.run import import_split, split_items, write_description
-from effps_solo.data.importers.source import Item, Source, SourceError
+from effps_solo.data.importers.source import Item, Source, SourceError, image_size
+from effps_solo.image_io import read_image
 from effps_solo.panoptic_png import read_segment_ids
 
 CLASSES = ClassList(
@@ -136,3 +138,50 @@ def test_descriptions(tmp_path: Path) -> None:
     path.write_text("name: mine\nsplits: [train]")
     with pytest.raises(SourceError, match="mine.yaml is no description of an import"):
         write_description(out, "mine", "val", str(tmp_path))
+
+
+def test_importing_twice_into_the_folder_of_the_annotations(
+    source: Callable[[], Source], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        found = source()
+        assert len(found.items) == 5
+        import_split(found, found.items, tmp_path / "raw", "train", 1)
+
+
+def test_images_outside_their_folder_are_refused(
+    source: Callable[[], Source], tmp_path: Path
+) -> None:
+    """Their PNGs would lie outside of the output, over the images themselves."""
+    found = source()
+    elsewhere = Source(str(tmp_path / "raw" / "a"), found.items, found.classes, found.draw)
+    with pytest.raises(
+        SourceError, match="raw/b/1.jpg lies outside --images .*name a folder above"
+    ):
+        import_split(elsewhere, found.items, tmp_path / "out", "train", 1)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_braces_and_variables_in_the_name_of_the_folder(tmp_path: Path) -> None:
+    write_description(tmp_path, "cells", "train", str(tmp_path / "{day} 1"))
+    content = yaml.safe_load((tmp_path / "cells.yaml").read_text())
+    assert content["splits"]["train"]["images"].format() == "{day} 1"
+    with pytest.raises(SourceError, match="has a [$], which stands for a variable"):
+        write_description(tmp_path, "cells", "train", str(tmp_path / "$HOME"))
+
+
+def test_json_with_a_byte_order_mark(source: Callable[[], Source], tmp_path: Path) -> None:
+    source()
+    for path in (tmp_path / "raw").rglob("*.json"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    found = source()
+    assert import_split(found, found.items, tmp_path / "out", "train", 1).num_images == 5
+
+
+def test_the_size_of_a_turned_tiff(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    for suffix in ("tif", "jpg"):
+        path = tmp_path / f"turned.{suffix}"
+        Image.new("RGB", (60, 40)).save(path, exif=exif)
+        assert image_size(str(path)) == read_image(path, "RGB").shape[:2] == (60, 40)
