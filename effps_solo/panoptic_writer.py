@@ -1,6 +1,7 @@
 """A folder of predictions: pictures and id PNGs of images, and one ``panoptic.json`` of them all."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Set
@@ -36,10 +37,10 @@ class PanopticWriter:
             drawing: options of :meth:`PanopticResult.overlay`.
 
         Raises:
-            UserError: the ``panoptic.json`` to resume from cannot be read.
+            UserError: the ``panoptic.json`` to resume from cannot be read, or is of another model.
         """
         self.folder, self.classes, self.drawing = folder, tuple(classes), drawing
-        self._entries: List[Dict[str, Any]] = _earlier_entries(folder) if resume else []
+        self._entries = _earlier_entries(folder, self.classes) if resume else []
         self._names: Set[str] = {_name_of(entry) for entry in self._entries}
         self._last_json = time.monotonic()
 
@@ -49,8 +50,8 @@ class PanopticWriter:
 
     @property
     def done(self) -> Set[str]:
-        """``source`` of the images so far."""
-        return {entry["image"]["source"] for entry in self._entries}
+        """Absolute paths of the images so far."""
+        return {os.path.abspath(entry["image"]["source"]) for entry in self._entries}
 
     def add(self, path: Path, result: PanopticResult) -> None:
         """Write the files of the image ``path``. Raises UserError when that fails."""
@@ -58,7 +59,7 @@ class PanopticWriter:
         result.save_pictures(self.folder, name, **self.drawing)
         last_id = max((entry["image"]["id"] for entry in self._entries), default=0)
         entry = result.to_coco(path.name, name, image_id=last_id + 1)
-        entry["image"]["source"] = str(path)
+        entry["image"]["source"] = os.path.abspath(path)
         self._entries.append(entry)
         if time.monotonic() - self._last_json > _SECONDS_BETWEEN_JSONS:
             self.write_json()
@@ -80,7 +81,7 @@ class PanopticWriter:
         return name
 
 
-def _earlier_entries(folder: Path) -> List[Dict[str, Any]]:
+def _earlier_entries(folder: Path, classes: Sequence[PanopticClass]) -> List[Dict[str, Any]]:
     """Of the ``panoptic.json`` in ``folder``, those whose PNG is there; none without that file."""
     path = folder / JSON_NAME
     if not path.is_file():
@@ -92,6 +93,7 @@ def _earlier_entries(folder: Path) -> List[Dict[str, Any]]:
             {"image": images[annotation["image_id"]], "annotation": annotation}
             for annotation in content["annotations"]
         ]
+        same_classes = content.get("categories") == coco_panoptic([], classes)["categories"]
         missing_source = [e for e in entries if "source" not in e["image"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -100,6 +102,8 @@ def _earlier_entries(folder: Path) -> List[Dict[str, Any]]:
         ) from error
     if missing_source:
         raise UserError(f"{path} was not made by `effps-solo demo`; name another folder")
+    if not same_classes:
+        raise UserError(f"{path} is of a model with other classes; name another folder")
     return [e for e in entries if (folder / e["annotation"]["file_name"]).is_file()]
 
 

@@ -1,6 +1,7 @@
 """A folder of predictions, begun anew or resumed."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,10 @@ def test_resumed(tmp_path: Path) -> None:
         writer.add(Path(name), result())
     writer.write_json()
     again = PanopticWriter(tmp_path, CLASSES, resume=True)
-    assert len(again) == 2 and again.done == {"x/a.jpg", "y/a.jpg"}
+    assert len(again) == 2 and again.done == {
+        os.path.abspath("x/a.jpg"),
+        os.path.abspath("y/a.jpg"),
+    }
     again.add(Path("z/a.jpg"), result())
     content = json.loads(again.write_json().read_text())
     names = [a["file_name"] for a in content["annotations"]]
@@ -41,7 +45,7 @@ def test_what_is_lost_is_not_done(tmp_path: Path) -> None:
     writer.write_json()
     (tmp_path / "a_panoptic.png").unlink()
     again = PanopticWriter(tmp_path, CLASSES, resume=True)
-    assert again.done == {"b.jpg"}
+    assert again.done == {os.path.abspath("b.jpg")}
     again.add(Path("a.jpg"), result())
     content = json.loads(again.write_json().read_text())
     assert len({i["id"] for i in content["images"]}) == 2
@@ -59,3 +63,24 @@ def test_a_json_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "panoptic.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="was not made by"):
         PanopticWriter(tmp_path, CLASSES, resume=True)
+
+
+def test_a_folder_is_known_by_any_of_its_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = PanopticWriter(tmp_path / "out", CLASSES)
+    monkeypatch.chdir(tmp_path)
+    writer.add(Path("a.jpg"), result())
+    writer.write_json()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = PanopticWriter(tmp_path / "out", CLASSES, resume=True)
+    assert again.done == {str(tmp_path / "a.jpg")}
+
+
+def test_a_json_of_a_model_with_other_classes(tmp_path: Path) -> None:
+    writer = PanopticWriter(tmp_path, CLASSES)
+    writer.add(Path("a.jpg"), result())
+    writer.write_json()
+    with pytest.raises(UserError, match="of a model with other classes; name another folder"):
+        PanopticWriter(tmp_path, (PanopticClass("cat", True, 1, (9, 9, 9)),), resume=True)

@@ -2,9 +2,11 @@
 
 import argparse
 import glob
+import json
 import logging
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -22,6 +24,8 @@ from .output_folder import make_writable
 if TYPE_CHECKING:
     from ..panoptic_model import PanopticModel
     from ..panoptic_writer import PanopticWriter
+
+_VIDEOS = "videos.json"  # those that are finished
 
 logger = logging.getLogger("effps_solo.demo")
 
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from ..panoptic_model import SAMPLE_IMAGE, load
     from ..panoptic_writer import PanopticWriter
+    from ..result import write_file
     from ..video import predict_video
 
     set_up_logging()
@@ -112,34 +117,53 @@ def run(args: argparse.Namespace) -> int:
         overrides=args.opts,
         allow_unsafe=args.allow_unsafe,
     )
-    names = video_names(paths)
+    finished = _finished_videos(folder) if args.resume else {}
+    names = video_names(paths, finished)
     settings: Dict[str, Any] = {"folder": folder, "labels": labels, "save_json": args.save_json}
     if args.webcam is not None:
         predict_video(model, args.webcam, **settings)
     writer = PanopticWriter(folder, model.classes, resume=args.resume, labels=labels, legend=labels)
-    done = {p for p in paths if str(p) in writer.done}
-    if args.resume:
-        done |= {p for p, name in names.items() if (folder / f"{name}_overlay.mp4").exists()}
+    earlier = writer.done | set(finished)
+    done = {path for path in paths if os.path.abspath(path) in earlier}
     left = [path for path in paths if path not in done]
     if len(left) < len(paths):
         logger.info("%d of %d images are done already", len(paths) - len(left), len(paths))
 
     def to_video(path: Path) -> int:
-        return predict_video(model, path, name=names[path], **settings)
+        frames = predict_video(model, path, name=names[path], **settings)
+        finished[os.path.abspath(path)] = names[path]
+        write_file(folder / _VIDEOS, json.dumps(finished, indent=1))
+        return frames
 
     return _process_all(left, model, writer, to_video)
 
 
-def video_names(paths: Sequence[Path]) -> Dict[Path, str]:
-    """What the results of each video are called: as it is, with a number if another is called so."""
+def video_names(paths: Sequence[Path], finished: Mapping[str, str]) -> Dict[Path, str]:
+    """What the results of each video are called: as it is, with a number if another is called so.
+
+    Args:
+        finished: absolute path -> name of those of earlier runs.
+    """
     names: Dict[Path, str] = {}
+    taken = set(finished.values())
     for path in filter(is_video, paths):
         count, name = 0, path.stem
-        while name in names.values():
+        while name in taken:
             count += 1
             name = f"{path.stem}_{count}"
-        names[path] = name
+        names[path] = finished.get(os.path.abspath(path), name)
+        taken.add(names[path])
     return names
+
+
+def _finished_videos(folder: Path) -> Dict[str, str]:
+    """Absolute path -> name of the videos whose results an earlier run left in ``folder``."""
+    path = folder / _VIDEOS
+    try:
+        finished = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return {p: n for p, n in finished.items() if (folder / f"{n}_overlay.mp4").is_file()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read; remove it, or leave out --resume") from error
 
 
 def is_video(path: Path) -> bool:

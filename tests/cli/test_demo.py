@@ -14,6 +14,7 @@ from PIL import Image
 import effps_solo.predictor
 import effps_solo.result
 from effps_solo.__main__ import main
+from effps_solo.cli.demo import video_names
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -197,12 +198,20 @@ def test_videos_of_the_same_name(run: Demo, output: Path, folder: Path) -> None:
         writer.release()
     assert run(folder / "a", folder / "b", words=["--save-json"]) == 0
     expected = ["clip_1_overlay.mp4", "clip_1_segments.jsonl", "clip_overlay.mp4"]
-    assert names(output) == [*expected, "clip_segments.jsonl"]
+    assert names(output) == [*expected, "clip_segments.jsonl", "videos.json"]
     before = (output / "clip_overlay.mp4").stat().st_mtime_ns
     (output / "clip_1_overlay.mp4").unlink()
     assert run(folder / "a", folder / "b", words=["--resume"]) == 0
     assert (output / "clip_1_overlay.mp4").is_file()
     assert (output / "clip_overlay.mp4").stat().st_mtime_ns == before
+
+
+def test_names_of_videos_stay_theirs() -> None:
+    """One that is finished keeps its name, whatever is predicted before it."""
+    first, second = Path("a/clip.mp4"), Path("b/clip.mp4")
+    finished = {os.path.abspath(second): "clip"}
+    names_of = video_names([first, Path("a/photo.png"), second], finished)
+    assert names_of == {first: "clip_1", second: "clip"}
 
 
 def test_equal_stems(run: Demo, output: Path, folder: Path) -> None:
