@@ -88,6 +88,8 @@ def as_rgb(source: ImageSource) -> np.ndarray:
 def _pixels(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright."""
     upright = ImageOps.exif_transpose(image)
+    if upright.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save 8 or 16 bits")
     if upright.mode.startswith("I"):
         return _upper_bytes(np.asarray(upright))
     return np.asarray(upright.convert("RGB"))

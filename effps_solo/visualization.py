@@ -4,9 +4,11 @@ Pixels are looked up in tables of 8-bit colours and blended by OpenCV; nothing i
 at full size.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -182,7 +184,7 @@ def _labelled(
     segments_info: SegmentsInfo,
     classes: Sequence[PanopticClass],
 ) -> np.ndarray:
-    font = _font(picture.shape[:2])
+    font = _font(picture.shape[:2], [entry.name for entry in classes])
     placed = _place_labels(tables, segments_info, classes, font)
     for label in placed:
         plate = picture[label.y : label.y + label.height, label.x : label.x + label.width]
@@ -275,15 +277,21 @@ def _plate_size(text: str, font: ImageFont.FreeTypeFont) -> Tuple[int, int]:
     return round(font.getlength(text)) + 2 * _PADDING + 2, ascent + descent + 2 * _PADDING - 2
 
 
-def _font(size: Tuple[int, int]) -> ImageFont.FreeTypeFont:
-    """For a picture of (H, W)."""
+def _font(size: Tuple[int, int], names: Iterable[str]) -> ImageFont.FreeTypeFont:
+    """For these names in a picture of (H, W)."""
     smallest, largest = _FONT_SIZES
     pixels = min(max(round(min(size) * _FONT_SIZE), smallest), largest)
-    return _font_of_size(pixels)
+    return _font_of_size(pixels, all(name.isascii() for name in names))
 
 
 @lru_cache(maxsize=32)
-def _font_of_size(pixels: int) -> ImageFont.FreeTypeFont:
+def _font_of_size(pixels: int, ascii_alone: bool) -> ImageFont.FreeTypeFont:
+    """Pillow's own, which has nothing but ASCII; for the rest matplotlib's, where it is installed."""
+    matplotlib = None if ascii_alone else importlib.util.find_spec("matplotlib")
+    if matplotlib and matplotlib.origin:
+        path = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), pixels)
     font = ImageFont.load_default(pixels)
     assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's own, with FreeType
     return font
@@ -291,7 +299,7 @@ def _font_of_size(pixels: int) -> ImageFont.FreeTypeFont:
 
 def _legend(classes: Sequence[PanopticClass], size: Tuple[int, int]) -> np.ndarray:
     """(h, W, 3) uint8: swatches and names below a picture of (H, W), in as many lines as they need."""
-    font = _font(size)
+    font = _font(size, [entry.name for entry in classes])
     ascent, descent = font.getmetrics()
     line = ascent + descent + 4
     gap, swatch, width = line // 2, line - 6, size[1]

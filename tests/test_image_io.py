@@ -32,6 +32,15 @@ def test_as_detectron2_reads(tmp_path: Path, mode: str, suffix: str) -> None:
         assert np.array_equal(read_image(path, image_format), expected)
 
 
+def test_floating_point_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "depth.tif"
+    Image.fromarray(np.full((6, 9), 0.5, np.float32)).save(path)
+    with pytest.raises(
+        ImageError, match="depth.tif cannot be read.*floating-point numbers; save 8 or 16"
+    ):
+        read_image(path, "RGB")
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bits_keep_their_contrast(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"wide.{suffix}"

@@ -124,6 +124,12 @@ def test_labels_are_drawn() -> None:
     assert (labelled > 230).all(axis=2).sum() > 20  # ink
 
 
+def test_letters_beyond_ascii_are_no_boxes() -> None:
+    """A font draws the same box for every letter that it lacks."""
+    font = visualization._font((400, 400), ["Straße"])
+    assert len({bytes(font.getmask(letter)) for letter in "ßäñø"}) == 4
+
+
 def test_the_legend_names_the_classes_that_are_there() -> None:
     ids = np.ones((40, 400), dtype=np.int32)
     ids[:, 200:] = 2

@@ -16,6 +16,10 @@ FORMATS = ("coco-instances", "labelme", "cityscapes-polygons")
 CLASSES_NAME = "classes.yaml"
 
 
+_NO_STUFF = """no class is stuff: pixels outside of all objects are void, and nothing is taught about them, so
+expect objects where there are none; draw a background, or give it with --semantic and --classes"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to read and where to write."""
     parser.epilog = (
@@ -97,6 +101,8 @@ def _import(args: argparse.Namespace, output: Path) -> Path:
         imported = import_split(source, items, output, split, args.workers)
         path = write_description(output, name, split, source.images)
         print(_as_text(f"{name}_{split}", imported))
+    if all(category["isthing"] for category in source.classes.categories):
+        print(_NO_STUFF)
     return path
 
 

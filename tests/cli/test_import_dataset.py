@@ -103,6 +103,7 @@ def test_coco_instances(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture)
     }
     (tmp_path / "coco" / "instances.json").write_text(json.dumps(content))
     assert run("coco-instances", "coco/instances.json") == 0
+    assert "no class is stuff: pixels outside of all objects are void" in capsys.readouterr().out
     (record,) = records(tmp_path / "out" / "out.yaml", "train")
     assert [s["category_id"] for s in record["segments_info"]] == [0]
     assert run("labelme", "coco", "--semantic", "x") == 2

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ...image_io import UNREADABLE, ImageError
+from ...image_io import UNREADABLE, ImageError, read_image
 from ...panoptic_png import read_segment_ids, wrong_png_mode
 from ..geometry import stride4_majority
 from ..segment_measures import SegmentMeasures, measure_segments
@@ -93,12 +93,9 @@ def check_image(job: ImageJob, classes: Mapping[int, Category]) -> ImageResult:
 
 def _read_image(job: ImageJob, result: ImageResult) -> None:
     try:
-        with Image.open(str(job.image_file)) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except UNREADABLE as error:
-        result.findings.append(
-            Finding("unreadable-image", job.image_name, f"cannot be read ({error})")
-        )
+        image = Image.fromarray(read_image(str(job.image_file), "RGB"))
+    except ImageError as error:
+        result.findings.append(Finding("unreadable-image", job.image_name, str(error)))
         return
     result.image_size = (image.height, image.width)
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)

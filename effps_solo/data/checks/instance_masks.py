@@ -4,6 +4,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from ..segmentation import with_area
 from .findings import Finding
 
 # Above it PQ could match both masks with one prediction.
@@ -52,7 +53,8 @@ def mask_findings(
 
 
 def _encode(mask_utils: Any, segmentation: Any, size: Tuple[int, int]) -> Any:
-    """Run lengths as pycocotools has them; None for no polygon at all."""
+    """Run lengths as pycocotools has them; None for no polygon with an area."""
+    segmentation = with_area(segmentation)
     if segmentation == []:
         return None
     height, width = size

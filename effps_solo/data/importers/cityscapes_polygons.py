@@ -39,11 +39,16 @@ def cityscapes_polygons_source(annotations: str, images: str, classes: ClassList
 
 
 def cityscapes_labels(annotations: str) -> Counter:
-    """How often each label occurs. Raises SourceError when a file cannot be read."""
+    """How often each label occurs; a group of what occurs itself is no label of its own.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
     labels: Counter = Counter()
     for path in files_below(annotations, _PATTERN):
         labels.update(str(one.get("label")) for one in read_lists(str(path), "objects")["objects"])
-    return labels
+    groups = {label for label in labels if label.removesuffix(_GROUP) in labels.keys() - {label}}
+    return Counter({label: count for label, count in labels.items() if label not in groups})
 
 
 def draw(path: str, classes: ClassList, canvas: SegmentCanvas) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import pycocotools.mask as mask_util
 
+from ..segmentation import with_area
 from .canvas import SegmentCanvas
 from .classes import ClassList, read_entries
 from .source import Item, Source, SourceError, read_lists, read_pixels, require_size
@@ -39,7 +40,8 @@ def coco_instances_source(
         labels = _semantic_png(semantic, image["file_name"]) if semantic else None
         path = os.path.join(images, image["file_name"])
         size = (image.get("height"), image.get("width"))
-        annotation = (annotations, labels, size, objects.pop(image["id"], []))
+        file = f"{image['file_name']} of {annotations}"
+        annotation = (file, labels, size, objects.pop(image["id"], []))
         items.append(Item(path, (path, *([labels] if labels else [])), annotation))
     if objects:
         raise SourceError(
@@ -55,7 +57,7 @@ def draw(
 ) -> None:
     """Stuff, then crowds, then objects, small ones over large ones; see ``Source.draw``."""
     file, semantic, size, objects = annotation
-    require_size(canvas, *size, f"an image of {file}")
+    require_size(canvas, *size, file)
     if semantic:
         _draw_semantic(semantic, classes, canvas)
     masks = []
@@ -93,7 +95,7 @@ def _draw_semantic(path: str, classes: ClassList, canvas: SegmentCanvas) -> None
 
 def _rle(one: Dict[str, Any], canvas: SegmentCanvas, file: str) -> Optional[Dict[str, Any]]:
     """The RLE of an annotation with polygons or an RLE; None if it has neither."""
-    segmentation, size = one.get("segmentation"), list(canvas.size)
+    segmentation, size = with_area(one.get("segmentation")), list(canvas.size)
     if not segmentation:
         return None
     try:

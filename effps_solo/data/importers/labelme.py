@@ -7,6 +7,7 @@ label and one group_id are one object; the flag "iscrowd" makes a shape part of 
 import base64
 import io
 from collections import Counter
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
@@ -31,16 +32,22 @@ def labelme_source(annotations: str, images: str, classes: ClassList) -> Source:
         SourceError: no file, or one without an image.
     """
     index, items = ImageIndex(images), []
-    for path in files_below(annotations, "*.json"):
+    for path in _files(annotations):
         stem = str(path.relative_to(annotations).with_suffix(""))
         items.append(Item(index.find(stem, str(path)), (str(path),), str(path)))
     return Source(images, items, classes, draw)
 
 
+def _files(annotations: str) -> List[Path]:
+    """All JSON files, without those that an import into the same folder wrote beside a journal."""
+    paths = files_below(annotations, "*.json")
+    return [p for p in paths if not p.with_name(f".{p.stem}.journal").is_file()]
+
+
 def labelme_labels(annotations: str) -> Counter:
     """How often each label occurs. Raises SourceError when a file cannot be read."""
     labels: Counter = Counter()
-    for path in files_below(annotations, "*.json"):
+    for path in _files(annotations):
         labels.update(
             str(shape.get("label")) for shape in read_lists(str(path), "shapes")["shapes"]
         )

@@ -63,12 +63,13 @@ class ImageIndex:
     def __init__(self, folder: str) -> None:
         """Raises SourceError when there is no such folder or no image in it."""
         self.folder = folder
-        self._by_path: Dict[str, str] = {}
+        self._by_path: Dict[str, List[str]] = defaultdict(list)
         self._by_name: Dict[str, List[str]] = defaultdict(list)
         for path in sorted(Path(folder).rglob("*")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 stem = path.stem.removesuffix(_CITYSCAPES_SUFFIX)
-                self._by_path[str(path.relative_to(folder).with_name(stem))] = str(path)
+                for name in {stem, path.stem}:
+                    self._by_path[str(path.relative_to(folder).with_name(name))].append(str(path))
                 self._by_name[stem].append(str(path))
         if not self._by_path:
             raise SourceError(f"--images '{folder}' is no folder with images")
@@ -83,11 +84,9 @@ class ImageIndex:
         Raises:
             SourceError: no image, or several; names ``annotation``.
         """
-        if stem in self._by_path:
-            return self._by_path[stem]
-        found = self._by_name.get(os.path.basename(stem), [])
+        found = self._by_path.get(stem) or self._by_name.get(os.path.basename(stem), [])
         if len(found) != 1:
-            reason = f"{len(found)} images" if found else "no image"
+            reason = f"several images ({', '.join(found[:3])})" if found else "no image"
             raise SourceError(
                 f"{annotation}: {reason} named '{os.path.basename(stem)}' in '{self.folder}'; check "
                 "--images"
@@ -106,7 +105,7 @@ def files_below(folder: str, pattern: str) -> List[Path]:
 def read_lists(path: str, *keys: str) -> Dict[str, Any]:
     """The object in a JSON file. Raises SourceError unless ``keys`` are lists of objects in it."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise SourceError(f"{path} cannot be read as JSON: {error}") from error
     for key in keys:
@@ -121,6 +120,8 @@ def image_size(path: str) -> Tuple[int, int]:
     """(height, width) as training sees the image, upright. Raises SourceError."""
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF":
+                image.load()  # turns the image and forgets its orientation
             width, height = image.size
             rotated = image.getexif().get(_EXIF_ORIENTATION) in _ROTATED
     except UNREADABLE as error:

@@ -1,13 +1,17 @@
 """What pixels say against what a JSON says; thumbnails."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from effps_solo.data.checks.duplicates import nearest_copy
 from effps_solo.data.checks.entries import Segment
 from effps_solo.data.checks.images import (
+    ImageJob,
+    check_image,
     id_findings,
     measure_findings,
     same_box,
@@ -61,3 +65,14 @@ def test_copies_are_told_from_other_images_of_the_same_grey() -> None:
     assert nearest_copy(others[0], others[:0]) is None
     flat = np.full((1, 192), 20.0, dtype=np.float32)  # without contrast nothing can be told
     assert nearest_copy(flat[0] + 1, flat) is None and nearest_copy(flat[0], flat) == 0
+
+
+def test_images_of_sixteen_bits_are_told_apart(tmp_path: Path) -> None:
+    """As training sees them, by the upper byte."""
+    results = []
+    for value in (30000, 60000):
+        path = tmp_path / f"{value}.png"
+        Image.fromarray(np.full((8, 8), value, np.uint16)).save(path)
+        results.append(check_image(ImageJob(path.name, "", str(path), None, None, None), {}))
+    assert results[0].digest != results[1].digest and not results[0].findings
+    assert results[0].thumbnail.max() == 30000 >> 8

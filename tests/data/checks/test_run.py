@@ -78,7 +78,8 @@ def square(x: float, y: float, side: float) -> List[List[float]]:
         ([square(2, 2, 10), square(7, 2, 10)], []),  # an IoU of one third
         ([square(2, 2, 10), []], ["empty-segment"]),
         ([square(2, 2, 10), {"size": [40, 48], "counts": [1920]}], ["empty-segment"]),
-        ([square(2, 2, 10), [[1, 2]]], ["malformed-entry"]),
+        ([square(2, 2, 10), [[1, 2]]], ["empty-segment"]),
+        ([square(2, 2, 10), [["x"] * 6]], ["malformed-entry"]),
         ([{"size": [41, 48], "counts": [0, 1968]}], ["malformed-entry"]),
         ([None], ["malformed-entry"]),
     ],

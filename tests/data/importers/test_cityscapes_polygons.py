@@ -49,6 +49,12 @@ def load(tmp_path: Path, write_image: Callable[..., Path]) -> Load:
     return run
 
 
+def test_a_group_is_no_label_of_its_own(load: Load, tmp_path: Path) -> None:
+    names = ["car", "cargroup", "cargroup", "rowgroup", "group"]
+    load([polygon(name, [0, 0], [9, 0], [9, 9]) for name in names])
+    assert cityscapes_labels(str(tmp_path / "gt")) == Counter(car=1, rowgroup=1, group=1)
+
+
 @pytest.mark.parametrize("seed", range(15))
 def test_as_cityscapesscripts(load: Load, draw: Any, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -125,16 +125,23 @@ def test_an_image_without_annotations(load: Load, draw: Any) -> None:
 
 def test_empty_masks_are_noted(load: Load, draw: Any) -> None:
     empty = as_rle(np.zeros(SIZE, dtype=np.uint8))
-    annotations = [{"id": 1, "category_id": 0, "segmentation": s} for s in ([], empty)]
+    shapes: List[Any] = [[], empty, [[]], [[5, 5, 9, 9]]]
+    annotations = [{"id": 1, "category_id": 0, "segmentation": s} for s in shapes]
     ids, info, notes = draw(load([*annotations, {"id": 3, "category_id": 0}]))
-    assert info == [] and notes == {"annotations without a mask": 3}
+    assert info == [] and notes == {"annotations without a mask": 5}
+
+
+def test_a_polygon_without_area_before_one_with(load: Load, draw: Any) -> None:
+    polygons = [[5, 5, 9, 9], [10, 10, 20, 10, 20, 20, 10, 20]]
+    ids, info, _ = draw(load([{"id": 1, "category_id": 0, "segmentation": polygons}]))
+    assert len(info) == 1 and (ids > 0).sum() == info[0]["area"] == 100
 
 
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
         ({"category_id": 3, "segmentation": [[1, 1, 5, 1, 5, 5]]}, "category_id 3.*'categories'"),
-        ({"category_id": 0, "segmentation": [[1, 1]]}, "annotation 4 cannot be read"),
+        ({"category_id": 0, "segmentation": [["x"] * 6]}, "annotation 4 cannot be read"),
         ({"category_id": 0, "segmentation": {"size": [9, 9], "counts": [81]}}, r"\[9, 9\].*40, 60"),
         ({"category_id": 0, "segmentation": {"size": [9, 9]}}, "annotation 4 cannot be read"),
     ],
@@ -146,7 +153,7 @@ def test_broken_annotations(load: Load, draw: Any, annotation: Any, message: str
 
 
 def test_sizes_that_differ(load: Load, draw: Any) -> None:
-    with pytest.raises(SourceError, match="instances.json is made for 61x40 .* 60x40"):
+    with pytest.raises(SourceError, match="a/1.jpg of .*instances.json is made for 61x40 .* 60x40"):
         draw(load([], width=61))
     with pytest.raises(SourceError, match="1.png is made for 5x4 pixels, .* 60x40"):
         draw(load([], np.zeros((4, 5))))

@@ -151,10 +151,28 @@ def test_images_in_another_folder(load: Load, tmp_path: Path, write_image: Any) 
     (source,) = labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES).items
     assert source.image == str(photo)
     write_image("photos/c/1.png", *SIZE)
-    with pytest.raises(SourceError, match="1.json: 2 images named '1'"):
+    with pytest.raises(SourceError, match="1.json: several images .*b/1.png, .*c/1.png. named '1'"):
         labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES)
     with pytest.raises(SourceError, match="--images 'nowhere' is no folder with images"):
         labelme_source(str(tmp_path / "a"), "nowhere", CLASSES)
+
+
+def test_two_images_of_one_name(load: Load, tmp_path: Path, write_image: Any) -> None:
+    load([])
+    stem = next((tmp_path / "a").glob("*.json")).stem
+    for name in (f"{stem}.jpg", f"{stem}_leftImg8bit.png"):
+        write_image(f"photos/{name}", *SIZE)
+    with pytest.raises(SourceError, match="several images .*_leftImg8bit.png"):
+        labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES)
+
+
+def test_names_of_cityscapes_on_both_sides(load: Load, tmp_path: Path, write_image: Any) -> None:
+    load([])
+    path = next((tmp_path / "a").glob("*.json"))
+    path.rename(path.with_name(f"{path.stem}_leftImg8bit.json"))
+    photo = write_image(f"photos/{path.stem}_leftImg8bit.png", *SIZE)
+    (source,) = labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES).items
+    assert source.image == str(photo)
 
 
 def test_labels(load: Load, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """COCO 2017 panoptic: the download is the layout; its PNGs come in archives of their own."""
 
 import os
+import zlib
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -69,7 +70,7 @@ def _extract(task: Tuple[str, str], output: Path) -> None:
     archive, member = task
     try:
         write_atomically(output, _open(archive).read(member))
-    except BadZipFile as error:
+    except (BadZipFile, zlib.error) as error:
         raise SourceError(f"{archive}: {member} is damaged ({error}); download it again") from error
 
 
