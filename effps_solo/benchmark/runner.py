@@ -116,6 +116,7 @@ def measure_size(
         over the reference where they are known.
     """
     folder = folder / f"{size[0]}x{size[1]}"
+    folder.mkdir(parents=True, exist_ok=True)  # for the logs
     images = make_images(folder / "images", size, plan.inputs)
     paths = {b: str(folder / f"model{_SUFFIXES[b]}") for b in backends if b in _SUFFIXES}
     say(f"{size[0]}x{size[1]}: counting" + " and exporting" * bool(paths))

@@ -103,6 +103,14 @@ def test_scaling(command: Command, report: Report, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
+def test_an_image_that_needs_no_resizing(command: Command, report: Report, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(synthetic_image((64, 80), 0)).save(path)
+    assert command("--backend", "torch", "--input", str(path)) == 0
+    assert [measured["size"] for measured in report()["sizes"]] == [[64, 80]]
+
+
+@pytest.mark.slow
 def test_given_images_in_two_sizes(command: Command, report: Report, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
