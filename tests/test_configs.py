@@ -55,6 +55,15 @@ def load(clean_catalogs: None, tmp_path: Path) -> Any:
     return load_one
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=IDS)
+def test_the_fusion_threshold_is_that_of_the_heads_scores(path: Path) -> None:
+    """Those of SOLOv2 are lower than those of boxes."""
+    cfg = read(path)
+    expected = 0.2 if cfg.MODEL.INSTANCE_HEAD.NAME == "SOLOv2InstanceHead" else 0.5
+    if cfg.MODEL.META_ARCHITECTURE == "EfficientPS" and cfg.MODEL.SEM_SEG_HEAD.NAME:
+        assert cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH == expected
+
+
 def test_there_are_configs() -> None:
     assert {path.parent.name for path in CONFIGS} >= {
         "ade20k",
