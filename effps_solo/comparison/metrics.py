@@ -19,12 +19,14 @@ class Metric:
         title: with the unit that it is shown in.
         scale: from the unit of result.json to the one shown.
         digits: decimals shown.
+        of_machine: values of different machines cannot be compared.
     """
 
     key: str
     title: str
     scale: float = 1.0
     digits: int = 1
+    of_machine: bool = False
 
     def text(self, value: Value, sign: str = "") -> str:
         """``value`` as shown; "-" for None. ``sign`` is "+" for differences."""
@@ -40,9 +42,9 @@ SCORES = (
 COSTS = (
     Metric("parameters", "parameters, M", 1e-6, 2),
     Metric("macs", "GMAC", 1e-9, 1),
-    Metric("training_seconds", "training, min", 1 / 60),
-    Metric("inference_seconds", "inference, ms", 1e3, 0),
-    Metric("peak_memory_bytes", "peak memory, MiB", 2**-20, 0),
+    Metric("training_seconds", "training, min", 1 / 60, of_machine=True),
+    Metric("inference_seconds", "inference, ms", 1e3, 0, of_machine=True),
+    Metric("peak_memory_bytes", "peak memory, MiB", 2**-20, 0, of_machine=True),
 )
 METRICS = SCORES + COSTS
 

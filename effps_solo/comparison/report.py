@@ -56,6 +56,9 @@ def summarize(plan: Plan, results: Mapping[Run, Result]) -> Summary:
 
 def _summarize_data_set(plan: Plan, by_method: Mapping[str, Mapping[int, Result]]) -> Summary:
     results = {m: list(by_method[m].values()) for m in plan.methods if m in by_method}
+    if len({_machine(r) for of_seeds in results.values() for r in of_seeds}) > 1:
+        nothing = {metric.key: None for metric in METRICS if metric.of_machine}
+        results = {m: [{**r, **nothing} for r in of_seeds] for m, of_seeds in results.items()}
     has_spread = any(len(of_seeds) > 1 for of_seeds in results.values())
     spreads = spread_by_metric(list(results.values()))
     means = {method: means_by_metric(of_seeds) for method, of_seeds in results.items()}
@@ -93,7 +96,7 @@ def markdown(summary: Summary) -> str:
     machines = summary["machines"]
     where = f"Measured on: {'; '.join(machines) or 'nothing yet'}."
     if len(machines) > 1:
-        where += " Times and memory of different machines cannot be compared."
+        where += " Times and memory are left out where results of a data set are of several."
     parts = [HEAD.format(num_images=summary["num_images"] or "some"), where]
     for name, data_set in summary["data_sets"].items():
         parts += [f"## {name}", *_data_set_parts(data_set)]
