@@ -50,7 +50,11 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
     if args.eval_only:
         model = Trainer.build_model(cfg)
         EffPSCheckpointer(
-            model, cfg.OUTPUT_DIR, allow_unsafe=args.allow_unsafe, use_ema=cfg.TEST.USE_EMA
+            model,
+            cfg.OUTPUT_DIR,
+            allow_unsafe=args.allow_unsafe,
+            use_ema=cfg.TEST.USE_EMA,
+            complete=True,
         ).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, build_inference_model(cfg, model))
         if comm.is_main_process():

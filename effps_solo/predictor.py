@@ -136,7 +136,9 @@ def _trained_model(cfg: CfgNode, allow_unsafe: bool) -> nn.Module:
         raise ConfigError("MODEL.WEIGHTS is empty: name a checkpoint, e.g. output/model_final.pth")
     check_device(cfg)
     model = build_model(cfg)
-    checkpointer = EffPSCheckpointer(model, allow_unsafe=allow_unsafe, use_ema=cfg.TEST.USE_EMA)
+    checkpointer = EffPSCheckpointer(
+        model, allow_unsafe=allow_unsafe, use_ema=cfg.TEST.USE_EMA, complete=True
+    )
     checkpointer.load(cfg.MODEL.WEIGHTS)
     return build_inference_model(cfg, model)
 

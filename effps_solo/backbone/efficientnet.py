@@ -169,6 +169,7 @@ class EfficientNet(Backbone):
         """
         super().__init__()
         _check_names(name, out_features)
+        self.name = name
         network = timm.create_model(
             name,
             pretrained=False,

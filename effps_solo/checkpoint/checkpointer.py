@@ -37,6 +37,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
         save_to_disk: Optional[bool] = None,
         allow_unsafe: bool = False,
         use_ema: bool = False,
+        complete: bool = False,
         **checkpointables: Any,
     ) -> None:
         """
@@ -44,10 +45,12 @@ class EffPSCheckpointer(DetectionCheckpointer):
             model, save_dir, save_to_disk, checkpointables: see Detectron2.
             allow_unsafe: load pickles that can run code.
             use_ema: of a checkpoint that holds averaged weights, too, load those into the model.
+            complete: refuse checkpoints that leave a part of the model as it is.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.use_ema = use_ema
         self.allow_unsafe = allow_unsafe
+        self.complete = complete
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``name``.pth to ``save_dir`` and make it the one to resume from.
@@ -146,13 +149,19 @@ class EffPSCheckpointer(DetectionCheckpointer):
         incompatible = super()._load_model(checkpoint)
         # torch fills in a missing num_batches_tracked by itself and does not report it.
         own = {key for key in self.model.state_dict() if not key.endswith("num_batches_tracked")}
+        source = self._parsed_url_during_load
+        shapes = [key for key, _, _ in incompatible.incorrect_shapes]
         if own and not own - set(incompatible.missing_keys):
-            source = self._parsed_url_during_load
-            shapes = [key for key, _, _ in incompatible.incorrect_shapes]
             raise CheckpointError(
                 f"checkpoint '{source.geturl() if source else ''}': none of its tensors fits the model; "
                 f"it is one of another network (unknown here: {incompatible.unexpected_keys[:3]}, "
                 f"of another shape: {shapes[:3]})"
+            )
+        missing = sorted(own & {*incompatible.missing_keys, *shapes})
+        if self.complete and missing:
+            raise CheckpointError(
+                f"checkpoint '{source.geturl() if source else ''}' is of another network: it has nothing "
+                f"for {len(missing)} tensors of the model ({', '.join(missing[:3])} ...)"
             )
         return incompatible
 

@@ -57,6 +57,12 @@ def load_imagenet_weights(model: nn.Module, name: str) -> None:
             f"MODEL.WEIGHTS imagenet://{name} needs one EfficientNet backbone, found {len(backbones)}"
         )
     backbone = backbones[0]
+    # Other networks have tensors of the same names and shapes.
+    if name.split(".")[0] != backbone.name:
+        raise ConfigError(
+            f"MODEL.WEIGHTS is imagenet://{name}, and MODEL.EFFICIENTNET.NAME '{backbone.name}'; they must "
+            "name the same network"
+        )
     own = backbone.state_dict()
     weights = {k: v for k, v in imagenet_state_dict(name, backbone).items() if k in own}
     wrong = [k for k, v in weights.items() if v.shape != own[k].shape]

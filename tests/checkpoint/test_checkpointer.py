@@ -165,6 +165,17 @@ def test_state_dict_alone_and_numpy_free_loading(tmp_path: Path) -> None:
     assert torch.equal(source.layer.weight, target.layer.weight)
 
 
+def test_a_part_of_a_model_is_enough_to_train_but_not_to_predict(tmp_path: Path) -> None:
+    torch.save(ToyModel().layer.state_dict(prefix="layer."), tmp_path / "part.pth")
+    EffPSCheckpointer(ToyModel()).load(str(tmp_path / "part.pth"))
+    with pytest.raises(
+        CheckpointError, match=r"part.pth' is of another network.* 4 tensors .*norm"
+    ):
+        EffPSCheckpointer(ToyModel(), complete=True).load(str(tmp_path / "part.pth"))
+    torch.save(ToyModel().state_dict(), tmp_path / "whole.pth")
+    EffPSCheckpointer(ToyModel(), complete=True).load(str(tmp_path / "whole.pth"))
+
+
 def test_safetensors_loads(tmp_path: Path) -> None:
     save_file = pytest.importorskip("safetensors.torch").save_file
     source, target = ToyModel(), ToyModel()

