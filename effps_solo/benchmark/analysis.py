@@ -21,12 +21,15 @@ ITSELF = " (itself)"
 Row = Dict[str, Any]
 
 
-def analyze(predictor: Predictor, image: np.ndarray, depth: int, num_runs: int) -> List[Row]:
+def analyze(
+    predictor: Predictor, image: np.ndarray, depth: int, num_runs: int, trained: nn.Module
+) -> List[Row]:
     """Measure one prediction again and again. The modules of ``predictor`` stay wrapped.
 
     Args:
         image: (H, W, 3) uint8 in the predictor's format.
         depth: of the modules that get a row: 1 for backbone, heads and fusion.
+        trained: the model before its norms are folded, whose parameters count.
 
     Returns:
         a row for each module that has a cost: "module", "parameters", "macs", "seconds" (median) and
@@ -47,7 +50,7 @@ def analyze(predictor: Predictor, image: np.ndarray, depth: int, num_runs: int) 
         predict()
     seconds = median_shares([predict() for _ in range(num_runs)])
     macs = _count(scopes, predict)
-    parameters = _own_parameters(model, names)
+    parameters = _own_parameters(trained, names)
     whole = sum(seconds.values())
     rows = [
         {

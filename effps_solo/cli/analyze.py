@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table. Returns 0."""
+    from detectron2.modeling import build_model
+
     from ..benchmark.analysis import analyze
     from ..benchmark.images import synthetic_image
     from ..benchmark.torch_backends import open_config, open_predictor
@@ -43,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
 
     threads, size = args.threads or num_cores(), tuple(args.image_size)
     settings = (args.config_file, tuple(args.opts), args.allow_unsafe, threads)
-    predictor = open_predictor(open_config(Task("torch", *settings, (), size)), args.allow_unsafe)
-    rows = analyze(predictor, synthetic_image(size, 0), args.depth, args.runs)
+    cfg = open_config(Task("torch", *settings, (), size))
+    predictor = open_predictor(cfg, args.allow_unsafe)
+    image = synthetic_image(size, 0)
+    rows = analyze(predictor, image, args.depth, args.runs, build_model(cfg))
     summary = {"config": args.config_file, "size": size, "threads": threads, "modules": rows}
     print(json.dumps(summary, indent=1) if args.json else _as_text(rows))
     return 0
