@@ -208,9 +208,9 @@ def test_nothing_to_see(tiny_config: Path) -> None:
 def test_from_config_and_in_the_predictor(tiny_config: Path, tmp_path: Path) -> None:
     cfg = load_config(str(tiny_config))
     model = Trainer.build_model(cfg)
-    assert build_inference_model(cfg, model) is model
     path = str(tmp_path / "model.pth")
     torch.save({"model": model.state_dict()}, path)
+    assert build_inference_model(cfg, model) is model
     words = ["TEST.AUG.ENABLED", "True", "TEST.AUG.SCALES", "(0.5, 1.0)", "MODEL.WEIGHTS", path]
     predictor = Predictor(load_config(str(tiny_config), words))
     assert isinstance(predictor.model, EfficientPSWithTTA)

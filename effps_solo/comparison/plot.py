@@ -61,7 +61,7 @@ def _draw_panel(
         results = data_set["methods"].get(method)
         mean = results["mean"][metric.key] if results else None
         if mean is None:
-            text = " undefined" if results else " no result"
+            text = " no value" if results else " no result"
             axes.text(0, k, text, fontsize=7, color="grey", va="center")
             continue
         seeds = [r[metric.key] for r in results["seeds"].values() if r[metric.key] is not None]
