@@ -4,10 +4,12 @@ import argparse
 import ast
 import importlib
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -138,3 +140,17 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "PanopticResult" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
     fetched = re.findall(r'(?:src|href)="(https?://[^"]+)"', (tmp_path / "index.html").read_text())
     assert not [url for url in fetched if "fonts.g" in url]
+
+
+def test_the_head_of_the_page_is_known_to_every_program(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    block = re.search(r"^    def setup_environment.*?(?=^\S)", page, re.MULTILINE | re.DOTALL)
+    assert block
+    (tmp_path / "my_head.py").write_text(textwrap.dedent(block[0]))
+    code = (
+        "import effps_solo.engine\n"
+        "from effps_solo.instance_head.build import INSTANCE_HEAD_REGISTRY\n"
+        "INSTANCE_HEAD_REGISTRY.get('MyHead')\n"
+    )
+    environment = {**os.environ, "DETECTRON2_ENV_MODULE": str(tmp_path / "my_head.py")}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
