@@ -24,7 +24,8 @@ TITLES = {
 }
 HEAD = """Times are medians over {num_runs} runs from pixels to panoptic map, one image at a time; all
 backends take turns, each in a process of its own. CPU: processor time of all threads. Start: loading and
-the first run. Memory: the peak of the process, libraries included. Things: objects in the map. Limit: the
+the first run. Memory: the peak of the process, libraries included, of torch on a GPU that of the GPU;
+exported models run on the CPU. Things: objects in the map. Limit: the
 time that the multiply-accumulates would take at the rate of a dense 3x3 convolution of 256 channels."""
 BASELINE_NOTE = """The baselines are Detectron2's, untrained, in eager torch, and made to find as many things
 as this model; on a CPU they keep freed memory as it does (where the C library is glibc and no variable

@@ -139,7 +139,7 @@ def measure_size(
     limits = {k: _rate(outcomes[kind]) for k, kind in _LIMITS.items() if kind in outcomes}
     own = {key: prepared[key] for key in ("parameters", "macs")}
     rows = [{**own, "name": name, **outcomes[name].summary()} for name in (*backends, *baselines)]
-    _relate(rows, limits)
+    _relate(rows, limits, on_gpu=prepared["device"].startswith("cuda"))
     return {"size": list(size), **prepared, "limits": limits, "rows": rows}
 
 
@@ -150,8 +150,11 @@ def _is_repetition(baseline: str, device: str) -> bool:
 
 def _limits_of(device: str) -> List[str]:
     """Kinds of the convolutions whose rate is of interest."""
-    has_bf16 = device.startswith("cuda") or bool(cpu()["native_bf16"])
-    return [kind for name, kind in _LIMITS.items() if name == "fp32" or has_bf16]
+    return [kind for name, kind in _LIMITS.items() if name == "fp32" or _has_bf16(device)]
+
+
+def _has_bf16(device: str) -> bool:
+    return device.startswith("cuda") or bool(cpu()["native_bf16"])
 
 
 def _rate(outcome: Outcome) -> Optional[float]:
@@ -162,10 +165,19 @@ def _rate(outcome: Outcome) -> Optional[float]:
     return rate
 
 
-def _relate(rows: Sequence[Summary], limits: Dict[str, Optional[float]]) -> None:
-    """Add to every row how far it is from the machine's limit and from the reference."""
+def _relate(
+    rows: Sequence[Summary], limits: Dict[str, Optional[float]], on_gpu: bool = False
+) -> None:
+    """Add to every row how far it is from the machine's limit and from the reference.
+
+    Args:
+        on_gpu: limits and reference are those of a GPU; what is exported runs on the CPU all the same.
+    """
     measured = {row["name"]: row for row in rows if "error" not in row}
     for name, row in measured.items():
+        if on_gpu and name in _SUFFIXES:
+            row["format"], row["times_limit"] = number_format(name, _has_bf16("cpu")), None
+            continue
         row["format"] = number_format(name, "bf16" in limits)
         rate = limits.get(row["format"])
         row["times_limit"] = row["p50_seconds"] / (row["macs"] / rate) if rate else None

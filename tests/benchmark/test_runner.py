@@ -30,6 +30,14 @@ def test_distances() -> None:
     assert [r.get("times_limit") for r in rows] == pytest.approx([2.5, 4, None, 1])
 
 
+def test_exported_models_are_not_compared_with_a_gpu() -> None:
+    rows = [row("torch", 0.1, 4e9), row("onnx", 0.5, 4e9), row("panoptic-fpn", 0.2, 40e9)]
+    runner._relate(rows, {"fp32": 200e9, "bf16": 800e9}, on_gpu=True)
+    assert [r.get("speedup") for r in rows] == [2, None, 1]
+    assert [r["times_limit"] for r in rows] == pytest.approx([5, None, 1])
+    assert rows[1]["format"] == "fp32"
+
+
 def test_without_limit_and_reference() -> None:
     rows = [row("torch", 0.5, 4e9)]
     runner._relate(rows, {"fp32": None})
