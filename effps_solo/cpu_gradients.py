@@ -20,7 +20,11 @@ Gradient = Optional[torch.Tensor]
 
 
 def depthwise_conv2d(
-    x: torch.Tensor, weight: torch.Tensor, stride: Tuple[int, int], padding: Tuple[int, int]
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: Tuple[int, int],
+    padding: Tuple[int, int],
+    dilation: Tuple[int, int] = (1, 1),
 ) -> torch.Tensor:
     """Depthwise convolution without bias, equal to ``F.conv2d`` with C groups.
 
@@ -31,16 +35,17 @@ def depthwise_conv2d(
         weight: (C, 1, k, k).
         stride: vertical and horizontal.
         padding: zeros above and below, left and right.
+        dilation: vertical and horizontal.
 
     Returns:
         (N, C, H', W').
     """
     if not _wants_gradient_on_cpu(x, weight):
-        return _Convolution(x, weight, stride, padding).forward()
+        return _Convolution(x, weight, stride, padding, dilation).forward()
     if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
-    result: torch.Tensor = _DepthwiseConv2d.apply(x, weight, stride, padding)
+    result: torch.Tensor = _DepthwiseConv2d.apply(x, weight, stride, padding, dilation)
     return result
 
 
@@ -84,24 +89,25 @@ def _is_recorded() -> bool:
 
 
 class _Convolution(NamedTuple):
-    """A depthwise convolution: x (N, C, H, W), weight (C, 1, k, k), stride and padding."""
+    """A depthwise convolution: x (N, C, H, W), weight (C, 1, k, k), and how it is laid."""
 
     x: torch.Tensor
     weight: torch.Tensor
     stride: Tuple[int, int]
     padding: Tuple[int, int]
+    dilation: Tuple[int, int]
 
     def forward(self) -> torch.Tensor:
         """(N, C, H', W')."""
-        groups = self.x.shape[1]
-        return F.conv2d(self.x, self.weight, None, self.stride, self.padding, groups=groups)
+        x, weight, stride, padding, dilation = self
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
 
     def gradient(self, grad: torch.Tensor, operand: int) -> torch.Tensor:
         """torch's own gradient of x (operand 0) or of the weight (operand 1)."""
         wanted = [operand == 0, operand == 1, False]
-        x, weight, stride, padding = self
+        x, weight, stride, padding, dilation = self
         gradients: Tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
-            grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], wanted
+            grad, x, weight, None, stride, padding, dilation, False, (0, 0), x.shape[1], wanted
         )
         return gradients[operand]
 
@@ -114,26 +120,27 @@ class _DepthwiseConv2d(torch.autograd.Function):
         weight: torch.Tensor,
         stride: Tuple[int, int],
         padding: Tuple[int, int],
+        dilation: Tuple[int, int],
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return _Convolution(x, weight, stride, padding).forward()
+        ctx.layout = stride, padding, dilation
+        return _Convolution(x, weight, *ctx.layout).forward()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> Tuple[Gradient, Gradient, None, None]:
+    def backward(ctx: Any, grad: torch.Tensor) -> Tuple[Gradient, Gradient, None, None, None]:
         x, weight = ctx.saved_tensors
-        conv = _Convolution(x, weight, ctx.stride, ctx.padding)
+        conv = _Convolution(x, weight, *ctx.layout)
         input_wanted, weight_wanted = ctx.needs_input_grad[:2]
         input_grad = _input_gradient(conv, grad) if input_wanted else None
         weight_grad = _weight_gradient(conv, grad) if weight_wanted else None
-        return input_grad, weight_grad, None, None
+        return input_grad, weight_grad, None, None, None
 
 
 def _input_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W)."""
-    x, weight, stride, (p_y, p_x) = conv
-    if x.dtype != torch.bfloat16 or max(stride) == 1:
+    x, weight, stride, (p_y, p_x), dilation = conv
+    if x.dtype != torch.bfloat16 or max(stride) == 1 or max(dilation) > 1:
         return conv.gradient(grad, 0)
     # With strides in bf16 torch's takes ten times as long as the convolution that it is: of the
     # output's gradient, with zeros between its values and around it, with the turned kernel.
@@ -151,12 +158,41 @@ def _input_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
 
 
 def _weight_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
+    """(C, 1, k, k)."""
+    if conv.x.dtype == torch.bfloat16 and max(conv.dilation) > 1:
+        return _weight_gradient_by_element(conv, grad)
+    if max(conv.dilation) > 1:
+        return conv.gradient(grad, 1)
+    return _weight_gradient_in_blocks(conv, grad)
+
+
+def _weight_gradient_by_element(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
+    """(C, 1, k, k), each element from the input that it meets.
+
+    torch's of a dilated kernel in bf16 is wrong at times with several threads, up to NaN: it differs
+    from call to call (2.14, where the dilation reaches beyond the image).
+    """
+    x, weight, stride, (p_y, p_x), dilation = conv
+    padded, grad = F.pad(x, (p_x, p_x, p_y, p_y)), grad.float()
+    lengths = [(n - 1) * s + 1 for n, s in zip(grad.shape[2:], stride)]
+    result = torch.empty(weight.shape, dtype=torch.float32, device=weight.device)
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            rows, columns = (
+                slice(k * d, k * d + length, s)
+                for k, d, length, s in zip((i, j), dilation, lengths, stride)
+            )
+            result[:, 0, i, j] = (grad * padded[..., rows, columns]).sum((0, 2, 3))
+    return result.to(weight.dtype)
+
+
+def _weight_gradient_in_blocks(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
     """(C, 1, k, k), in blocks of 3x3.
 
     The kernel's element (i, j) meets the input shifted by (i, j), so each block of the gradient is
     that of a 3x3 kernel on a shifted input. Where 3 does not divide k, blocks overlap.
     """
-    x, weight, stride, (p_y, p_x) = conv
+    x, weight, stride, (p_y, p_x), dilation = conv
     sides = weight.shape[2:]
     if min(sides) < _FAST_KERNEL or max(sides) == _FAST_KERNEL:
         return conv.gradient(grad, 1)
@@ -167,7 +203,7 @@ def _weight_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
         for j in _block_starts(sides[1]):
             block = (..., slice(i, i + _FAST_KERNEL), slice(j, j + _FAST_KERNEL))
             shifted = padded[..., i : i + height, j : j + width]
-            part = _Convolution(shifted, weight[block].contiguous(), stride, (0, 0))
+            part = _Convolution(shifted, weight[block].contiguous(), stride, (0, 0), dilation)
             result[block] = part.gradient(grad, 1)
     return result
 

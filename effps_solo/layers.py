@@ -12,7 +12,7 @@ from detectron2.layers.batch_norm import NaiveSyncBatchNorm
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .cpu_gradients import group_norm
+from .cpu_gradients import depthwise_conv2d, group_norm
 from .errors import ConfigError
 
 LEAKY_SLOPE = 0.01  # EfficientPS section 3.1
@@ -129,6 +129,17 @@ def fold_norm(conv: nn.Conv2d, norm: nn.Module) -> bool:
     return True
 
 
+class SeparableConv2d(DepthwiseSeparableConv2d):
+    """Detectron2's, with gradients in bf16 that are right on a CPU, see :func:`depthwise_conv2d`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        conv = self.depthwise
+        if conv.bias is not None or conv.norm is None:  # norms are folded, or there is none
+            return super().forward(x)
+        x = depthwise_conv2d(x, conv.weight, conv.stride, conv.padding, conv.dilation)
+        return self.pointwise(conv.activation(conv.norm(x)))
+
+
 def separable_conv(
     in_channels: int,
     out_channels: int,
@@ -141,7 +152,7 @@ def separable_conv(
 
     Both convolutions are without bias; the padding keeps (H, W).
     """
-    return DepthwiseSeparableConv2d(
+    return SeparableConv2d(
         in_channels,
         out_channels,
         kernel_size=3,
