@@ -147,7 +147,9 @@ def _input_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
     n, c, height, width = x.shape
     k_y, k_x = weight.shape[2:]
     size = (n, c, height + 2 * p_y + k_y - 1, width + 2 * p_x + k_x - 1)
-    spread = grad.new_zeros(size).contiguous(memory_format=torch.channels_last)
+    spread = torch.empty(
+        size, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last
+    ).zero_()
     rows, columns = (
         slice(k - 1, k + (outputs - 1) * step, step)
         for k, outputs, step in zip((k_y, k_x), grad.shape[2:], stride)

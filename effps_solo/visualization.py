@@ -7,7 +7,6 @@ at full size.
 import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import cv2
@@ -287,14 +286,21 @@ def _font(size: Tuple[int, int], names: Iterable[str]) -> ImageFont.FreeTypeFont
 @lru_cache(maxsize=32)
 def _font_of_size(pixels: int, ascii_alone: bool) -> ImageFont.FreeTypeFont:
     """Pillow's own, which has nothing but ASCII; for the rest matplotlib's, where it is installed."""
-    matplotlib = None if ascii_alone else importlib.util.find_spec("matplotlib")
-    if matplotlib and matplotlib.origin:
-        path = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-        if path.is_file():
-            return ImageFont.truetype(str(path), pixels)
+    if not ascii_alone and importlib.util.find_spec("matplotlib"):
+        return dejavu_sans(pixels)
     font = ImageFont.load_default(pixels)
     assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's own, with FreeType
     return font
+
+
+@lru_cache(maxsize=32)
+def dejavu_sans(pixels: int) -> ImageFont.FreeTypeFont:
+    """The font that comes with matplotlib, which has the letters of most scripts."""
+    from matplotlib import (  # takes half a second, and is no part of small installations
+        font_manager,
+    )
+
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), pixels)
 
 
 def _legend(classes: Sequence[PanopticClass], size: Tuple[int, int]) -> np.ndarray:

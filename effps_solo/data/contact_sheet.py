@@ -8,10 +8,10 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..label_space import PanopticLabelSpace
+from ..visualization import dejavu_sans
 from .datasets.coco_panoptic import distinct_colors
 
 Color = Tuple[int, int, int]
@@ -165,7 +165,7 @@ def _outlines(objects: np.ndarray) -> np.ndarray:
 def _write_names(picture: np.ndarray, view: View, palette: Palette) -> np.ndarray:
     """Writes the class on every object that has room for it; the only thing class needs no name."""
     sheet = Image.fromarray(picture)
-    pen, font = ImageDraw.Draw(sheet), _font(FONT_SIZE - 2)
+    pen, font = ImageDraw.Draw(sheet), dejavu_sans(FONT_SIZE - 2)
     for k, class_id in enumerate(view.classes if len(palette.thing_ids) > 1 else ()):
         y, x = np.nonzero(view.objects == k + 1)
         name = palette.names[class_id]
@@ -198,7 +198,7 @@ def contact_sheet(rows: Sequence[Sequence[View]], palette: Palette) -> np.ndarra
 
 def _with_caption(picture: np.ndarray, caption: str) -> np.ndarray:
     sheet = Image.new("RGB", (picture.shape[1], LINE_HEIGHT + picture.shape[0]), WHITE)
-    font, text = _font(FONT_SIZE), caption
+    font, text = dejavu_sans(FONT_SIZE), caption
     pen = ImageDraw.Draw(sheet)
     while pen.textlength(text, font) > sheet.width and len(text) > 4:
         text = f"...{text[4:]}"  # the end of a path and the figures tell most
@@ -241,7 +241,7 @@ def _legend(views: Sequence[View], palette: Palette) -> List[Tuple[Color, str]]:
 
 def _draw_legend(entries: Sequence[Tuple[Color, str]], width: int) -> np.ndarray:
     """Squares with their texts, in as many lines as they need."""
-    font = _font(FONT_SIZE)
+    font = dejavu_sans(FONT_SIZE)
     places, x, y = [], MARGIN, 0
     for color, text in entries:
         length = int(font.getlength(text)) + LINE_HEIGHT + 2 * MARGIN
@@ -261,8 +261,3 @@ def _draw_legend(entries: Sequence[Tuple[Color, str]], width: int) -> np.ndarray
 def _widen(picture: np.ndarray, width: int) -> np.ndarray:
     missing = width - picture.shape[1]
     return np.pad(picture, ((0, 0), (0, missing), (0, 0)), constant_values=255)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with matplotlib: it knows the letters of most languages."""
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)

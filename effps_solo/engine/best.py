@@ -71,11 +71,11 @@ class BestCheckpointer(HookBase):
 
     def _compare(self) -> None:
         latest = get_event_storage().latest()
-        value, iteration = latest.get(self.metric, (math.nan, -1))
         if self.metric not in latest:
             there = sorted(name for name in latest if name.endswith(self.metric.split("/")[-1]))
             logger.warning("There is no %s; TEST.BEST_METRIC can be one of %s", self.metric, there)
             return
+        value, iteration = latest[self.metric]
         if iteration != self.trainer.iter or not math.isfinite(value):
             logger.warning("No finite %s (TEST.BEST_METRIC) at this evaluation", self.metric)
             return

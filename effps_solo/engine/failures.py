@@ -9,8 +9,6 @@ from ..errors import UserError
 
 # torch's: "DataLoader worker (pid 5) is killed by signal ...", "... (pid(s) 5) exited unexpectedly".
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
-
-
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # the disk, the user's quota
 
 

@@ -127,9 +127,8 @@ class Trainer(DefaultTrainer):
 
     def after_train(self) -> None:
         failure = sys.exc_info()[1]
-        if (
-            failure is not None
-        ):  # Detectron2's hooks look at the iteration alone, which may be the last
+        if failure is not None:
+            # They look at the iteration alone, which may be the last.
             last = (hooks.EvalHook, BestCheckpointer)
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, last)]
         try:
