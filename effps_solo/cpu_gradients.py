@@ -68,7 +68,7 @@ def group_norm(
     """
     # In fp32 torch's is fast forwards, and backwards four times slower than it could be.
     is_mixed = x.dtype == torch.bfloat16 and weight.dtype == torch.float32
-    if not is_mixed or not x.numel() or x.device.type != "cpu" or _is_recorded():
+    if not is_mixed or not x.numel() or x.device.type != "cpu" or is_recorded():
         return torch.group_norm(x, num_groups, weight, bias, eps)
     if x[0, 0].numel() < _FEW_PIXELS:
         return torch.group_norm(x.float(), num_groups, weight, bias, eps).to(x.dtype)
@@ -78,12 +78,12 @@ def group_norm(
 
 def _wants_gradient_on_cpu(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether somebody is going to ask for a gradient."""
-    if _is_recorded() or not torch.is_grad_enabled():
+    if is_recorded() or not torch.is_grad_enabled():
         return False
     return x.device.type == "cpu" and (x.requires_grad or weight.requires_grad)
 
 
-def _is_recorded() -> bool:
+def is_recorded() -> bool:
     """Whether a graph is made to be exported or compiled; it is to hold torch's operations."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 

@@ -4,25 +4,65 @@ Shapes: N images, C channels, H x W of the level.
 """
 
 import functools
-from typing import Callable, Dict, Tuple, Union
+from typing import Any, Callable, Dict, Tuple, Union
 
 import torch
+import torch.nn.functional as F
 from detectron2.layers import DepthwiseSeparableConv2d, get_norm
 from detectron2.layers.batch_norm import NaiveSyncBatchNorm
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .cpu_gradients import depthwise_conv2d, group_norm
+from .cpu_gradients import depthwise_conv2d, group_norm, is_recorded
 from .errors import ConfigError
 
 LEAKY_SLOPE = 0.01  # EfficientPS section 3.1
 GN_GROUPS = 32  # Detectron2's
 
+
+class ReLU6(nn.ReLU6):
+    """torch's, in place without the copy of its input that torch then keeps for the gradient.
+
+    It can be differentiated once.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not (self.inplace and x.requires_grad) or is_recorded():
+            return super().forward(x)
+        result: torch.Tensor = _ReLU6.apply(x)
+        return result
+
+
+class _ReLU6(torch.autograd.Function):
+    """In place: which values have a gradient, those strictly between 0 and 6, the result tells too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.mark_dirty(x.clamp_(0, 6))
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        (result,) = ctx.saved_tensors
+        x_grad: torch.Tensor = torch.ops.aten.hardtanh_backward(grad, result, 0, 6)
+        return x_grad
+
+
+class SiLU(nn.SiLU):
+    """torch's swish, in place only where no gradient needs its input: torch would copy that first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.silu(x, inplace=self.inplace and not x.requires_grad)
+
+
 _ACTIVATIONS: Dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": functools.partial(nn.LeakyReLU, LEAKY_SLOPE, inplace=True),
     "relu": functools.partial(nn.ReLU, inplace=True),
-    "relu6": functools.partial(nn.ReLU6, inplace=True),
-    "swish": functools.partial(nn.SiLU, inplace=True),
+    "relu6": functools.partial(ReLU6, inplace=True),
+    "swish": functools.partial(SiLU, inplace=True),
 }
 _NORMS = (
     "BN",

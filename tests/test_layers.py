@@ -22,6 +22,43 @@ def test_activations(name: str, expected: list) -> None:
     torch.testing.assert_close(layers.get_activation(name)()(x), torch.tensor(expected))
 
 
+@pytest.mark.parametrize("name, torchs", [("relu6", nn.ReLU6), ("swish", nn.SiLU)])
+def test_activations_keep_no_copy_of_their_input(name: str, torchs: type) -> None:
+    """torch's own do when they work in place and a gradient is wanted."""
+    values = torch.tensor([-2.0, -1e-30, 0.0, 1e-30, 3.0, 6.0, 6.000001, 8.0])
+    grad = torch.arange(1.0, len(values) + 1)
+    x, expected_x = (values.clone().requires_grad_() for _ in range(2))
+    before = x * 1  # as a norm's output; in-place operations refuse leaves
+    kept = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = layers.get_activation(name)()(before)
+    assert kept == [before.data_ptr()]
+    expected = torchs()(expected_x)
+    assert torch.equal(out, expected)
+    out.backward(grad)
+    expected.backward(grad)
+    assert torch.equal(x.grad, expected_x.grad)
+
+
+@pytest.mark.parametrize("name", ["relu6", "swish"])
+def test_activations_work_in_place_at_inference(name: str) -> None:
+    x = torch.randn(3, 4, requires_grad=True)
+    with torch.no_grad():
+        before = x * 5
+        assert layers.get_activation(name)()(before).data_ptr() == before.data_ptr()
+
+
+def test_relu6_of_nothing() -> None:
+    x = torch.zeros(0, 8, 2, 2, requires_grad=True)
+    layers.get_activation("relu6")()(x * 1).sum().backward()
+    assert x.grad.shape == x.shape
+
+
 def test_unknown_names() -> None:
     with pytest.raises(ValueError, match="'gelu'.*leaky_relu"):
         layers.get_activation("gelu")
