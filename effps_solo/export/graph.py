@@ -111,7 +111,7 @@ class PanopticGraph(nn.Module):
         scores, cells, classes = (scores * passes)[chosen], cells[chosen], classes[chosen]
 
         rows, columns = stride4_size(size)
-        logits = head.masks(output, 0).of(cells).logits()[:, :rows, :columns]
+        logits = head.masks(output).of(cells).logits()[:, :rows, :columns]
         inside = (logits > 0).float().flatten(1)
         areas = inside.sum(dim=1)
         maskness = (logits.flatten(1).sigmoid() * inside).sum(dim=1) / areas.clamp(min=1)

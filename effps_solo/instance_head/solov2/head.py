@@ -43,6 +43,13 @@ class SOLOv2Output:
     kernels: torch.Tensor
     mask_features: torch.Tensor
 
+    def of_images(self) -> Iterator["SOLOv2Output"]:
+        """Of each image alone, N = 1."""
+        # Split with the channels last, as in memory: the maps' gradient is then put together so too.
+        pixels = self.mask_features.permute(0, 2, 3, 1)
+        parts = zip(self.category.split(1), self.kernels.split(1), pixels.split(1))
+        return (SOLOv2Output(c, k, maps.permute(0, 3, 1, 2)) for c, k, maps in parts)
+
 
 @INSTANCE_HEAD_REGISTRY.register()
 class SOLOv2InstanceHead(InstanceHead):
@@ -219,12 +226,10 @@ class SOLOv2InstanceHead(InstanceHead):
             alpha=self.focal_alpha,
             gamma=self.focal_gamma,
         )
-        dice = [self._dice(output, i, *x) for i, x in enumerate(zip(targets, wanted, instances))]
+        dice = [self._dice(*x) for x in zip(output.of_images(), targets, wanted, instances)]
         num_positive, num_masks = totals.counts.to(loss_category)
         loss_category = loss_category / ((num_positive + 1) / totals.num_parts)
         loss_mask = torch.cat(dice).sum() / (num_masks.clamp(min=1) / totals.num_parts)
-        # This term reaches every parameter of the mask path in a batch without objects too.
-        loss_mask = loss_mask + 0.0 * (output.kernels.sum() + output.mask_features.sum())
         return {
             "loss_category": self.category_loss_weight * loss_category,
             "loss_mask": self.mask_loss_weight * loss_mask,
@@ -242,11 +247,10 @@ class SOLOv2InstanceHead(InstanceHead):
         the candidates at ``min_score`` gives the same instances above it.
         """
         output = self(features)
-        scores = self.cell_scores(output)
         strides = self._cells().strides
         return [
-            self.decoder(scores[i], self.masks(output, i), strides, size, min_score)
-            for i, size in enumerate(image_sizes)
+            self.decoder(scores, self.masks(each), strides, size, min_score)
+            for scores, each, size in zip(self.cell_scores(output), output.of_images(), image_sizes)
         ]
 
     def cell_scores(self, output: SOLOv2Output) -> torch.Tensor:
@@ -257,9 +261,9 @@ class SOLOv2InstanceHead(InstanceHead):
             maps.append(inference.points_nms(scores))
         return flatten_cells(maps)
 
-    def masks(self, output: SOLOv2Output, index: int) -> DynamicMasks:
-        """Those of all cells of one image."""
-        masks = DynamicMasks(output.kernels[index], output.mask_features[index])
+    def masks(self, output: SOLOv2Output) -> DynamicMasks:
+        """Those of all cells; of the output of one image."""
+        masks = DynamicMasks(output.kernels.squeeze(0), output.mask_features.squeeze(0))
         if self.has_position_prior:
             cells = self._cells()
             masks.centers = cells.centers * cell_frame(masks.features)
@@ -301,7 +305,6 @@ class SOLOv2InstanceHead(InstanceHead):
     def _dice(
         self,
         output: SOLOv2Output,
-        index: int,
         targets: GridTargets,
         wanted: torch.Tensor,
         instances: Instances,
@@ -315,7 +318,7 @@ class SOLOv2InstanceHead(InstanceHead):
         height, width = output.mask_features.shape[-2:]
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 
-        predicted = self.masks(output, index)
+        predicted = self.masks(output)
 
         def dice(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
             return dice_loss(predicted.of(cells).logits(), masks[objects])

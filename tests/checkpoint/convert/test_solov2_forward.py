@@ -194,7 +194,7 @@ def test_forward_equals_the_published_computation(
     # Masks: one 1x1 convolution for each cell.
     cells = torch.tensor([0, 57, 190])
     masks = F.conv2d(features, kernels[0, cells][:, :, None, None])[0]
-    ours = model["instance_head"].masks(output, 0).logits(cells)
+    ours = model["instance_head"].masks(output).logits(cells)
     torch.testing.assert_close(ours, masks)
 
     # The same in fp32, backbone and head each from exact inputs, relative to the size of the outputs.
@@ -202,5 +202,5 @@ def test_forward_equals_the_published_computation(
     for ours, theirs in zip(model["backbone"](image.float()).values(), levels):
         assert float((ours - theirs).abs().max()) < 1e-5 * float(theirs.abs().max())
     output = model["instance_head"]({name: x.float() for name, x in pyramid.items()})
-    ours = model["instance_head"].masks(output, 0).logits(cells)
+    ours = model["instance_head"].masks(output).logits(cells)
     assert float((ours - masks).abs().max()) < 1e-5 * float(masks.abs().max())
