@@ -77,17 +77,28 @@ def test_depthwise_convolution_in_bf16(kernel: int, stride: Tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 1)])
-@pytest.mark.parametrize("dilation", [(2, 3), (6, 21), (18, 15)])
-def test_dilated_kernels(dilation: Tuple[int, int], stride: Tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    "dilation, padding",
+    [
+        ((2, 3), (2, 3)),
+        ((6, 21), (6, 21)),
+        ((18, 15), (18, 15)),
+        ((2, 3), (0, 1)),
+        ((2, 3), (5, 2)),  # the first row of the output meets no input
+    ],
+)
+def test_dilated_kernels(
+    dilation: Tuple[int, int], padding: Tuple[int, int], stride: Tuple[int, int]
+) -> None:
     """Also where the kernel reaches beyond the image."""
     x, weight = leaf(2, 6, 12, 24, memory_format=torch.channels_last), leaf(6, 1, 3, 3)
-    expected = F.conv2d(x, weight, None, stride, dilation, dilation, groups=6)
-    found = depthwise_conv2d(x, weight, stride, dilation, dilation)
+    expected = F.conv2d(x, weight, None, stride, padding, dilation, groups=6)
+    found = depthwise_conv2d(x, weight, stride, padding, dilation)
     assert torch.equal(found, expected)
     exact = gradients(expected, x, weight)
     torch.testing.assert_close(gradients(found, x, weight), exact)
     low = [t.detach().to(torch.bfloat16).requires_grad_() for t in (x, weight)]
-    found = depthwise_conv2d(*low, stride, dilation, dilation)
+    found = depthwise_conv2d(*low, stride, padding, dilation)
     for value, reference in zip(gradients(found, *low), exact):
         assert value.dtype == torch.bfloat16
         assert (value.double() - reference).abs().max() < 0.03 * reference.abs().max()
@@ -101,10 +112,10 @@ def test_gradients_of_dilated_kernels_are_the_same_every_time() -> None:
     torch.set_num_threads(2)
     try:
         out = [depthwise_conv2d(x, weight, (1, 1), (18, 15), (18, 15)) for _ in range(20)]
-        found = [gradients(each, weight)[0] for each in out]
+        found = [gradients(each, x, weight) for each in out]
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(each, found[0]) for each in found)
+    assert all(torch.equal(a, b) for each in found for a, b in zip(each, found[0]))
 
 
 def test_depthwise_convolution_of_no_image() -> None:
