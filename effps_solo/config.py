@@ -53,8 +53,7 @@ def _add_input_keys(cfg: CN) -> None:
     # Probability of a crop that is placed around a random object, for images with few of them
     # (not "shortest_edge"). Images without objects stay in the training.
     cfg.INPUT.CROP_OBJECT_PROB = 0.0
-    # Strength of random brightness, contrast and saturation (Detectron2's transforms), factors in
-    # [1 - x, 1 + x]; 0: none.
+    # Strength of random brightness, contrast and saturation, factors in [1 - x, 1 + x]; 0: none.
     cfg.INPUT.COLOR_JITTER = 0.0
     # Factor on the image size at test time (not "shortest_edge").
     cfg.INPUT.TEST_SCALE = 1.0

@@ -1,5 +1,6 @@
 """Training and test augmentations as Detectron2 transforms."""
 
+import functools
 import math
 from typing import List, Optional, Tuple
 
@@ -7,6 +8,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
+from PIL import Image, ImageEnhance
 
 from ..errors import ConfigError
 
@@ -85,6 +87,34 @@ class RandomWindow(T.FixedSizeCrop):
         return T.CropTransform(left, top, columns, rows, width, height)
 
 
+class ColorJitter(T.Augmentation):
+    """Brightness, contrast and saturation, in this order, each times a factor of its own in [low, high].
+
+    By Pillow, which needs an eighth of the time of Detectron2's three; they differ by rounding, and in
+    the grey towards which contrast goes: that of the mean luma, not of the mean of all channels.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self._init({"low": low, "high": high})
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        brightness, contrast, saturation = np.random.uniform(self.low, self.high, 3)
+        return T.PILColorTransform(
+            functools.partial(
+                _enhanced, brightness=brightness, contrast=contrast, saturation=saturation
+            )
+        )
+
+
+def _enhanced(
+    image: Image.Image, brightness: float, contrast: float, saturation: float
+) -> Image.Image:
+    image = ImageEnhance.Brightness(image).enhance(brightness)
+    image = ImageEnhance.Contrast(image).enhance(contrast)
+    return ImageEnhance.Color(image).enhance(saturation)
+
+
 def _window_start(low: float, high: float, window: int, length: int) -> int:
     """Random first pixel of a window in 0 .. ``length`` that holds [low, high], or its middle."""
     if high - low > window:
@@ -110,7 +140,10 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
             f"INPUT.AUGMENTATION is '{cfg.INPUT.AUGMENTATION}'; choose scale_crop, "
             "large_scale_jitter or shortest_edge"
         )
-    return augmentations + (_color_jitter(cfg.INPUT.COLOR_JITTER) if is_train else [])
+    strength = cfg.INPUT.COLOR_JITTER
+    if is_train and strength > 0:
+        augmentations.append(ColorJitter(1 - strength, 1 + strength))
+    return augmentations
 
 
 def _scale_crop(cfg: CfgNode) -> List[T.Augmentation]:
@@ -137,14 +170,3 @@ def _scale(cfg: CfgNode, scale_range: Tuple[float, float]) -> RandomScale:
     if cfg.INPUT.AUGMENTATION == "large_scale_jitter":
         return RandomScale(scale_range, fit_size=tuple(cfg.INPUT.CROP_SIZE))
     return RandomScale(scale_range, cfg.INPUT.BASE_SHORTEST_EDGE)
-
-
-def _color_jitter(strength: float) -> List[T.Augmentation]:
-    if strength == 0:
-        return []
-    low, high = 1 - strength, 1 + strength
-    return [
-        T.RandomBrightness(low, high),
-        T.RandomContrast(low, high),
-        T.RandomSaturation(low, high),
-    ]

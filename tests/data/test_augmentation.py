@@ -1,6 +1,7 @@
 """Sizes, values and switches of the augmentations."""
 
 from typing import List, Tuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,14 +12,13 @@ from effps_solo import add_effps_solo_config
 from effps_solo.data.augmentation import (
     PADDED_ID,
     VOID_PIXEL,
+    ColorJitter,
     CropAtObject,
     RandomScale,
     RandomWindow,
     build_augmentations,
 )
 from effps_solo.errors import ConfigError
-
-JITTER = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
 
 
 @pytest.fixture
@@ -229,10 +229,40 @@ def test_colour_jitter_off_and_on(cfg: CfgNode) -> None:
     np.random.seed(2)
     jittered, labels = apply(build_augmentations(cfg, True), (48, 80))
     assert (jittered != plain).mean() > 0.5 and (labels == 1).all()
-    ranges = {
-        (a.intensity_min, a.intensity_max)
-        for a in build_augmentations(cfg, True)
-        if isinstance(a, JITTER)
-    }
-    assert ranges == {(0.6, 1.4)}
-    assert not any(isinstance(a, JITTER) for a in build_augmentations(cfg, False))
+    ranges = [(a.low, a.high) for a in build_augmentations(cfg, True) if isinstance(a, ColorJitter)]
+    assert ranges == [(0.6, 1.4)]
+    assert not any(isinstance(a, ColorJitter) for a in build_augmentations(cfg, False))
+
+
+def jittered(image: np.ndarray, *factors: float) -> np.ndarray:
+    """``image`` with these draws of brightness, contrast and saturation."""
+    with mock.patch.object(np.random, "uniform", return_value=np.array(factors)) as draw:
+        transform = ColorJitter(0.6, 1.4).get_transform(image)
+    draw.assert_called_once_with(0.6, 1.4, 3)
+    return transform.apply_image(image)
+
+
+@pytest.mark.parametrize(
+    "factors, expected",
+    [
+        ((1.0, 1.0, 1.0), [[100, 100, 100], [200, 0, 0]]),
+        ((1.4, 1.0, 1.0), [[140, 140, 140], [255, 0, 0]]),
+        ((1.0, 0.5, 1.0), [[90, 90, 90], [140, 40, 40]]),  # towards 80, the mean of 100 and 60
+        ((1.0, 1.0, 0.0), [[100, 100, 100], [60, 60, 60]]),  # 0.299 * 200
+    ],
+)
+def test_colour_jitter_by_hand(factors: Tuple[float, ...], expected: List[List[int]]) -> None:
+    image = np.array([[[100, 100, 100], [200, 0, 0]]], dtype=np.uint8)
+    assert jittered(image, *factors).tolist() == [expected]
+
+
+@pytest.mark.parametrize("factors", [(1.3, 0.7, 1.2), (0.7, 1.3, 0.6)])
+def test_colour_jitter_is_that_of_detectron2(factors: Tuple[float, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    expected = image
+    for augmentation, factor in zip(
+        (T.RandomBrightness, T.RandomContrast, T.RandomSaturation), factors
+    ):
+        expected = augmentation(factor, factor).get_transform(expected).apply_image(expected)
+    difference = jittered(image, *factors).astype(int) - expected
+    assert np.abs(difference).max() <= 3
