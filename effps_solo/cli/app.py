@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, Optional
 
 from ..errors import UserError
 from ..runtime import EXPORTED_SUFFIXES
-from .arguments import add_config_options, add_max_megapixels, positive
+from .arguments import add_arithmetic_options, add_config_options, add_max_megapixels, positive
 
 DEFAULT_NAME = "street scenes, the model of the package"
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     add("--port", type=positive, default=7860, help="(%(default)s)")
-    add("--threads", type=positive, default=0, metavar="N", help="of the CPU")
+    add_arithmetic_options(parser)
     add_max_megapixels(parser)
     add(
         "--max-megabytes",
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         model = load(
             name,
             threads=args.threads,
+            precision=args.precision,
             max_megapixels=args.max_megapixels,
             overrides=overrides,
             allow_unsafe=args.allow_unsafe,

@@ -28,12 +28,20 @@ def add_config_options(parser: argparse.ArgumentParser, example: str = "KEY VALU
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     """``--backend``, ``--threads`` and ``--precision``."""
-    from ..runtime import BACKENDS, PRECISIONS
+    from ..runtime import BACKENDS
 
-    add = parser.add_argument
-    add("--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)")
-    add("--threads", type=positive, default=0, metavar="N", help="of the CPU")
-    add(
+    parser.add_argument(
+        "--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)"
+    )
+    add_arithmetic_options(parser)
+
+
+def add_arithmetic_options(parser: argparse.ArgumentParser) -> None:
+    """``--threads`` and ``--precision``."""
+    from ..runtime import PRECISIONS
+
+    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="of the CPU")
+    parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         help="of the arithmetic (default: what TEST.AMP of the config says; of an exported model fp32, in "

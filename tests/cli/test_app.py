@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any, List
 
+import numpy as np
 import pytest
+import torch
 
 from effps_solo.__main__ import main
 from effps_solo.app.session import Session
@@ -42,6 +44,17 @@ def test_models_side_by_side(served: List[Any], tiny_config: Path, lively_weight
     ((session, _, port),) = served
     assert list(session.models) == ["tiny.yaml", "tiny.yaml (2)"] and port == 8000
     assert session.limits.megapixels == 2 and session.limits.megabytes == 20
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_precision(served: List[Any], precision: str) -> None:
+    assert main(["app", "--precision", precision]) == 0
+    ((session, _, _),) = served
+    (model,) = session.models.values()
+    network, formats = model.predictor.model.backbone, []
+    network.register_forward_hook(lambda *_: formats.append(torch.is_autocast_enabled("cpu")))
+    model(np.zeros((64, 96, 3), np.uint8))
+    assert formats == [precision == "bf16"]
 
 
 def test_without_gradio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
