@@ -26,6 +26,7 @@ from effps_solo.engine import Trainer, check_device, launch, load_config
 from effps_solo.errors import UserError
 from effps_solo.inference_model import build_inference_model
 from effps_solo.machine import keep_freed_memory
+from effps_solo.predictor import with_trained_weights
 from effps_solo.report import write_reports
 
 USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
@@ -36,6 +37,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line; also starts the log."""
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     check_device(cfg)
+    if args.eval_only and not args.resume:
+        with_trained_weights(cfg)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     cfg.freeze()

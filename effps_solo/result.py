@@ -195,7 +195,10 @@ class PanopticResult:
         Raises:
             ModuleNotFoundError: supervision is not installed.
         """
-        import supervision
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("this needs supervision: pip install supervision") from error
 
         boxes = np.array([s.bbox for s in self.segments], dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]

@@ -243,11 +243,12 @@ def _free_place(
 ) -> Optional[Tuple[int, int]]:
     """Where a plate of (width, height) goes, x, y, which is marked in ``taken``; None: nowhere.
 
-    Inside the segment if it fits into the box, else above the box or below it.
+    Inside the segment if it fits into the box; that of a thing else above the box or below it, where
+    the label of stuff would name what is not meant.
     """
     left, top, width, height = box
     middle = left + width // 2 - size[0] // 2
-    corners = [(middle, top - size[1]), (middle, top + height)]
+    corners = [(middle, top - size[1]), (middle, top + height)] if is_thing[row] else []
     if width >= size[0] and height >= size[1]:
         x, y = _most_interior_point(rows[top : top + height, left : left + width] == row)
         corners.insert(0, (left + x - size[0] // 2, top + y - size[1] // 2))
@@ -256,8 +257,10 @@ def _free_place(
         if x < 0 or not 0 <= y <= rows.shape[0] - size[1]:
             continue
         window = (slice(y, y + size[1]), slice(x, x + size[0]))
-        covered = rows[window]
-        if not taken[window].any() and not (is_thing[covered] & (covered != row)).any():
+        others = rows[window] != row
+        if others.mean() > 0.5 and not is_thing[row]:
+            continue
+        if not taken[window].any() and not (is_thing[rows[window]] & others).any():
             taken[window] = True
             return x, y
     return None

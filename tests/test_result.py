@@ -102,6 +102,12 @@ def test_supervision(result: PanopticResult, monkeypatch: pytest.MonkeyPatch) ->
     assert found.data["class_name"].tolist() == ["road", "car"]
 
 
+def test_without_supervision(result: PanopticResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install supervision"):
+        result.to_supervision()
+
+
 def test_nothing(empty: PanopticResult, tmp_path: Path) -> None:
     assert empty.segments == () and empty.masks().shape == (0, 3, 4)
     assert empty.to_coco_instances() == [] and (empty.overlay() == 0).all()

@@ -87,9 +87,10 @@ def test_train_evaluate_and_evaluate_again(run: Run, tmp_path: Path) -> None:
         "Panoptic quality on tiny_val" in log and "person" in log.partition("Panoptic quality")[2]
     )
     weights = tmp_path / "output" / "model_final.pth"
-    again = run("--eval-only", "MODEL.WEIGHTS", str(weights))
-    assert again.keys() == results.keys()
-    assert all(same(again[task], results[task]) for task in results)
+    for words in ((), ("MODEL.WEIGHTS", str(weights))):  # without words, those of the training
+        again = run("--eval-only", *words)
+        assert again.keys() == results.keys()
+        assert all(same(again[task], results[task]) for task in results)
     folder = tmp_path / "output" / "inference" / "tiny_val"
     assert "what segments were taken for" in (folder / "report.html").read_text().lower()
     written = json.loads((folder / "results.json").read_text())
@@ -214,6 +215,11 @@ def test_class_count(mistake: Callable[..., str], key: str, value: int) -> None:
 def test_missing_weights(mistake: Callable[..., str], tmp_path: Path) -> None:
     message = mistake("--eval-only", "MODEL.WEIGHTS", str(tmp_path / "none.pth"))
     assert f"{tmp_path}/none.pth" in message and "MODEL.WEIGHTS" in message
+
+
+def test_evaluation_of_a_model_that_nobody_trained(mistake: Callable[..., str]) -> None:
+    message = mistake("--eval-only")
+    assert "MODEL.WEIGHTS is ''" in message and "train first" in message
 
 
 def test_png_without_entry(mistake: Callable[..., str], tiny_set: Path) -> None:

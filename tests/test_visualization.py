@@ -93,6 +93,19 @@ def test_a_label_lies_inside_its_segment(monkeypatch: pytest.MonkeyPatch) -> Non
     assert abs(car.x + car.width / 2 - 160) < 15 and abs(car.y + car.height / 2 - 100) < 15
 
 
+def test_stuff_has_no_label_on_other_stuff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would name what is not meant."""
+    verge = {**STUFF, "id": 2, "category_id": 3}
+    ids = np.ones((200, 300), dtype=np.int32)
+    ids[100:106] = 2  # lower than a label
+    labels = labels_of(ids, [STUFF, verge], monkeypatch)
+    assert [label.text for label in labels] == ["Straße"]
+    for shift in range(3):  # its box is large
+        ids[np.arange(197) + shift, np.arange(197)] = 2
+    labels = labels_of(ids, [STUFF, verge], monkeypatch)
+    assert [label.text for label in labels] == ["Straße"]
+
+
 def test_a_label_lies_beside_a_small_thing_and_covers_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,6 +1,7 @@
 """``effps-solo oracle``: the PQ that a perfect network could reach with a config."""
 
 import argparse
+import os
 
 from .arguments import add_config_options
 
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="soft",
         help="stride-4 masks that hold the covered fraction (soft) or one bit (binary)",
     )
+    parser.epilog = "Its files go to OUTPUT_DIR/oracle, beside the evaluations of trained models."
     add_config_options(parser)
 
 
@@ -33,5 +35,6 @@ def run(args: argparse.Namespace) -> int:
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     for name in cfg.DATASETS.TEST:
         loader = build_detection_test_loader(cfg, name, mapper=OracleMapper(cfg, True))
-        inference_on_dataset(OracleModel(cfg, args.masks), loader, build_evaluator(cfg, name))
+        evaluator = build_evaluator(cfg, name, os.path.join(cfg.OUTPUT_DIR, "oracle", name))
+        inference_on_dataset(OracleModel(cfg, args.masks), loader, evaluator)
     return 0

@@ -25,6 +25,8 @@ def test_large_rectangles_are_nearly_perfect(
     output = "".join(capfd.readouterr())
     assert "PQ" in output and "person" in output
     assert printed_pq(output) > 95
+    # A trained model's evaluation stays what it is.
+    assert [f.name for f in (tiny_config.parent / "output").iterdir()] == ["oracle"]
 
 
 def test_a_scale_range_that_misses_the_things_lowers_the_bound(
