@@ -60,6 +60,11 @@ class PanopticResult:
     segments: Tuple[Segment, ...]
     classes: Tuple[PanopticClass, ...]
 
+    def __repr__(self) -> str:
+        height, width = self.panoptic.shape
+        found = ", ".join(f"{each.category} {each.score:.2f}" for each in self.segments)
+        return f"PanopticResult({height}x{width}: {found or 'nothing'})"
+
     @classmethod
     def from_prediction(
         cls,

@@ -108,6 +108,12 @@ def test_without_supervision(result: PanopticResult, monkeypatch: pytest.MonkeyP
         result.to_supervision()
 
 
+def test_what_is_printed_fits_on_a_line(result: PanopticResult, empty: PanopticResult) -> None:
+    scores = [segment.score for segment in result.segments]
+    expected = f"PanopticResult(3x4: road {scores[0]:.2f}, car {scores[1]:.2f})"
+    assert repr(result) == expected and repr(empty) == "PanopticResult(3x4: nothing)"
+
+
 def test_nothing(empty: PanopticResult, tmp_path: Path) -> None:
     assert empty.segments == () and empty.masks().shape == (0, 3, 4)
     assert empty.to_coco_instances() == [] and (empty.overlay() == 0).all()
