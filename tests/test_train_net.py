@@ -125,6 +125,15 @@ def test_evaluation_of_averaged_weights_in_augmented_views(run: Run, tmp_path: P
     assert "Taking the averaged weights" in log
 
 
+def test_resume_of_a_finished_training_says_so(run: Run, tmp_path: Path) -> None:
+    words = ("SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()")
+    log = tmp_path / "output" / "log.txt"
+    run(*words)
+    assert "iterations are done" not in log.read_text()
+    run("--resume", *words)
+    assert "All 1 iterations are done" in log.read_text()
+
+
 def test_resume_goes_on_with_optimizer_and_schedule(run: Run, tmp_path: Path) -> None:
     common = ("TEST.EVAL_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD", "2")
     run("SOLVER.MAX_ITER", "4", *common)

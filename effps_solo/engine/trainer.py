@@ -115,6 +115,12 @@ class Trainer(DefaultTrainer):
                 f"the processes do not find the same last checkpoint in '{self.cfg.OUTPUT_DIR}'; "
                 "OUTPUT_DIR must be one folder that all machines see"
             )
+        if resume and self.start_iter >= self.max_iter:
+            logger.warning(
+                "All %d iterations are done: it is only evaluated once more. To train on, raise "
+                "SOLVER.MAX_ITER",
+                self.max_iter,
+            )
 
     def run_step(self) -> None:
         self._trainer.seed_key = (self.data_loader.seed, self.iter, comm.get_rank())
