@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         results of the images before it.
     """
     from ..panoptic_model import SAMPLE_IMAGE, load
-    from ..panoptic_writer import PanopticWriter
+    from ..panoptic_writer import JSON_NAME, PanopticWriter
     from ..result import write_file
     from ..video import predict_video
 
@@ -117,6 +117,11 @@ def run(args: argparse.Namespace) -> int:
         overrides=args.opts,
         allow_unsafe=args.allow_unsafe,
     )
+    if not args.resume and (folder / JSON_NAME).is_file():
+        logger.warning(
+            "%s is written anew, for these inputs alone; --resume keeps what it lists",
+            folder / JSON_NAME,
+        )
     finished = _finished_videos(folder) if args.resume else {}
     names = video_names(paths, finished)
     settings: Dict[str, Any] = {"folder": folder, "labels": labels, "save_json": args.save_json}

@@ -188,6 +188,20 @@ def test_resume(run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixt
     assert run(folder, words=["--resume"]) == 0 and read_json(output) == content
 
 
+def test_an_earlier_run_is_not_replaced_in_silence(
+    run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixture
+) -> None:
+    first, second = draw(folder / "a.png"), draw(folder / "b.png")
+    assert run(first) == 0
+    assert "written anew" not in "".join(capfd.readouterr())
+    assert run(second, words=["--resume"]) == 0
+    assert "written anew" not in "".join(capfd.readouterr())
+    assert len(read_json(output)["images"]) == 2
+    assert run(second) == 0
+    assert f"{output / 'panoptic.json'} is written anew" in "".join(capfd.readouterr())
+    assert [image["file_name"] for image in read_json(output)["images"]] == ["b.png"]
+
+
 def test_videos_of_the_same_name(run: Demo, output: Path, folder: Path) -> None:
     for name in ("a", "b"):
         (folder / name).mkdir()
