@@ -19,7 +19,7 @@ from .data.segment_measures import measure_segments
 Color = Tuple[int, int, int]
 SegmentsInfo = Sequence[Mapping[str, Any]]
 
-_TINT = 70  # how far the colours of a class's objects lie from the class's, of 255
+_TINT = 40  # how far the colours of a class's objects lie from the class's, of 255
 _BORDER = (255, 255, 255)  # of things
 _PLATE = (20, 20, 20)  # behind a label
 _PLATE_OPACITY = 0.65

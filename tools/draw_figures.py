@@ -94,7 +94,7 @@ def draw_masks(predictor: Predictor, sample: Dict[str, Any]) -> Figure:
     head = model.instance_head
     images = model._preprocess([{"image": sample["image"]}])
     output = head(model.backbone(images.tensor))
-    masks = head.masks(output, 0)
+    masks = head.masks(output)
     cells = _best_cells(head.cell_scores(output)[0], masks)
     figure, panels = _figure(NUM_OBJECTS, 3, image)
     for row, cell in enumerate(cells):
