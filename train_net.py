@@ -22,6 +22,7 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
+from effps_solo.data.datasets import check_dataset_available
 from effps_solo.engine import Trainer, check_device, launch, load_config
 from effps_solo.errors import UserError
 from effps_solo.inference_model import build_inference_model
@@ -37,6 +38,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line; also starts the log."""
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     check_device(cfg)
+    # Mistakes are told before the network is built and there is a folder for results.
+    for name in cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN:
+        check_dataset_available(name)
     if args.eval_only and not args.resume:
         with_trained_weights(cfg)
     if cfg.MODEL.DEVICE == "cpu":

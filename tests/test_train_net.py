@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 from unittest import mock
 
 import numpy as np
@@ -196,6 +196,16 @@ def test_a_killed_run_continues(
 def test_missing_data_root(mistake: Callable[..., str], tmp_path: Path) -> None:
     message = mistake("DATASETS.PANOPTIC.ROOT", str(tmp_path / "nowhere"))
     assert f"{tmp_path}/nowhere" in message and "DATASETS.PANOPTIC.ROOT" in message
+
+
+@pytest.mark.parametrize("words", [(), ("--eval-only",)])
+def test_missing_data_leaves_no_folder(
+    mistake: Callable[..., str], tmp_path: Path, tiny_set: Path, words: Tuple[str, ...]
+) -> None:
+    split = "val" if words else "train"
+    shutil.rmtree(tiny_set / f"panoptic_{split}")
+    assert f"tiny_{split}" in mistake(*words)
+    assert not (tmp_path / "output").exists()
 
 
 def test_missing_street_scenes(mistake: Callable[..., str]) -> None:
