@@ -49,7 +49,7 @@ class Predictor:
             model: taken as it is; None: built and loaded as ``cfg`` says.
 
         Raises:
-            ConfigError: ``MODEL.WEIGHTS`` is empty: an untrained model has nothing to show.
+            CheckpointError: ``MODEL.WEIGHTS`` are of no trained model, which has nothing to show.
         """
         if cfg.MODEL.DEVICE == "cpu":
             keep_freed_memory()
@@ -132,8 +132,6 @@ def with_trained_weights(cfg: CfgNode) -> None:
 
 
 def _trained_model(cfg: CfgNode, allow_unsafe: bool) -> nn.Module:
-    if not cfg.MODEL.WEIGHTS:
-        raise ConfigError("MODEL.WEIGHTS is empty: name a checkpoint, e.g. output/model_final.pth")
     check_device(cfg)
     model = build_model(cfg)
     checkpointer = EffPSCheckpointer(

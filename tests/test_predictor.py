@@ -145,7 +145,7 @@ def test_pasted_things_worked_by_hand() -> None:
 
 def test_without_weights(cfg: CfgNode) -> None:
     cfg.MODEL.WEIGHTS = ""
-    with pytest.raises(ConfigError, match="MODEL.WEIGHTS is empty"):
+    with pytest.raises(CheckpointError, match="'' are none of a trained model"):
         Predictor(cfg)
 
 

@@ -239,6 +239,7 @@ def test_missing_weights(mistake: Callable[..., str], tmp_path: Path) -> None:
 def test_evaluation_of_a_model_that_nobody_trained(mistake: Callable[..., str]) -> None:
     message = mistake("--eval-only")
     assert "MODEL.WEIGHTS is ''" in message and "train first" in message
+    assert "none of a trained model" in mistake("--eval-only", "--resume")  # of what is not there
 
 
 def test_png_without_entry(mistake: Callable[..., str], tiny_set: Path) -> None:

@@ -98,6 +98,11 @@ class EffPSCheckpointer(DetectionCheckpointer):
             CheckpointError: missing, damaged, unsafe, or a checkpoint of something else altogether.
         """
         path = path or ""
+        if self.complete and (not path or path.startswith(IMAGENET_PREFIX)):
+            raise CheckpointError(
+                f"the weights '{path}' are none of a trained model; name a checkpoint: "
+                "MODEL.WEIGHTS output/model_final.pth"
+            )
         if path.startswith(IMAGENET_PREFIX):
             self._load_imagenet(path[len(IMAGENET_PREFIX) :])
             return {}
@@ -122,9 +127,11 @@ class EffPSCheckpointer(DetectionCheckpointer):
         except (OSError, ValueError) as error:
             raise CheckpointError(f"checkpoint '{path}' cannot be fetched: {error}") from error
         if not os.path.isfile(local):
+            others = (
+                "" if self.complete else f", {IMAGENET_PREFIX}NAME or '', or take --resume away"
+            )
             raise CheckpointError(
-                f"checkpoint '{path}' does not exist; set MODEL.WEIGHTS to a checkpoint, "
-                f"{IMAGENET_PREFIX}NAME or '', or take --resume away"
+                f"checkpoint '{path}' does not exist; set MODEL.WEIGHTS to a checkpoint{others}"
             )
 
     def _load_file(self, filename: str) -> Dict[str, Any]:

@@ -174,6 +174,9 @@ def test_a_part_of_a_model_is_enough_to_train_but_not_to_predict(tmp_path: Path)
         EffPSCheckpointer(ToyModel(), complete=True).load(str(tmp_path / "part.pth"))
     torch.save(ToyModel().state_dict(), tmp_path / "whole.pth")
     EffPSCheckpointer(ToyModel(), complete=True).load(str(tmp_path / "whole.pth"))
+    for none in ("", "imagenet://tf_efficientnet_lite0"):
+        with pytest.raises(CheckpointError, match=f"'{none}' are none of a trained model"):
+            EffPSCheckpointer(ToyModel(), complete=True).load(none)
 
 
 def test_safetensors_loads(tmp_path: Path) -> None:
