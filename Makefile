@@ -47,19 +47,19 @@ test: venv-dev  ## the fast tests
 test-all: venv-dev  ## every test
 	$(PYTEST) $(PYTEST_FLAGS)
 
-lint: venv-dev  ## formatting, imports, style and types
-	$(PY) -m black --check --quiet $(SOURCES) || { $(PY) -m black --check $(SOURCES); exit 1; }
-	$(PY) -m isort --check-only $(SOURCES)
-	$(PY) -m flake8 $(SOURCES)
+lint: venv-dev  ## formatting, style, imports between rooms, and types
+	$(PY) -m ruff format --check --quiet $(SOURCES) || { $(PY) -m ruff format --diff $(SOURCES); exit 1; }
+	$(PY) -m ruff check --quiet $(SOURCES)
+	.venv/bin/lint-imports
 	$(PY) -m mypy
 
 docs: venv-dev  ## build the documentation into output/site
 	$(PY) -m mkdocs build --quiet
 
 format: venv-dev  ## rewrite the sources in the common format
-	$(PY) -m isort $(SOURCES)
-	$(PY) -m black --quiet $(SOURCES)
+	$(PY) -m ruff check --quiet --fix --select I $(SOURCES)
+	$(PY) -m ruff format --quiet $(SOURCES)
 
 clean:  ## remove caches and build files; .venv, data sets and output stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find effps_solo tests tools datasets -name __pycache__ -type d -prune -exec rm -rf {} +

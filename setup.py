@@ -1,10 +1,12 @@
 """Packaging. Detectron2 has no release on the package index: tools/setup_env.py gets it."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+VERSION = runpy.run_path(str(ROOT / "effps_solo" / "utils" / "version.py"))["__version__"]
 
 
 def description() -> str:
@@ -15,7 +17,7 @@ def description() -> str:
 
 setup(
     name="effps_solo",
-    version="0.1.0",
+    version=VERSION,
     description="EfficientPS with a SOLOv2 instance head: panoptic segmentation on Detectron2",
     long_description=description(),
     long_description_content_type="text/markdown",
@@ -25,7 +27,7 @@ setup(
     packages=find_packages(include=["effps_solo", "effps_solo.*"]),
     package_data={
         "effps_solo": ["py.typed", "weights/*/*"],
-        "effps_solo.data.datasets.families": ["class_lists/*.yaml"],
+        "effps_solo.data.datasets": ["class_lists/*.yaml"],
         "effps_solo.report": ["templates/*.html"],
     },
     python_requires=">=3.10",
@@ -58,16 +60,15 @@ setup(
     extras_require={
         "app": ["gradio>=6"],
         "dev": [
-            "black",
-            "flake8",
             "gradio>=6",
-            "isort",
+            "import-linter",
             "mkdocs-material",
             "mkdocstrings[python]",
             "mypy",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
+            "ruff",
             "selenium",
         ],
         "export": ["nncf", "onnx", "onnxruntime", "onnxscript", "openvino"],

@@ -22,13 +22,14 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
+from effps_solo.config import check_device, load_config
 from effps_solo.data.datasets import check_dataset_available
-from effps_solo.engine import Trainer, check_device, launch, load_config
-from effps_solo.errors import UserError
-from effps_solo.inference_model import build_inference_model
-from effps_solo.machine import keep_freed_memory
-from effps_solo.predictor import with_trained_weights
+from effps_solo.engine import Trainer, launch
+from effps_solo.inference.predictor import with_trained_weights
+from effps_solo.inference.preparation import build_inference_model
 from effps_solo.report import write_reports
+from effps_solo.utils.errors import UserError
+from effps_solo.utils.machine import keep_freed_memory
 
 USER_ERRORS = (UserError, FileNotFoundError, SizeMismatchError)
 _FROM_WORKER = "in DataLoader worker process"

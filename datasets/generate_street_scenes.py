@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from effps_solo.data.street_scenes import SetParameters, generate  # noqa: E402
-from effps_solo.data.street_scenes.statistics import measure  # noqa: E402
+from effps_solo.street_scenes import SetParameters, generate  # noqa: E402
+from effps_solo.street_scenes.statistics import measure  # noqa: E402
 
 
 def default_output() -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from effps_solo.data.datasets.families.prepare import main  # noqa: E402
+from effps_solo.data.datasets.prepare import main  # noqa: E402
 
 if __name__ == "__main__":
     raise SystemExit(main(["coco"]))

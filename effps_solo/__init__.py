@@ -10,25 +10,26 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .utils.version import __version__
+
 if TYPE_CHECKING:
     from .config import add_effps_solo_config
-    from .meta_arch import EfficientPS
-    from .panoptic_model import load
-    from .result import PanopticResult
+    from .inference.load import load
+    from .inference.result import PanopticResult
+    from .modeling.meta_arch import EfficientPS
 
 # fvcore compiles two losses so when it is imported; no user can do anything about it.
 warnings.filterwarnings(
     "ignore", message=".*torch.jit.script. is deprecated", category=FutureWarning
 )
 
-__version__ = "0.1.0"
-__all__ = ["EfficientPS", "PanopticResult", "add_effps_solo_config", "load"]
+__all__ = ["EfficientPS", "PanopticResult", "__version__", "add_effps_solo_config", "load"]
 
 _MODULE_OF = {
-    "EfficientPS": ".meta_arch",
-    "PanopticResult": ".result",
+    "EfficientPS": ".modeling.meta_arch",
+    "PanopticResult": ".inference.result",
     "add_effps_solo_config": ".config",
-    "load": ".panoptic_model",
+    "load": ".inference.load",
 }
 _WITHOUT_DETECTRON2 = ("PanopticResult", "load")
 
@@ -37,20 +38,5 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name not in _WITHOUT_DETECTRON2:
-        _register()
+        importlib.import_module(".config", __name__)  # registers all that a config can name
     return getattr(importlib.import_module(_MODULE_OF[name], __name__), name)
-
-
-def _register() -> None:
-    """Fill Detectron2's registries by importing the meta-architecture and all that it can build."""
-    try:
-        importlib.import_module("detectron2")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "effps_solo needs Detectron2. In a checkout `make venv` installs it; elsewhere see the "
-            "section 'Installation' of the README.",
-            name="detectron2",
-        ) from error
-    parts = ("backbone", "sem_seg_head", "instance_head", "fusion", "meta_arch", "panoptic_fpn")
-    for module in parts:
-        importlib.import_module(f"{__name__}.{module}")

@@ -10,8 +10,8 @@ import sys
 from types import ModuleType
 from typing import Dict, List, Optional, Sequence
 
-from . import __version__
-from .errors import UserError
+from effps_solo.utils.errors import UserError
+from effps_solo.utils.version import __version__
 
 # Name -> what it does; the module is effps_solo.cli.NAME with "_" for "-".
 COMMANDS: Dict[str, str] = {

@@ -270,7 +270,8 @@ def lively_weights(tiny_config: Path, tmp_path: Path) -> Path:
     things without training."""
     import torch
 
-    from effps_solo.engine import Trainer, load_config
+    from effps_solo.config import load_config
+    from effps_solo.engine import Trainer
 
     torch.manual_seed(0)
     model = Trainer.build_model(load_config(str(tiny_config)))

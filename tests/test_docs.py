@@ -149,7 +149,7 @@ def test_the_head_of_the_page_is_known_to_every_program(tmp_path: Path) -> None:
     (tmp_path / "my_head.py").write_text(textwrap.dedent(block[0]))
     code = (
         "import effps_solo.engine\n"
-        "from effps_solo.instance_head.build import INSTANCE_HEAD_REGISTRY\n"
+        "from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY\n"
         "INSTANCE_HEAD_REGISTRY.get('MyHead')\n"
     )
     environment = {**os.environ, "DETECTRON2_ENV_MODULE": str(tmp_path / "my_head.py")}

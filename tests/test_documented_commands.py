@@ -275,7 +275,7 @@ def as_typed(command: str) -> str:
 def runnable() -> Iterator[Any]:
     for page, command in commands():
         if command.split()[0] not in NOT_RUN and "effps_solo app" not in command:
-            yield pytest.param(command, id=f"{page}: {command[len('.venv/bin/'):]}")
+            yield pytest.param(command, id=f"{page}: {command[len('.venv/bin/') :]}")
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import effps_solo.__main__ as command_line
-from effps_solo import __version__
-from effps_solo.errors import ConfigError
+from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.version import __version__
 
 
 def command(run: Any) -> SimpleNamespace:

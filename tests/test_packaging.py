@@ -14,8 +14,8 @@ from typing import Dict, Iterator, List, Tuple
 
 import pytest
 
-from effps_solo import __version__
 from effps_solo.cli import env
+from effps_solo.utils.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 FORBIDDEN_IMPORTS = ("detectron2.model_zoo", "pkg_resources", "inplace_abn")
@@ -214,7 +214,7 @@ def test_setup_py_agrees() -> None:
 def test_class_lists_are_installed(tmp_path: Path) -> None:
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    name = Path("effps_solo/data/datasets/families/class_lists")
+    name = Path("effps_solo/data/datasets/class_lists")
     lists = {path.name for path in (ROOT / name).iterdir()}
     assert lists == {path.name for path in (tmp_path / name).iterdir()}
 

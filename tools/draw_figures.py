@@ -20,12 +20,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from effps_solo.engine import load_config
-from effps_solo.instance_head.solov2.targets import IGNORED, MASK_STRIDE, assign_to_grid
-from effps_solo.oracle import OracleMapper, OracleModel
-from effps_solo.panoptic_model import SHIPPED_WEIGHTS
-from effps_solo.predictor import Predictor, paste_things
-from effps_solo.visualization import panoptic_overlay
+from effps_solo.config import load_config
+from effps_solo.evaluation.oracle import OracleMapper, OracleModel
+from effps_solo.inference.load import SHIPPED_WEIGHTS
+from effps_solo.inference.predictor import Predictor, paste_things
+from effps_solo.modeling.instance_head.solov2.targets import IGNORED, MASK_STRIDE, assign_to_grid
+from effps_solo.visualization.overlay import panoptic_overlay
 
 DPI = 100
 JPEG = {"quality": 85, "optimize": True}

@@ -13,9 +13,9 @@ from typing import Any, Dict
 
 import torch
 
-from effps_solo.atomic import write_atomically
 from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
-from effps_solo.engine import read_config
+from effps_solo.config import read_config
+from effps_solo.utils.atomic import write_atomically
 
 
 def main() -> None:

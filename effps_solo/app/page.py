@@ -3,8 +3,9 @@
 import os
 from typing import Any, List, Optional, Tuple
 
-from ..errors import UserError
-from ..result import PanopticResult
+from effps_solo.inference.result import PanopticResult
+from effps_solo.utils.errors import UserError
+
 from . import session as actions
 from .session import SECONDS_OF_FILES, Session
 

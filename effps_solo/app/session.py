@@ -12,10 +12,10 @@ from typing import Dict, List, Optional, Sequence
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
-from ..image_io import MAX_MEGAPIXELS, UNREADABLE, ImageError, as_rgb
-from ..panoptic_model import PanopticModel
-from ..result import PanopticResult, Segment
+from effps_solo.inference.load import PanopticModel
+from effps_solo.inference.result import PanopticResult, Segment
+from effps_solo.utils.errors import UserError
+from effps_solo.utils.image_io import MAX_MEGAPIXELS, UNREADABLE, ImageError, as_rgb
 
 SECONDS_OF_FILES = 3600  # how long downloads and uploads are kept
 MAX_SHOWN = 2048  # pixels of the longer side of a picture on the page

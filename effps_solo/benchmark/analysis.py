@@ -11,7 +11,8 @@ import numpy as np
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..predictor import Predictor
+from effps_solo.inference.predictor import Predictor
+
 from .rounds import NUM_WARM_UP, median_shares
 from .stages import Scopes, clock
 

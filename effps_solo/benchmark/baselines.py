@@ -15,10 +15,11 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from torch import nn
 
-from ..errors import ConfigError
-from ..image_io import read_image
-from ..label_space import PanopticLabelSpace
-from ..predictor import Predictor
+from effps_solo.inference.predictor import Predictor
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.image_io import read_image
+
 from .measure import count_macs, count_parameters
 from .torch_backends import TorchJob, open_config
 from .worker import Answer, Task

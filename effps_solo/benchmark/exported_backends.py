@@ -5,7 +5,8 @@ from typing import List
 import numpy as np
 from PIL import Image
 
-from ..runtime import ExportedPredictor, load_exported
+from effps_solo.inference.exported import ExportedPredictor, load_exported
+
 from .measure import peak_memory, timed
 from .worker import Answer, Task
 

@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..image_io import read_image
+from effps_solo.utils.image_io import read_image
 
 NUM_SYNTHETIC = 3
 _NUM_SHAPES = 24

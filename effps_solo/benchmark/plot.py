@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .report import TITLES, stages_of
-from .runner import BASELINES, Summary
+from .runner import BASELINES, TITLES, Summary, stages_of
 
 _OWN, _BASELINE, _LIMIT = "#3b6fb6", "#8a8a8a", "#c0504d"
 _BAR_INCHES, _WIDTH_INCHES, _DPI = 0.3, 11.0, 110

@@ -7,7 +7,8 @@ from typing import Dict, List
 
 from detectron2.modeling import build_model
 
-from ..image_io import read_image
+from effps_solo.utils.image_io import read_image
+
 from .measure import count_macs, count_parameters
 from .torch_backends import open_config, open_predictor
 from .worker import Answer, Task
@@ -29,7 +30,8 @@ class PreparationJob:
 
     def run(self, number: int) -> Answer:
         """{"weights", "device", "parameters", "macs" and "things" (means over the images)} and {"missing":
-        {suffix: why there is no such file}}."""
+        {suffix: why there is no such file}}.
+        """
         images = [read_image(path, self.predictor.image_format) for path in self.task.images]
         segments = [self.predictor.panoptic(image)[1] for image in images]
         return {
@@ -54,7 +56,11 @@ class PreparationJob:
         if not possible:
             return missing
         try:
-            from ..export import describe, save, trace  # slow, and onnxscript may be missing
+            from effps_solo.export import (  # slow, and onnxscript may be missing
+                describe,
+                save,
+                trace,
+            )
 
             name = Path(self.task.config_file).name
             description = describe(self.cfg, self.task.image_size, name)

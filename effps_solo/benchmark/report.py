@@ -6,22 +6,12 @@ from typing import List, Optional, Sequence, Tuple
 
 from tabulate import tabulate
 
-from ..atomic import write_atomically
-from .runner import BASELINES, REFERENCE, Summary
-from .stages import STAGES
+from effps_solo.utils.atomic import write_atomically
+
+from .plot import draw_benchmark
+from .runner import BASELINES, REFERENCE, TITLES, Summary, stages_of
 
 NAME = "benchmark"
-TITLES = {
-    "torch": "torch",
-    "compiled": "torch.compile",
-    "bf16": "torch, bf16",
-    "compiled-bf16": "torch.compile, bf16",
-    "onnx": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "panoptic-fpn": "Panoptic FPN R50",
-    "panoptic-fpn-shipped": "Panoptic FPN R50, as shipped",
-    "panoptic-deeplab": "Panoptic-DeepLab R52",
-}
 HEAD = """Times are medians over {num_runs} runs from pixels to panoptic map, one image at a time; all
 backends take turns, each in a process of its own. CPU: processor time of all threads. Start: loading and
 the first run. Memory: the peak of the process, libraries included, of torch on a GPU that of the GPU;
@@ -126,11 +116,6 @@ def _stage_table(rows: Sequence[Summary]) -> str:
     return table(head, cells)
 
 
-def stages_of(rows: Sequence[Summary]) -> List[str]:
-    """The stages that any of the rows has, in the order of an image's way."""
-    return [s for s in STAGES if any(s in row.get("stages", {}) for row in rows)]
-
-
 def _scaled_sizes(scaled: Summary) -> List[str]:
     cells = []
     for row in scaled["rows"]:
@@ -180,8 +165,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_report(summary: Summary, output: Path) -> List[Path]:
     """Write benchmark.md, .json and .png; returns their paths."""
-    from .plot import draw_benchmark
-
     paths = [output / f"{NAME}.{suffix}" for suffix in ("md", "json", "png")]
     write_atomically(paths[0], markdown(summary).encode())
     write_atomically(paths[1], json.dumps(summary, indent=1).encode())

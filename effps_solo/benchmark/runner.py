@@ -8,14 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..machine import cpu
+from effps_solo.utils.machine import cpu
+
 from .images import make_images
 from .measure import fitted_exponent
 from .rounds import NUM_WARM_UP, Outcome, Say, call_once, median_shares, run_rounds
+from .stages import STAGES
 from .worker import Answer, Task, Worker, WorkerFailed
 
 BACKENDS = ("torch", "compiled", "bf16", "compiled-bf16", "onnx", "openvino")
 BASELINES = ("panoptic-fpn", "panoptic-fpn-shipped", "panoptic-deeplab")
+TITLES = {
+    "torch": "torch",
+    "compiled": "torch.compile",
+    "bf16": "torch, bf16",
+    "compiled-bf16": "torch.compile, bf16",
+    "onnx": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "panoptic-fpn": "Panoptic FPN R50",
+    "panoptic-fpn-shipped": "Panoptic FPN R50, as shipped",
+    "panoptic-deeplab": "Panoptic-DeepLab R52",
+}
 REFERENCE = "panoptic-fpn"  # that ratios refer to
 SCALING_SIZES = ((256, 512), (512, 1024), (1024, 2048), (2048, 4096))
 OBJECT_COUNTS = (0, 25, 50, 100, 200, 400)
@@ -27,12 +40,17 @@ Summary = Dict[str, Any]
 Size = Tuple[int, int]
 
 
+def stages_of(rows: Sequence[Summary]) -> List[str]:
+    """The stages that any of the rows has, in the order of an image's way."""
+    return [s for s in STAGES if any(s in row.get("stages", {}) for row in rows)]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to measure.
 
     Attributes:
-        config_file, overrides, allow_unsafe: of :func:`effps_solo.engine.load_config`.
+        config_file, overrides, allow_unsafe: of :func:`effps_solo.config.load_config`.
         sizes: (H, W) of the images.
         inputs: images; empty: synthetic ones.
         backends: of ``BACKENDS``.

@@ -9,12 +9,13 @@ from typing import Tuple
 
 import torch
 
-from ..errors import ConfigError
-from ..instance_head.solov2 import SOLOv2InstanceHead
-from ..instance_head.solov2.head import SOLOv2Output
-from ..instance_head.solov2.position_prior import NUM_PARAMETERS, PEAK_LOGIT
-from ..meta_arch import EfficientPS
-from ..postprocessing import STRIDE, stride4_size
+from effps_solo.modeling.instance_head.solov2 import SOLOv2InstanceHead
+from effps_solo.modeling.instance_head.solov2.head import SOLOv2Output
+from effps_solo.modeling.instance_head.solov2.position_prior import NUM_PARAMETERS, PEAK_LOGIT
+from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.modeling.postprocessing import STRIDE, stride4_size
+from effps_solo.utils.errors import ConfigError
+
 from .measure import peak_memory
 from .stages import Scopes, clock
 from .torch_backends import open_config, open_predictor
@@ -45,7 +46,8 @@ class ObjectsJob:
     @torch.inference_mode()
     def run(self, number: int) -> Answer:
         """{"stages": {"decode", "fusion"} in seconds, "things", "peak_memory_bytes"} of ``number``
-        objects."""
+        objects.
+        """
         head, fusion = self.model.instance_head, self.model.fusion
         output = circles(head, number, self.image_size)
         head.forward = lambda features: output
@@ -98,7 +100,8 @@ def _by_gaussians(
     features: torch.Tensor,
 ) -> None:
     """Priors that are 0 at ``radius``. Features and kernels are as long as those of a trained network,
-    for their lengths bound where masks can lie, but at right angles: their product is 0."""
+    for their lengths bound where masks can lie, but at right angles: their product is 0.
+    """
     features[0, 0] = 1.0
     kernels[0, cells, 1] = _LENGTHS
     deviation = radius * STRIDE * features.shape[2] / math.sqrt(2 * _EDGE)
@@ -116,7 +119,8 @@ def _by_coordinates(
     features: torch.Tensor,
 ) -> None:
     """The features are x, y, x^2 + y^2 and 1, in heights of the image, of which a dynamic kernel makes
-    edge * (1 - ((x - cx)^2 + (y - cy)^2) / r^2)."""
+    edge * (1 - ((x - cx)^2 + (y - cy)^2) / r^2).
+    """
     height, width = features.shape[2:]
     y, x = torch.meshgrid(
         torch.arange(height, device=features.device) / height,

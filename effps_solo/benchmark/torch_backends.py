@@ -7,11 +7,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..engine import check_device, load_config
-from ..image_io import read_image
-from ..inference_model import build_inference_model
-from ..predictor import Predictor, for_panoptic_maps
-from ..visualization import panoptic_overlay
+from effps_solo.config import check_device, load_config
+from effps_solo.inference.predictor import Predictor, for_panoptic_maps
+from effps_solo.inference.preparation import build_inference_model
+from effps_solo.utils.image_io import read_image
+from effps_solo.visualization.overlay import panoptic_overlay
+
 from .measure import peak_memory, timed
 from .stages import Scopes, clock, wrap_stages
 from .worker import Answer, Task

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Dict, Protocol, Tuple
 
-from ..errors import UserError
+from effps_solo.utils.errors import UserError
 
 Answer = Dict[str, Any]
 
@@ -40,7 +40,7 @@ _MODULES = {
 }
 
 # Kinds whose memory nobody tunes, as Detectron2 does not, and the default of glibc, said aloud: processes in
-# which a setting of malloc is given leave it alone (:func:`effps_solo.machine.keep_freed_memory`).
+# which a setting of malloc is given leave it alone (:func:`effps_solo.utils.machine.keep_freed_memory`).
 _AS_SHIPPED = {"panoptic-fpn-shipped": {"MALLOC_PERTURB_": "0"}}
 
 
@@ -54,7 +54,7 @@ class Task:
 
     Attributes:
         kind: of ``_MODULES``.
-        config_file, overrides, allow_unsafe: of :func:`effps_solo.engine.load_config`.
+        config_file, overrides, allow_unsafe: of :func:`effps_solo.config.load_config`.
         threads: of the CPU.
         images: files, all of the size ``image_size``.
         image_size: (H, W).

@@ -9,8 +9,9 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from ..atomic import write_atomically
-from ..errors import CheckpointError
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import CheckpointError
+
 from .safe_loading import safe_load_checkpoint
 
 IMAGENET_PREFIX = "imagenet://"

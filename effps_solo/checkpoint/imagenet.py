@@ -12,8 +12,8 @@ from typing import Dict
 import torch
 from torch import nn
 
-from ..backbone.efficientnet import EfficientNet, timm_pretrained_state_dict
-from ..errors import ConfigError
+from effps_solo.modeling.backbone.efficientnet import EfficientNet, timm_pretrained_state_dict
+from effps_solo.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 
-from ..errors import CheckpointError, ConfigError
+from effps_solo.utils.errors import CheckpointError, ConfigError
 
 __all__ = [
     "CheckpointError",

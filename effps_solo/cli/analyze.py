@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
     """Print the table. Returns 0."""
     from detectron2.modeling import build_model
 
-    from ..benchmark.analysis import analyze
-    from ..benchmark.images import synthetic_image
-    from ..benchmark.torch_backends import open_config, open_predictor
-    from ..benchmark.worker import Task
-    from ..machine import num_cores
+    from effps_solo.benchmark.analysis import analyze
+    from effps_solo.benchmark.images import synthetic_image
+    from effps_solo.benchmark.torch_backends import open_config, open_predictor
+    from effps_solo.benchmark.worker import Task
+    from effps_solo.utils.machine import num_cores
 
     threads, size = args.threads or num_cores(), tuple(args.image_size)
     settings = (args.config_file, tuple(args.opts), args.allow_unsafe, threads)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_text(rows: List[Dict[str, Any]]) -> str:
-    from ..benchmark.report import table
+    from effps_solo.benchmark.report import table
 
     whole = {key: sum(row[key] for row in rows) for key in ("parameters", "macs", "seconds")}
     cells = [

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional
 
-from ..errors import UserError
-from ..runtime import EXPORTED_SUFFIXES
+from effps_solo.inference.exported import EXPORTED_SUFFIXES
+from effps_solo.utils.errors import UserError
+
 from .arguments import add_arithmetic_options, add_config_options, add_max_megapixels, positive
 
 DEFAULT_NAME = "street scenes, the model of the package"
@@ -38,15 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C. Returns 0."""
-    from ..panoptic_model import PanopticModel, load
+    from effps_solo.inference.load import PanopticModel, load
 
     try:
-        from ..app.page import serve
+        from effps_solo.app.page import serve
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise UserError("the web page needs gradio: pip install gradio") from error
-    from ..app.session import Limits, Session
+    from effps_solo.app.session import Limits, Session
 
     models: Dict[str, PanopticModel] = {}
     names: List[Optional[str]] = args.model or [None]

@@ -28,7 +28,7 @@ def add_config_options(parser: argparse.ArgumentParser, example: str = "KEY VALU
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     """``--backend``, ``--threads`` and ``--precision``."""
-    from ..runtime import BACKENDS
+    from effps_solo.inference.exported import BACKENDS
 
     parser.add_argument(
         "--backend", choices=BACKENDS, help="what runs the model (default: by the file's suffix)"
@@ -38,7 +38,7 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
 
 def add_arithmetic_options(parser: argparse.ArgumentParser) -> None:
     """``--threads`` and ``--precision``."""
-    from ..runtime import PRECISIONS
+    from effps_solo.inference.exported import PRECISIONS
 
     parser.add_argument("--threads", type=positive, default=0, metavar="N", help="of the CPU")
     parser.add_argument(
@@ -51,7 +51,7 @@ def add_arithmetic_options(parser: argparse.ArgumentParser) -> None:
 
 def add_max_megapixels(parser: argparse.ArgumentParser) -> None:
     """``--max-megapixels``."""
-    from ..image_io import MAX_MEGAPIXELS
+    from effps_solo.utils.image_io import MAX_MEGAPIXELS
 
     parser.add_argument(
         "--max-megapixels",

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
-from ..errors import INTERRUPTED, UserError
+from effps_solo.utils.errors import INTERRUPTED, UserError
+
 from .arguments import TRAINED, add_config_options, positive
 from .output_folder import make_writable
 
@@ -71,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report. Returns 0; 1 when no backend could be measured; 130 after Ctrl-C."""
-    from ..benchmark.report import markdown, write_report
-    from ..benchmark.runner import Plan, run_benchmark
-    from ..machine import num_cores
+    from effps_solo.benchmark.report import markdown, write_report
+    from effps_solo.benchmark.runner import Plan, run_benchmark
+    from effps_solo.utils.machine import num_cores
 
     inputs = _find_inputs(args.input)
     plan = Plan(
@@ -114,7 +115,7 @@ def _say(text: str) -> None:
 
 def _sizes(numbers: Sequence[int], inputs: Sequence[Path]) -> List[Tuple[int, int]]:
     """(H, W) pairs. Raises UserError for an odd count."""
-    from ..benchmark.images import size_of
+    from effps_solo.benchmark.images import size_of
 
     if len(numbers) % 2:
         given = " ".join(map(str, numbers))

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Sequence, Tuple
 
-from ..errors import INTERRUPTED, UserError
-from ..machine import num_cores
+from effps_solo.utils.errors import INTERRUPTED, UserError
+from effps_solo.utils.machine import num_cores
+
 from .arguments import add_config_options
 
 if TYPE_CHECKING:
-    from ..data.checks.plan import PanopticSource
-    from ..data.checks.run import CheckedDataset, ExpectedCount
+    from effps_solo.data.checks.plan import PanopticSource
+    from effps_solo.data.checks.run import CheckedDataset, ExpectedCount
 
 REPORT_NAME, PICTURE_NAME = "check_dataset.json", "check_dataset.png"
 
@@ -62,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, report, repair. Returns the exit status; see the epilog."""
-    from ..data.checks.report import as_dict, as_text, exit_status
-    from ..data.checks.run import check_datasets
+    from effps_solo.data.checks.report import as_dict, as_text, exit_status
+    from effps_solo.data.checks.run import check_datasets
 
     sources, expected = _sources(args)
     fixed = _fixed_paths(args.fix, sources)
@@ -90,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _sources(args: argparse.Namespace) -> Tuple[List["PanopticSource"], List["ExpectedCount"]]:
     """What to check, and the class counts that a config states."""
-    from ..data.checks import sources as find
-    from ..data.checks.plan import PanopticSource
-    from ..engine import read_config
+    from effps_solo.config import read_config
+    from effps_solo.data.checks import sources as find
+    from effps_solo.data.checks.plan import PanopticSource
 
     paths = (args.panoptic_json, args.panoptic_png, args.images)
     ways = [bool(args.config_file), bool(args.description), any(paths)]
@@ -131,7 +132,7 @@ def _fixed_paths(fix: str, sources: Sequence["PanopticSource"]) -> List[str]:
 
 
 def _fix(dataset: "CheckedDataset", path: str) -> None:
-    from ..data.checks.repair import repair_json
+    from effps_solo.data.checks.repair import repair_json
 
     changes = repair_json(dataset, path)
     parts = [f"{what} {count} times" for what, count in changes.items()]
@@ -141,8 +142,8 @@ def _fix(dataset: "CheckedDataset", path: str) -> None:
 def _write_output(folder: Path, checked: Sequence["CheckedDataset"]) -> None:
     import json
 
-    from ..data.checks.histograms import draw_histograms
-    from ..data.checks.report import as_dict
+    from effps_solo.data.checks.histograms import draw_histograms
+    from effps_solo.data.checks.report import as_dict
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

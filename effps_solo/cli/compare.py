@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, Optional, Sequence, Set
 
-from ..errors import INTERRUPTED, UserError
+from effps_solo.utils.errors import INTERRUPTED, UserError
+
 from .arguments import positive
 from .output_folder import make_writable
 
 if TYPE_CHECKING:
-    from ..comparison.plan import Plan, Run
-    from ..comparison.runner import Result
+    from effps_solo.comparison.plan import Plan, Run
+    from effps_solo.comparison.runner import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; 1 when runs failed; 130 after Ctrl-C, which leaves every run to be continued.
     """
-    from ..comparison.plan import choose_runs, read_table
+    from effps_solo.comparison.plan import choose_runs, read_table
 
     plan, output = read_table(Path(args.table)), Path(args.output)
     runs = choose_runs(plan, args.only)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _state(run: "Run", output: Path) -> str:
-    from ..comparison.runner import RESULT_NAME
+    from effps_solo.comparison.runner import RESULT_NAME
 
     folder = output / run.name
     if (folder / RESULT_NAME).is_file():
@@ -105,7 +106,7 @@ def _stop_on_signals() -> Iterator[None]:
 
 def _complete_all(runs: Sequence["Run"], output: Path, num_threads: Optional[int]) -> Set["Run"]:
     """Do all runs, one after the other; returns those that failed."""
-    from ..comparison.runner import LOG_NAME, check_run, complete_run, load_result
+    from effps_solo.comparison.runner import LOG_NAME, check_run, complete_run, load_result
 
     for run in runs:
         check_run(run)
@@ -125,15 +126,15 @@ def _complete_all(runs: Sequence["Run"], output: Path, num_threads: Optional[int
 
 
 def _scores(result: "Result") -> str:
-    from ..comparison.metrics import SCORES
+    from effps_solo.comparison.metrics import SCORES
 
     return ", ".join(f"{metric.title} {metric.text(result[metric.key])}" for metric in SCORES)
 
 
 def _report(plan: "Plan", output: Path, failed: Set["Run"]) -> None:
     """Write and print the report of all runs of the table that are done and did not fail now."""
-    from ..comparison.report import write_report
-    from ..comparison.runner import RunFailed, load_result
+    from effps_solo.comparison.report import write_report
+    from effps_solo.comparison.runner import RunFailed, load_result
 
     results: Dict["Run", "Result"] = {}
     for run in plan.runs:

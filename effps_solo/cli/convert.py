@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert, write FILE.pth and FILE.json, print the report. Returns 0."""
-    from ..checkpoint.convert import convert_checkpoint, fit_to_model, settings_conflicts
-    from ..checkpoint.safe_loading import safe_load_checkpoint
-    from ..errors import CheckpointError
+    from effps_solo.checkpoint.convert import convert_checkpoint, fit_to_model, settings_conflicts
+    from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
+    from effps_solo.utils.errors import CheckpointError
 
     _check_output(args.input, args.output)
     cfg = _load_config(args)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_output(source: str, output: str) -> None:
     import os
 
-    from ..errors import CheckpointError
+    from effps_solo.utils.errors import CheckpointError
 
     if not output.endswith(SUFFIX):
         raise CheckpointError(f"--output '{output}' must end in {SUFFIX}")
@@ -61,8 +61,8 @@ def _check_output(source: str, output: str) -> None:
 
 
 def _load_config(args: argparse.Namespace) -> "CfgNode | None":
-    from ..engine import load_config
-    from ..errors import ConfigError
+    from effps_solo.config import load_config
+    from effps_solo.utils.errors import ConfigError
 
     if not args.config_file:
         if args.opts:

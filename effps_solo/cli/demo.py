@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence
 
 from tqdm import tqdm
 
-from ..errors import INTERRUPTED, UserError
-from ..image_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, as_rgb
+from effps_solo.utils.errors import INTERRUPTED, UserError
+from effps_solo.utils.image_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, as_rgb
+
 from .arguments import (
     TRAINED,
     add_config_options,
@@ -22,8 +23,8 @@ from .arguments import (
 from .output_folder import make_writable
 
 if TYPE_CHECKING:
-    from ..panoptic_model import PanopticModel
-    from ..panoptic_writer import PanopticWriter
+    from effps_solo.inference.load import PanopticModel
+    from effps_solo.inference.writer import PanopticWriter
 
 _VIDEOS = "videos.json"  # those that are finished
 
@@ -94,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
         0; 1 when an input could not be read or none was found; 130 after Ctrl-C, which leaves the
         results of the images before it.
     """
-    from ..panoptic_model import SAMPLE_IMAGE, load
-    from ..panoptic_writer import JSON_NAME, PanopticWriter
-    from ..result import write_file
-    from ..video import predict_video
+    from effps_solo.inference.load import SAMPLE_IMAGE, load
+    from effps_solo.inference.result import write_file
+    from effps_solo.inference.video import predict_video
+    from effps_solo.inference.writer import JSON_NAME, PanopticWriter
 
     set_up_logging()
     default = [] if args.webcam is not None else [str(SAMPLE_IMAGE)]

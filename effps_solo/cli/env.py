@@ -13,8 +13,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from .. import __version__
-from ..machine import cpu
+from effps_solo.utils.machine import cpu
+from effps_solo.utils.version import __version__
 
 PYTHON_VERSIONS = ((3, 10), (3, 13))
 TORCH_PAIR = "torch==2.14.1 torchvision==0.29.1"

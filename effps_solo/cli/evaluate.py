@@ -25,10 +25,10 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table of PQ, write the report. Returns 0."""
     from detectron2.utils.logger import setup_logger
 
-    from ..engine import load_config
-    from ..evaluation.exported import evaluate_exported
-    from ..report import write_reports
-    from ..runtime import load_exported
+    from effps_solo.config import load_config
+    from effps_solo.evaluation.exported import evaluate_exported
+    from effps_solo.inference.exported import load_exported
+    from effps_solo.report import write_reports
 
     setup_logger()
     setup_logger(name="effps_solo")

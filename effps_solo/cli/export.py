@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     """Trace the model once, write every file. Returns 0."""
     from detectron2.utils.logger import setup_logger
 
-    from ..engine import load_config
-    from ..export import check_formats, describe, save, trace
-    from ..predictor import Predictor, with_trained_weights
+    from effps_solo.config import load_config
+    from effps_solo.export import check_formats, describe, save, trace
+    from effps_solo.inference.predictor import Predictor, with_trained_weights
 
     setup_logger(name="effps_solo")
     check_formats(args.output, bool(args.int8))

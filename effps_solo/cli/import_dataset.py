@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List
 
-from ..errors import INTERRUPTED, UserError
-from ..machine import num_cores
+from effps_solo.utils.errors import INTERRUPTED, UserError
+from effps_solo.utils.machine import num_cores
 
 if TYPE_CHECKING:
-    from ..data.importers.run import Imported
-    from ..data.importers.source import Source
+    from effps_solo.data.importers.run import Imported
+    from effps_solo.data.importers.source import Source
 
 FORMATS = ("coco-instances", "labelme", "cityscapes-polygons")
 CLASSES_NAME = "classes.yaml"
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace, output: Path) -> Path:
     """Write the split or splits; returns the path of the description."""
-    from ..data.importers.run import import_split, split_items, write_description
+    from effps_solo.data.importers.run import import_split, split_items, write_description
 
     name = args.name or output.resolve().name
     source = _source(args, output)
@@ -107,10 +107,10 @@ def _import(args: argparse.Namespace, output: Path) -> Path:
 
 
 def _source(args: argparse.Namespace, output: Path) -> "Source":
-    from ..data.importers.classes import ClassList, read_entries, write_template
+    from effps_solo.data.importers.classes import ClassList, read_entries, write_template
 
     if args.format == "coco-instances":
-        from ..data.importers.coco_instances import coco_instances_source
+        from effps_solo.data.importers.coco_instances import coco_instances_source
 
         images = args.images or str(Path(args.annotations).parent)
         return coco_instances_source(
@@ -119,11 +119,13 @@ def _source(args: argparse.Namespace, output: Path) -> "Source":
     if args.semantic:
         raise UserError(f"--semantic is for coco-instances, not for {args.format}")
     if args.format == "labelme":
-        from ..data.importers.labelme import labelme_labels as labels
-        from ..data.importers.labelme import labelme_source as source
+        from effps_solo.data.importers.labelme import labelme_labels as labels
+        from effps_solo.data.importers.labelme import labelme_source as source
     else:
-        from ..data.importers.cityscapes_polygons import cityscapes_labels as labels
-        from ..data.importers.cityscapes_polygons import cityscapes_polygons_source as source
+        from effps_solo.data.importers.cityscapes_polygons import cityscapes_labels as labels
+        from effps_solo.data.importers.cityscapes_polygons import (
+            cityscapes_polygons_source as source,
+        )
     classes = args.classes or str(output / CLASSES_NAME)
     if not args.classes and not Path(classes).is_file():
         write_template(Path(classes), labels(args.annotations))

@@ -25,9 +25,9 @@ def run(args: argparse.Namespace) -> int:
     from detectron2.evaluation import inference_on_dataset
     from detectron2.utils.logger import setup_logger
 
-    from ..engine import load_config
-    from ..evaluation import build_evaluator
-    from ..oracle import OracleMapper, OracleModel
+    from effps_solo.config import load_config
+    from effps_solo.evaluation import build_evaluator
+    from effps_solo.evaluation.oracle import OracleMapper, OracleModel
 
     setup_logger()
     setup_logger(name="effps_solo")

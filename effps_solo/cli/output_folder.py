@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from ..errors import UserError
+from effps_solo.utils.errors import UserError
 
 
 def make_writable(folder: Path) -> None:

@@ -21,10 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the losses, recorded and repeated, and where the first bad value appears. Returns 0."""
-    from ..engine import Trainer, check_device, load_config
-    from ..engine.dump import load_dump
-    from ..engine.precision import Precision
-    from ..engine.replay import Replay
+    from effps_solo.config import check_device, load_config
+    from effps_solo.engine import Trainer
+    from effps_solo.engine.dump import load_dump
+    from effps_solo.engine.replay import Replay
+    from effps_solo.modeling.precision import Precision
 
     dump = load_dump(args.input)
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)

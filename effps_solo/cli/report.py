@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file. Raises UserError when a run is not there or two cannot be compared."""
-    from ..errors import UserError
-    from ..report import open_run, write_comparison, write_report
+    from effps_solo.report import open_run, write_comparison, write_report
+    from effps_solo.utils.errors import UserError
 
     if len(args.runs) > 2:
         raise UserError(f"one run or two, not {len(args.runs)}")

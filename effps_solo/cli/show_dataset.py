@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence
 
-from ..errors import UserError
+from effps_solo.utils.errors import UserError
+
 from .arguments import add_config_options, positive
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
-    from ..data.contact_sheet import View
-    from ..label_space import PanopticLabelSpace
+    from effps_solo.structures.label_space import PanopticLabelSpace
+    from effps_solo.visualization.contact_sheet import View
 
 COLUMNS = 3  # where each image has one view only
 Record = Dict[str, Any]
@@ -41,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from detectron2.data import DatasetCatalog
     from PIL import Image
 
-    from ..data.datasets import check_dataset_available
-    from ..engine import load_config
+    from effps_solo.config import load_config
+    from effps_solo.data.datasets import check_dataset_available
 
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
@@ -80,9 +81,9 @@ def _sheet(cfg: "CfgNode", name: str, records: List[Record], args: argparse.Name
     from detectron2.data import MetadataCatalog
     from detectron2.utils.env import seed_all_rng
 
-    from ..data.build import build_train_mapper
-    from ..data.contact_sheet import Palette, contact_sheet, view_of
-    from ..label_space import PanopticLabelSpace
+    from effps_solo.data.build import build_train_mapper
+    from effps_solo.structures.label_space import PanopticLabelSpace
+    from effps_solo.visualization.contact_sheet import Palette, contact_sheet, view_of
 
     label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(name))
 
@@ -114,8 +115,8 @@ def _plain_mapper(
     """The training mapper without augmentation."""
     from detectron2.data import DatasetMapper
 
-    from ..data.annotations_mapper import AnnotationsDatasetMapper
-    from ..data.mapper import PanopticDatasetMapper
+    from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper
+    from effps_solo.data.mapper import PanopticDatasetMapper
 
     settings: Dict[str, Any] = {"augmentations": [], "image_format": image_format}
     if "pan_seg_file_name" in record:

@@ -17,13 +17,13 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
-from ..atomic import write_atomically
-from ..benchmark.measure import count_macs, count_parameters, peak_memory
-from ..data.datasets import check_dataset_available
-from ..engine import load_config
-from ..image_io import read_image
-from ..machine import cpu
-from ..predictor import Predictor, for_panoptic_maps
+from effps_solo.benchmark.measure import count_macs, count_parameters, peak_memory
+from effps_solo.config import load_config
+from effps_solo.data.datasets import check_dataset_available
+from effps_solo.inference.predictor import Predictor, for_panoptic_maps
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.image_io import read_image
+from effps_solo.utils.machine import cpu
 
 NUM_IMAGES = 20
 

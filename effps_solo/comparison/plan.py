@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import yaml
 
-from ..errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 METHODS, DATA_SETS = "methods", "data sets"
 _FIELDS = ("configs", "seeds", "opts")

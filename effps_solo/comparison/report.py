@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from ..atomic import write_atomically
+from effps_solo.utils.atomic import write_atomically
+
 from .metrics import METRICS, is_difference, means_by_metric, spread_by_metric
 from .plan import Plan, Run
 from .runner import Result

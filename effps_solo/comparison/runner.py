@@ -17,8 +17,9 @@ from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping, Optional, S
 
 import yaml
 
-from ..atomic import write_atomically
-from ..errors import ConfigError, UserError
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import ConfigError, UserError
+
 from .metrics import SCORES, Value
 from .plan import Run
 
@@ -50,7 +51,7 @@ def check_run(run: Run) -> Dict[str, Any]:
         ConfigError: train_net.py is missing, the config cannot be used, or it evaluates on more
             than one data set.
     """
-    from ..engine import check_device, read_config
+    from effps_solo.config import check_device, read_config
 
     if not TRAIN_NET.is_file():
         raise ConfigError(f"{TRAIN_NET} is missing; compare needs a checkout of the project")

@@ -11,8 +11,9 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.structures import BitMasks, Instances
 
-from ..errors import ConfigError
-from ..label_space import PanopticLabelSpace
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.utils.errors import ConfigError
+
 from .augmentation import PADDED_ID, build_augmentations
 from .geometry import stride4_mask
 from .mapper import AnnotationError, instances_from_objects

@@ -10,7 +10,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from PIL import Image, ImageEnhance
 
-from ..errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 VOID_PIXEL = 128.0  # grey, near the mean of every data set
 PADDED_ID = 255  # Detectron2's value for segmentation maps outside the image
@@ -78,7 +78,8 @@ class CropAtObject(T.Augmentation):
 
 class RandomWindow(T.FixedSizeCrop):
     """``FixedSizeCrop`` whose windows lie anywhere: Detectron2's draws one number for both directions,
-    so that they lie on the diagonal, and two corners of a large image are never seen."""
+    so that they lie on the diagonal, and two corners of a large image are never seen.
+    """
 
     def _get_crop(self, image: np.ndarray) -> T.Transform:
         (height, width), (rows, columns) = image.shape[:2], self.crop_size

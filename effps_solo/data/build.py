@@ -12,7 +12,8 @@ from detectron2.data.samplers import (
 )
 from detectron2.utils import comm
 
-from ..errors import ConfigError
+from effps_solo.utils.errors import ConfigError
+
 from .annotations_mapper import AnnotationsDatasetMapper
 from .datasets import check_dataset_available
 from .loader import SampledRecords, SampleStream, TrainLoader

@@ -20,8 +20,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from tqdm import tqdm
 
-from ..atomic import write_atomically
-from ..errors import UserError
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import UserError
 
 _CHUNK = 4  # jobs that a worker takes at once
 _NUM_EXAMPLES = 5

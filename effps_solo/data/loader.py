@@ -18,7 +18,8 @@ from detectron2.utils import comm
 from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import UserError
+from effps_solo.utils.errors import UserError
+
 from .seeding import seeded
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,11 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from ..errors import UserError
-from ..image_io import read_image
-from ..label_space import PanopticLabelSpace
-from ..panoptic_png import VOID, read_segment_ids
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.structures.panoptic_png import VOID, read_segment_ids
+from effps_solo.utils.errors import UserError
+from effps_solo.utils.image_io import read_image
+
 from .augmentation import PADDED_ID, build_augmentations
 from .geometry import boxes_from_id_map, geometry_from_id_map, stride4_mask
 from .object_masks import ObjectMasks
@@ -126,7 +127,7 @@ class PanopticDatasetMapper(DatasetMapper):
         return boxes[boxes[:, 2] > boxes[:, 0]]
 
     def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
-        """ "sem_seg", "instances" and "instance_ignore" of the transformed segments."""
+        """Of the transformed segments: "sem_seg", "instances" and "instance_ignore"."""
         label_space = self.label_space
         class_of_id = np.full(len(segments.info), label_space.ignore_label, dtype=np.int64)
         ignored_id = np.ones(len(segments.info), dtype=bool)

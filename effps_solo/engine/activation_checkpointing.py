@@ -9,9 +9,13 @@ from detectron2.layers import CNNBlockBase, Conv2d, DepthwiseSeparableConv2d
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..backbone import EfficientNet
-from ..instance_head.solov2.branches import EfficientMaskBranch, FullMaskBranch, GridBranches
-from ..sem_seg_head.blocks import (
+from effps_solo.modeling.backbone import EfficientNet
+from effps_solo.modeling.instance_head.solov2.branches import (
+    EfficientMaskBranch,
+    FullMaskBranch,
+    GridBranches,
+)
+from effps_solo.modeling.sem_seg_head.blocks import (
     DensePredictionCell,
     LargeScaleFeatureExtractor,
     MismatchCorrection,

@@ -9,9 +9,9 @@ from detectron2.engine import HookBase
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from ..checkpoint.checkpointer import CheckpointWriteError, EffPSCheckpointer
-from ..checkpoint.safe_loading import safe_load_checkpoint
-from ..errors import CheckpointError
+from effps_solo.checkpoint.checkpointer import CheckpointWriteError, EffPSCheckpointer
+from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
+from effps_solo.utils.errors import CheckpointError
 
 BEST = "model_best"
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 
 from detectron2.engine import HookBase
 
-from ..checkpoint.checkpointer import CheckpointWriteError, EffPSCheckpointer
+from effps_solo.checkpoint.checkpointer import CheckpointWriteError, EffPSCheckpointer
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from detectron2.utils import comm
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import distributed, nn
 
-from ..errors import ConfigError
-from ..machine import num_cores
+from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.machine import num_cores
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 

@@ -9,12 +9,12 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from detectron2.structures import Boxes, Instances
 
-from ..atomic import write_atomically
-from ..checkpoint.checkpointer import plain_data
-from ..checkpoint.safe_loading import safe_load_checkpoint
-from ..data.object_masks import ObjectMasks
-from ..errors import CheckpointError
-from ..instance_head import StepTotals
+from effps_solo.checkpoint.checkpointer import plain_data
+from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
+from effps_solo.data.object_masks import ObjectMasks
+from effps_solo.modeling.instance_head import StepTotals
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import CheckpointError
 
 _INSTANCES, _BOXES, _MASKS = "Instances", "Boxes", "ObjectMasks"
 _FORMAT = "effps_solo step"

@@ -5,7 +5,7 @@ import errno
 import re
 from typing import Iterator
 
-from ..errors import UserError
+from effps_solo.utils.errors import UserError
 
 # torch's: "DataLoader worker (pid 5) is killed by signal ...", "... (pid(s) 5) exited unexpectedly".
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid")

@@ -9,8 +9,9 @@ import torch
 from detectron2.utils import comm
 from torch import distributed, nn
 
-from ..errors import CheckpointError, UserError
-from ..instance_head import StepTotals, total_over_processes
+from effps_solo.modeling.instance_head import StepTotals, total_over_processes
+from effps_solo.utils.errors import CheckpointError, UserError
+
 from .dump import ForwardPass, StepDump, save_dump
 
 logger = logging.getLogger(__name__)

@@ -2,16 +2,18 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from torch import nn
 
-from ..checkpoint.checkpointer import EMA_KEY
-from ..data.datasets import check_dataset_available
-from ..data.mapper import PanopticDatasetMapper
+from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
+from effps_solo.data.datasets import check_dataset_available
+from effps_solo.data.mapper import PanopticDatasetMapper
+
 from .best import BestCheckpointer
 from .checkpointing import PeriodicCheckpointer
 from .distributed import AverageRunningStatistics
@@ -20,20 +22,25 @@ from .pictures import PredictionPictures
 from .progress import ProgressPrinter, Throughput
 from .wandb_writer import build_wandb_writer
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
 logger = logging.getLogger(__name__)
 
 
-def own_hooks(trainer: "Trainer", detectron2s: List[HookBase]) -> List[HookBase]:
+def own_hooks(
+    detectron2s: List[HookBase],
+    *,
+    cfg: CfgNode,
+    model: nn.Module,
+    ema: Optional[ModelEMA],
+    checkpointer: EffPSCheckpointer,
+    evaluate: Callable[[], Dict[str, Any]],
+) -> List[HookBase]:
     """Detectron2's hooks with this project's checkpoints, evaluation, averages and pictures.
 
     Args:
-        trainer: has everything but its hooks.
         detectron2s: the hooks of DefaultTrainer, in their order.
+        cfg, model, ema, checkpointer: of the trainer.
+        evaluate: gives the results of the model in its present state.
     """
-    cfg = trainer.cfg
     periods = [cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD]
     result: List[HookBase] = []
     for hook in detectron2s:
@@ -41,18 +48,18 @@ def own_hooks(trainer: "Trainer", detectron2s: List[HookBase]) -> List[HookBase]
             # Behind the timer, and before all that looks at the model.
             result += [hook, Throughput(cfg.SOLVER.IMS_PER_BATCH)]
             result.append(AverageRunningStatistics(periods))
-            if trainer.ema:
-                result.append(EMAHook(trainer.ema, periods))
+            if ema:
+                result.append(EMAHook(ema, periods))
         elif isinstance(hook, hooks.PreciseBN):
             # Each process has the statistics of images of its own again.
             result += [hook, AverageRunningStatistics(periods)]
         elif isinstance(hook, hooks.PeriodicCheckpointer):
             keep = cfg.SOLVER.CHECKPOINT_KEEP
-            result.append(PeriodicCheckpointer(trainer.checkpointer, periods[0], keep))
+            result.append(PeriodicCheckpointer(checkpointer, periods[0], keep))
         elif isinstance(hook, hooks.EvalHook):
-            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, trainer.evaluate))
+            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
             if comm.is_main_process():
-                result += _best_checkpointer(trainer) + _pictures(cfg)
+                result += _best_checkpointer(cfg, model, ema) + _pictures(cfg)
         else:
             result.append(hook)
     return result
@@ -63,18 +70,17 @@ def averaged_model(ema: Optional[ModelEMA]) -> Dict[str, Any]:
     return {EMA_KEY: ema} if ema else {}
 
 
-def _best_checkpointer(trainer: "Trainer") -> List[HookBase]:
-    cfg = trainer.cfg
+def _best_checkpointer(cfg: CfgNode, model: nn.Module, ema: Optional[ModelEMA]) -> List[HookBase]:
     metric = cfg.TEST.BEST_METRIC
     if not (metric and cfg.TEST.EVAL_PERIOD > 0):
         return []
     return [
         BestCheckpointer(
-            trainer.model,
+            model,
             cfg.OUTPUT_DIR,
-            metric=f"{EMA_KEY}/{metric}" if trainer.ema else metric,
+            metric=f"{EMA_KEY}/{metric}" if ema else metric,
             period=cfg.TEST.EVAL_PERIOD,
-            **averaged_model(trainer.ema),
+            **averaged_model(ema),
         )
     ]
 

@@ -10,11 +10,12 @@ from detectron2.engine import SimpleTrainer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..data.seeding import seed_all
-from ..instance_head import StepTotals, total_over_processes
+from effps_solo.data.seeding import seed_all
+from effps_solo.modeling.instance_head import StepTotals, total_over_processes
+from effps_solo.modeling.precision import Precision
+
 from .distributed import unwrap
 from .guard import NonFiniteGuard
-from .precision import Precision
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from detectron2.engine import HookBase
 from detectron2.evaluation import inference_context
 from torch import nn
 
-from ..classes import classes_from_metadata
-from ..data.mapper import PanopticDatasetMapper
-from ..visualization import panoptic_overlay
+from effps_solo.data.mapper import PanopticDatasetMapper
+from effps_solo.structures.classes import classes_from_metadata
+from effps_solo.visualization.overlay import panoptic_overlay
+
 from .distributed import unwrap
 
 MAX_SIZE = 768  # of a picture, in pixels

@@ -6,10 +6,11 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from ..data.seeding import seed_all
-from ..errors import CheckpointError
+from effps_solo.data.seeding import seed_all
+from effps_solo.modeling.precision import Precision
+from effps_solo.utils.errors import CheckpointError
+
 from .dump import StepDump
-from .precision import Precision
 
 
 class Replay:

@@ -8,7 +8,7 @@ from detectron2.solver import LRMultiplier, LRScheduler, WarmupParamScheduler
 from detectron2.solver import build_lr_scheduler as build_detectron2_lr_scheduler
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 
-from ..errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 POLY = "WarmupPolyLR"
 _DETECTRON2S = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")

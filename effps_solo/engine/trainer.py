@@ -16,13 +16,15 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
 
-from ..checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
-from ..data.build import build_train_loader
-from ..data.datasets import check_dataset_available
-from ..data.loader import TrainLoader
-from ..data.mapper import PanopticDatasetMapper
-from ..errors import CheckpointError, ConfigError
-from ..evaluation import build_evaluator
+from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
+from effps_solo.data.build import build_train_loader
+from effps_solo.data.datasets import check_dataset_available
+from effps_solo.data.loader import TrainLoader
+from effps_solo.data.mapper import PanopticDatasetMapper
+from effps_solo.evaluation import build_evaluator
+from effps_solo.modeling.precision import Precision
+from effps_solo.utils.errors import CheckpointError, ConfigError
+
 from .activation_checkpointing import checkpoint_activations
 from .best import BestCheckpointer
 from .distributed import distribute
@@ -31,7 +33,6 @@ from .failures import explained
 from .guard import NonFiniteGuard
 from .hooks import averaged_model, build_writers, own_hooks
 from .loop import TrainingLoop
-from .precision import Precision
 from .schedule import build_lr_scheduler, scale_learning_rate
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,14 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> List[HookBase]:
-        return own_hooks(self, super().build_hooks())
+        return own_hooks(
+            super().build_hooks(),
+            cfg=self.cfg,
+            model=self.model,
+            ema=self.ema,
+            checkpointer=self.checkpointer,
+            evaluate=self.evaluate,
+        )
 
     def build_writers(self) -> List[EventWriter]:
         return build_writers(self.cfg)

@@ -9,7 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from ..errors import ConfigError
+from effps_solo.utils.errors import ConfigError
+
 from .panoptic import PanopticEvaluator
 
 logger = logging.getLogger(__name__)

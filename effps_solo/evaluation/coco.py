@@ -21,8 +21,8 @@ from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
 from detectron2.utils import comm
 
-from ..label_space import PanopticLabelSpace
-from ..panoptic_png import read_segment_ids
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.structures.panoptic_png import read_segment_ids
 
 logger = logging.getLogger(__name__)
 

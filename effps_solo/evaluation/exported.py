@@ -10,11 +10,12 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 
-from ..classes import classes_from_metadata
-from ..data.datasets.availability import check_dataset_available
-from ..errors import ConfigError
-from ..image_io import read_image
-from ..runtime import ExportedPredictor
+from effps_solo.data.datasets.availability import check_dataset_available
+from effps_solo.inference.exported import ExportedPredictor
+from effps_solo.structures.classes import classes_from_metadata
+from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.image_io import read_image
+
 from .build import build_evaluator
 
 

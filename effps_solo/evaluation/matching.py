@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..panoptic_png import VOID
+from effps_solo.structures.panoptic_png import VOID
 
 MIN_IOU = 0.5  # a match has more
 MAX_IGNORED = 0.5  # a prediction with a larger share over void and crowds is no false one

@@ -16,9 +16,10 @@ from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..classes import classes_from_metadata
-from ..machine import num_cores
-from ..panoptic_png import read_segment_ids
+from effps_solo.structures.classes import classes_from_metadata
+from effps_solo.structures.panoptic_png import read_segment_ids
+from effps_solo.utils.machine import num_cores
+
 from .matching import match_segments
 from .quality import GROUPS, MEASURES, Scores, class_scores, group_scores, image_row, write_rows
 from .record import PREDICTIONS_FOLDER, EvaluatedImage, EvaluationRecord

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Tuple, Union
 
-from ..atomic import write_atomically
-from ..classes import PanopticClass
-from ..errors import UserError
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import UserError
+
 from .matching import ImageSegments, Pair, PredictedSegment, TrueSegment
 
 RECORD_NAME = "evaluation.json"

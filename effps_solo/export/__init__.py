@@ -1,4 +1,4 @@
-"""Export of a trained model as one graph; :mod:`effps_solo.runtime` runs what it makes."""
+"""Export of a trained model as one graph; :mod:`effps_solo.inference.exported` runs what it makes."""
 
 from .graph import PanopticGraph
 from .program import check_formats, describe, save, trace

@@ -14,20 +14,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import ConfigError
-from ..fusion import AdaptiveFusion
-from ..fusion.adaptive import SUPPORT_MARGIN, fused_votes
-from ..fusion.segments import SegmentTable, mean_winning_probability
-from ..instance_head.no_instances import NoInstanceHead
-from ..instance_head.solov2.head import SOLOv2InstanceHead
-from ..instance_head.solov2.inference import (
+from effps_solo.modeling.fusion import AdaptiveFusion
+from effps_solo.modeling.fusion.adaptive import SUPPORT_MARGIN, fused_votes
+from effps_solo.modeling.fusion.segments import SegmentTable, mean_winning_probability
+from effps_solo.modeling.instance_head.no_instances import NoInstanceHead
+from effps_solo.modeling.instance_head.solov2.head import SOLOv2InstanceHead
+from effps_solo.modeling.instance_head.solov2.inference import (
     boxes_from_masks,
     decayed_scores,
     same_class_iou,
     select_candidates,
 )
-from ..meta_arch import EfficientPS
-from ..postprocessing import Size, stride4_size
+from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.modeling.postprocessing import Size, stride4_size
+from effps_solo.utils.errors import ConfigError
 
 OVERLAP_ROUNDS = 8  # decides noise right; photographs need two or three
 NOBODY = 1 << 20  # above every rank; runtimes compute integers in fp32 at times
@@ -183,7 +183,7 @@ def first_and(condition: torch.Tensor) -> torch.Tensor:
 
 
 def uncovered(inside: torch.Tensor, wanted: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Which masks :func:`effps_solo.fusion.adaptive.without_overlaps` keeps.
+    """Which masks :func:`effps_solo.modeling.fusion.adaptive.without_overlaps` keeps.
 
     A round drops the masks that those which the round before has kept cover. After r rounds the
     outcome is right wherever a chain of masks that cover each other has at most r + 1 of them.

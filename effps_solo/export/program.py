@@ -12,17 +12,18 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
-from ..classes import classes_from_metadata
-from ..data.augmentation import build_augmentations
-from ..errors import ConfigError
-from ..meta_arch import EfficientPS
-from ..runtime.description import KEY, ModelDescription, Size
-from ..runtime.sessions import (
+from effps_solo.data.augmentation import build_augmentations
+from effps_solo.inference.exported.description import KEY, ModelDescription, Size
+from effps_solo.inference.exported.sessions import (
     DESCRIPTION_FILE,
     EXPORTED_SUFFIXES,
     INPUT_NAME,
     OUTPUT_NAMES,
 )
+from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.structures.classes import classes_from_metadata
+from effps_solo.utils.errors import ConfigError
+
 from .graph import PanopticGraph
 from .onnx_ops import translations
 from .quantization import quantized

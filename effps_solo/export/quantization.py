@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Set
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..image_io import read_image
-from ..runtime.description import ModelDescription
-from ..runtime.predictor import graph_input
-from ..runtime.sessions import INPUT_NAME
+from effps_solo.inference.exported.description import ModelDescription
+from effps_solo.inference.exported.predictor import graph_input
+from effps_solo.inference.exported.sessions import INPUT_NAME
+from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.image_io import read_image
 
 if TYPE_CHECKING:
     import openvino

@@ -6,7 +6,8 @@ from typing import Any, List, Mapping
 
 from detectron2.config import CfgNode
 
-from ..errors import UserError
+from effps_solo.utils.errors import UserError
+
 from .page import write_comparison, write_report
 from .run import open_run, write_results
 

@@ -7,14 +7,15 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from .. import __version__
-from ..atomic import write_atomically
-from ..classes import PanopticClass
-from ..errors import UserError
-from ..evaluation.matching import ImageSegments
-from ..evaluation.quality import GROUPS, class_scores
-from ..evaluation.record import PREDICTIONS_FOLDER, EvaluatedImage
-from ..image_io import ImageError, read_image
+from effps_solo.evaluation.matching import ImageSegments
+from effps_solo.evaluation.quality import GROUPS, class_scores
+from effps_solo.evaluation.record import PREDICTIONS_FOLDER, EvaluatedImage
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import UserError
+from effps_solo.utils.image_io import ImageError, read_image
+from effps_solo.utils.version import __version__
+
 from .figures import svg_of_calibration, svg_of_training
 from .pictures import (
     VERDICTS,

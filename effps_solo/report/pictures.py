@@ -7,11 +7,12 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import cv2
 import numpy as np
 
-from ..classes import PanopticClass
-from ..evaluation.record import EvaluatedImage
-from ..image_io import ImageError
-from ..panoptic_png import read_segment_ids
-from ..visualization import panoptic_overlay
+from effps_solo.evaluation.record import EvaluatedImage
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.structures.panoptic_png import read_segment_ids
+from effps_solo.utils.image_io import ImageError
+from effps_solo.visualization.overlay import panoptic_overlay
+
 from .statistics import Verdicts
 
 MAX_SIZE = 720  # pixels of the longer side of a picture in the report

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from ..atomic import write_atomically
-from ..errors import UserError
-from ..evaluation.record import RECORD_NAME, EvaluationRecord, read_record
+from effps_solo.evaluation.record import RECORD_NAME, EvaluationRecord, read_record
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import UserError
 
 RESULTS_NAME = "results.json"  # beside the record
 HISTORY_NAME = "metrics.json"  # in OUTPUT_DIR, by Detectron2

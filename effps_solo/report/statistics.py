@@ -7,9 +7,9 @@ from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..classes import PanopticClass
-from ..evaluation.matching import ImageSegments, PredictedSegment
-from ..evaluation.quality import GROUPS, MEASURES, Scores, class_scores, group_scores
+from effps_solo.evaluation.matching import ImageSegments, PredictedSegment
+from effps_solo.evaluation.quality import GROUPS, MEASURES, Scores, class_scores, group_scores
+from effps_solo.structures.classes import PanopticClass
 
 # COCO's sizes: name, smallest area, and the area from which it is the next.
 SIZES: Tuple[Tuple[str, float, float], ...] = (

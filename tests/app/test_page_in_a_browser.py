@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 from effps_solo.app.page import serve  # noqa: E402
 from effps_solo.app.session import Limits, Session  # noqa: E402
-from effps_solo.panoptic_model import SAMPLE_IMAGE, load  # noqa: E402
+from effps_solo.inference.load import SAMPLE_IMAGE, load  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PORT = 7899

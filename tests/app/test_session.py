@@ -19,10 +19,10 @@ from effps_solo.app.session import (
     segment_at,
     table,
 )
-from effps_solo.classes import PanopticClass
-from effps_solo.errors import UserError
-from effps_solo.panoptic_model import PanopticModel
-from effps_solo.result import PanopticResult
+from effps_solo.inference.load import PanopticModel
+from effps_solo.inference.result import PanopticResult
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.utils.errors import UserError
 
 
 class Halves:

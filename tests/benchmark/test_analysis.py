@@ -12,9 +12,9 @@ from torch import nn
 
 from effps_solo.benchmark.analysis import OUTSIDE, analyze
 from effps_solo.benchmark.measure import count_macs
-from effps_solo.engine import load_config
-from effps_solo.inference_model import build_inference_model
-from effps_solo.predictor import Predictor
+from effps_solo.config import load_config
+from effps_solo.inference.predictor import Predictor
+from effps_solo.inference.preparation import build_inference_model
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 

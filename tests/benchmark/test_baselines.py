@@ -8,8 +8,8 @@ from detectron2.config import CfgNode
 
 from effps_solo.benchmark import baselines
 from effps_solo.benchmark.images import synthetic_image
-from effps_solo.engine import load_config
-from effps_solo.errors import ConfigError
+from effps_solo.config import load_config
+from effps_solo.utils.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from effps_solo.benchmark.images import NUM_SYNTHETIC, make_images, size_of, synthetic_image
-from effps_solo.image_io import ImageError
+from effps_solo.utils.image_io import ImageError
 
 
 def test_synthetic_images_are_the_same_every_time(tmp_path: Path) -> None:

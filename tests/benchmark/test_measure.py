@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from effps_solo.benchmark.measure import (
-    count_macs,
-    fitted_exponent,
-    peak_memory,
-    percentile,
-    timed,
-)
+from effps_solo.benchmark.measure import count_macs, fitted_exponent, peak_memory, percentile, timed
 
 
 def test_macs_of_a_convolution_and_a_product() -> None:

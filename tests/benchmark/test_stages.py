@@ -9,8 +9,8 @@ import torch
 from detectron2.modeling import build_model
 
 from effps_solo.benchmark.stages import STAGES, Scopes, wrap_stages
-from effps_solo.engine import load_config
-from effps_solo.predictor import Predictor
+from effps_solo.config import load_config
+from effps_solo.inference.predictor import Predictor
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 

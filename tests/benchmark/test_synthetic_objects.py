@@ -8,9 +8,9 @@ import torch
 from detectron2.modeling import build_model
 
 from effps_solo.benchmark.synthetic_objects import ObjectsJob, circles, stuff_bands
-from effps_solo.engine import load_config
-from effps_solo.errors import ConfigError
-from effps_solo.meta_arch import EfficientPS
+from effps_solo.config import load_config
+from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.utils.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 SIZE = (256, 384)

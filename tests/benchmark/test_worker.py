@@ -12,9 +12,9 @@ from unittest import mock
 
 import pytest
 
-from effps_solo import machine
 from effps_solo.benchmark.images import make_images
 from effps_solo.benchmark.worker import Task, Worker, WorkerFailed
+from effps_solo.utils import machine
 
 MakeTask = Callable[..., Task]
 

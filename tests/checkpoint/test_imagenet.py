@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from effps_solo.backbone import EfficientNet
 from effps_solo.checkpoint import imagenet
 from effps_solo.checkpoint.imagenet import (
     convert_lite_keys,
     imagenet_state_dict,
     load_imagenet_weights,
 )
-from effps_solo.errors import ConfigError
+from effps_solo.modeling.backbone import EfficientNet
+from effps_solo.utils.errors import ConfigError
 
 LITE0 = "tf_efficientnet_lite0"
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import effps_solo.predictor
-import effps_solo.result
+import effps_solo.inference.predictor
+import effps_solo.inference.result
 from effps_solo.__main__ import main
 from effps_solo.cli.demo import video_names
 
@@ -311,7 +311,7 @@ def test_ctrl_c_keeps_what_was_done(
 ) -> None:
     for name in "abc":
         draw(folder / f"{name}.png")
-    predict, calls = effps_solo.predictor.Predictor.__call__, []
+    predict, calls = effps_solo.inference.predictor.Predictor.__call__, []
 
     def interrupted(self: Any, image: np.ndarray) -> Dict[str, Any]:
         calls.append(1)
@@ -319,7 +319,7 @@ def test_ctrl_c_keeps_what_was_done(
             raise KeyboardInterrupt
         return predict(self, image)
 
-    monkeypatch.setattr(effps_solo.predictor.Predictor, "__call__", interrupted)
+    monkeypatch.setattr(effps_solo.inference.predictor.Predictor, "__call__", interrupted)
     assert run(folder) == 130
     content = read_json(output)
     assert [image["file_name"] for image in content["images"]] == ["a.png", "b.png"]
@@ -332,14 +332,14 @@ def test_a_full_disk_keeps_what_was_done(
 ) -> None:
     for name in "abc":
         draw(folder / f"{name}.png")
-    write = effps_solo.result.write_atomically
+    write = effps_solo.inference.result.write_atomically
 
     def full_at_c(path: Path, data: bytes) -> None:
         if path.name.startswith("c_"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, data)
 
-    monkeypatch.setattr(effps_solo.result, "write_atomically", full_at_c)
+    monkeypatch.setattr(effps_solo.inference.result, "write_atomically", full_at_c)
     assert run(folder) != 0
     assert {f"{x}_{kind}.png" for x in "ab" for kind in ("overlay", "panoptic")} < set(
         names(output)
@@ -348,7 +348,7 @@ def test_a_full_disk_keeps_what_was_done(
     said, errors = capfd.readouterr()
     assert "c_overlay.png: No space left on device" in said + errors
     assert "Traceback" not in said + errors
-    monkeypatch.setattr(effps_solo.result, "write_atomically", write)
+    monkeypatch.setattr(effps_solo.inference.result, "write_atomically", write)
     assert run(folder, words=["--resume"]) == 0
     assert len(read_json(output)["images"]) == 3
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from effps_solo.__main__ import main
-from effps_solo.engine import Trainer, load_config
-from effps_solo.predictor import Predictor
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
+from effps_solo.inference.predictor import Predictor
 from effps_solo.report import open_run
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")

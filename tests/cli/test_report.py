@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from effps_solo.__main__ import main
-from effps_solo.classes import PanopticClass
 from effps_solo.evaluation.matching import ImageSegments
 from effps_solo.evaluation.record import EvaluatedImage, EvaluationRecord
+from effps_solo.structures.classes import PanopticClass
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.analysis import FlopCountAnalysis
 from PIL import Image
 
-from effps_solo import machine
 from effps_solo.comparison import measure
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
+from effps_solo.utils import machine
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from effps_solo.comparison.plan import Run, choose_runs, folder_name, read_table
-from effps_solo.errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 
 def test_runs_of_a_table(table: Path, tmp_path: Path) -> None:

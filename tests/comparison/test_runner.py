@@ -24,7 +24,7 @@ from effps_solo.comparison.runner import (
     read_metrics,
     training_seconds,
 )
-from effps_solo.errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 # Like train_net.py it goes on where it was; it fails, or is killed, once where a file asks for it.
 TRAIN = """

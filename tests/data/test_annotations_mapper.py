@@ -15,8 +15,8 @@ from pycocotools import mask as coco_mask
 from effps_solo import add_effps_solo_config
 from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper, object_map
 from effps_solo.data.mapper import AnnotationError, PanopticDatasetMapper
-from effps_solo.errors import ConfigError
-from effps_solo.label_space import PanopticLabelSpace
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.utils.errors import ConfigError
 
 LABEL_SPACE = PanopticLabelSpace({26: 2, 24: 3}, {7: 0, 23: 1})  # things behind stuff
 KEYS = ("gt_classes", "gt_centers", "gt_areas", "gt_stride4_masks")

@@ -18,7 +18,7 @@ from effps_solo.data.augmentation import (
     RandomWindow,
     build_augmentations,
 )
-from effps_solo.errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 
 @pytest.fixture

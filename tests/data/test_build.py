@@ -14,6 +14,7 @@ from detectron2.data.samplers import (
 )
 from detectron2.utils import comm
 
+from effps_solo.config import load_config
 from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper
 from effps_solo.data.build import (
     batch_size_per_process,
@@ -22,8 +23,7 @@ from effps_solo.data.build import (
     sampler_factory,
 )
 from effps_solo.data.mapper import PanopticDatasetMapper
-from effps_solo.engine import load_config
-from effps_solo.errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 
 def test_the_mapper_follows_the_annotation(tiny_config: Path) -> None:

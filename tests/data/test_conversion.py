@@ -7,9 +7,9 @@ from typing import Any, Callable, List
 
 import pytest
 
-from effps_solo.atomic import write_atomically
 from effps_solo.data.conversion import ConversionError, Job, convert_all
-from effps_solo.errors import UserError
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import UserError
 
 Run = Callable[..., List[Any]]
 

@@ -10,13 +10,8 @@ import torch
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 
-from effps_solo.data.loader import (
-    SampledRecords,
-    SampleStream,
-    TrainLoader,
-    UnusableImagesError,
-)
-from effps_solo.image_io import ImageError
+from effps_solo.data.loader import SampledRecords, SampleStream, TrainLoader, UnusableImagesError
+from effps_solo.utils.image_io import ImageError
 
 RECORDS = [{"file_name": f"{i}.png", "number": i} for i in range(7)]
 

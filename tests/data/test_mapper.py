@@ -15,7 +15,7 @@ from effps_solo.data.mapper import (
     read_dense_segments,
     transform_ids,
 )
-from effps_solo.label_space import PanopticLabelSpace
+from effps_solo.structures.label_space import PanopticLabelSpace
 
 LABEL_SPACE = PanopticLabelSpace({26: 2, 24: 3}, {7: 0, 23: 1})  # things behind stuff
 

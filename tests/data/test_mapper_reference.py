@@ -18,8 +18,8 @@ from effps_solo import add_effps_solo_config
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.data.geometry import boxes_from_id_map
 from effps_solo.data.mapper import PanopticDatasetMapper
-from effps_solo.label_space import PanopticLabelSpace
-from effps_solo.panoptic_png import ids_to_rgb
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.structures.panoptic_png import ids_to_rgb
 
 VOID = 255
 # Ids from 0 to beyond 255; things behind and between the stuff.

@@ -11,7 +11,8 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from torch import nn
 
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.activation_checkpointing import checkpoint_activations, segments
 
 VARIANTS: Dict[str, List[str]] = {

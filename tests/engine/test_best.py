@@ -11,7 +11,8 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from effps_solo.checkpoint.checkpointer import CheckpointWriteError, EffPSCheckpointer
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.best import BestCheckpointer
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from effps_solo.engine import Trainer, distributed, launch, load_config
-from effps_solo.errors import ConfigError
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer, distributed, launch
+from effps_solo.utils.errors import ConfigError
 
 NORMS = ("EFFICIENTNET", "TWO_WAY_FPN", "SEM_SEG_HEAD")
 GN = {f"MODEL.{part}.NORM": "GN" for part in NORMS}

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from detectron2.structures import Boxes, Instances
 
+from effps_solo.config import load_config
 from effps_solo.data.object_masks import ObjectMasks
-from effps_solo.engine import Trainer, load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.dump import ForwardPass, StepDump, load_dump, save_dump
-from effps_solo.instance_head import StepTotals
+from effps_solo.modeling.instance_head import StepTotals
 
 
 def same(first: Any, second: Any) -> bool:

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.ema import ModelEMA
-from effps_solo.inference_model import fold_norms
-from effps_solo.predictor import Predictor
+from effps_solo.inference.predictor import Predictor
+from effps_solo.inference.preparation import fold_norms
 
 ON = ["SOLVER.EMA.ENABLED", "True", "DATALOADER.NUM_WORKERS", "0", "SEED", "1"]
 

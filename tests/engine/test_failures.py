@@ -10,7 +10,8 @@ import pytest
 import torch
 from detectron2.engine.hooks import EvalHook
 
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.failures import DiskFullError, WorkerDiedError, explained
 
 

@@ -11,12 +11,13 @@ from detectron2.utils.events import get_event_storage
 
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.dump import load_dump
 from effps_solo.engine.guard import NonFiniteError
-from effps_solo.engine.precision import Precision
 from effps_solo.engine.replay import Replay
-from effps_solo.errors import CheckpointError
+from effps_solo.modeling.precision import Precision
+from effps_solo.utils.errors import CheckpointError
 
 MakeTrainer = Callable[..., Trainer]
 

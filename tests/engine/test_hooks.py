@@ -13,7 +13,8 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.pictures import PredictionPictures
 from effps_solo.engine.progress import ProgressPrinter, Throughput
 from effps_solo.engine.wandb_writer import WandbWriter

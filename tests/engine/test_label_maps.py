@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.guard import NonFiniteGuard
 
 NUM_MAPS = 300

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.engine.loop import TrainingLoop
-from effps_solo.engine.precision import Precision
-from effps_solo.instance_head import StepTotals
+from effps_solo.modeling.instance_head import StepTotals
+from effps_solo.modeling.precision import Precision
 
 NORMS = ("EFFICIENTNET", "TWO_WAY_FPN", "SEM_SEG_HEAD")
 

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, get_cfg
 from effps_solo import add_effps_solo_config
 from effps_solo.engine import Trainer
 from effps_solo.engine.schedule import scale_learning_rate
-from effps_solo.errors import ConfigError
+from effps_solo.utils.errors import ConfigError
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from detectron2.utils import comm
 from torch import nn
 
 from effps_solo import add_effps_solo_config
-from effps_solo.engine import Trainer, load_config
-from effps_solo.errors import CheckpointError, ConfigError
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
+from effps_solo.utils.errors import CheckpointError, ConfigError
 
 
 class Backbone(nn.Module):

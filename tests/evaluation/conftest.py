@@ -10,9 +10,9 @@ import pytest
 from detectron2.config import CfgNode, get_cfg
 from PIL import Image
 
-from effps_solo.config import add_effps_solo_config
+from effps_solo.config.defaults import add_effps_solo_config
 from effps_solo.data.datasets import register_datasets
-from effps_solo.data.street_scenes.cityscapes_layout import write_panoptic
+from effps_solo.data.datasets.cityscapes_labels import write_panoptic
 
 Record = Dict[str, Any]
 STREET_SCENES = ("street_scenes_panoptic_train", "street_scenes_panoptic_val")

@@ -12,8 +12,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from effps_solo.errors import ConfigError
 from effps_solo.evaluation import build_evaluator
+from effps_solo.utils.errors import ConfigError
 
 Record = Dict[str, Any]
 FAMILIES = ["coco_name", "cityscapes_name"]

@@ -9,13 +9,13 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from effps_solo.engine import load_config
-from effps_solo.errors import UserError
+from effps_solo.config import load_config
 from effps_solo.evaluation.exported import evaluate_exported
 from effps_solo.export import describe
-from effps_solo.image_io import read_image
+from effps_solo.inference.exported import ExportedPredictor
 from effps_solo.report import open_run
-from effps_solo.runtime import ExportedPredictor
+from effps_solo.utils.errors import UserError
+from effps_solo.utils.image_io import read_image
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 

@@ -8,7 +8,7 @@ import pytest
 from panopticapi.evaluation import pq_compute_single_core
 
 from effps_solo.evaluation.matching import ImageSegments, match_segments
-from effps_solo.panoptic_png import encode_segment_ids
+from effps_solo.structures.panoptic_png import encode_segment_ids
 
 PERSON, CAR, ROAD = 7, 3, 21
 Info = List[Dict[str, Any]]

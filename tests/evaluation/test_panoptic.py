@@ -14,7 +14,7 @@ from detectron2.evaluation import COCOPanopticEvaluator
 from PIL import Image
 
 from effps_solo.evaluation.panoptic import PanopticEvaluator
-from effps_solo.panoptic_png import ids_to_rgb, read_segment_ids
+from effps_solo.structures.panoptic_png import ids_to_rgb, read_segment_ids
 
 Record = Dict[str, Any]
 CONTIGUOUS = {"person": 0, "car": 1, "road": 2, "sky": 3}

@@ -8,13 +8,7 @@ from typing import Any, Dict
 
 import pytest
 
-from effps_solo.evaluation.quality import (
-    COLUMNS,
-    class_scores,
-    group_scores,
-    image_row,
-    write_rows,
-)
+from effps_solo.evaluation.quality import COLUMNS, class_scores, group_scores, image_row, write_rows
 
 CATEGORIES: Dict[int, Dict[str, Any]] = {
     0: {"isthing": 1},

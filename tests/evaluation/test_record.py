@@ -4,15 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from effps_solo.classes import PanopticClass
-from effps_solo.errors import UserError
 from effps_solo.evaluation.matching import ImageSegments, Pair, PredictedSegment, TrueSegment
-from effps_solo.evaluation.record import (
-    RECORD_NAME,
-    EvaluatedImage,
-    EvaluationRecord,
-    read_record,
-)
+from effps_solo.evaluation.record import RECORD_NAME, EvaluatedImage, EvaluationRecord, read_record
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.utils.errors import UserError
 
 SEGMENTS = ImageSegments(
     truth=(TrueSegment(1, 26, 40, False), TrueSegment(70000, 26, 9, True)),

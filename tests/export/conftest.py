@@ -6,8 +6,9 @@ from typing import Callable
 import pytest
 import torch
 
-from effps_solo.engine import Trainer, load_config
-from effps_solo.meta_arch import EfficientPS
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
+from effps_solo.modeling.meta_arch import EfficientPS
 
 
 @pytest.fixture

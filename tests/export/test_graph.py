@@ -5,13 +5,13 @@ from typing import Any, Callable, Dict, List, Tuple
 import pytest
 import torch
 
-from effps_solo.errors import ConfigError
 from effps_solo.export import PanopticGraph
 from effps_solo.export.graph import first_and, rows_by_id, support, uncovered
-from effps_solo.fusion.adaptive import support_windows, without_overlaps
-from effps_solo.fusion.segments import SegmentTable
-from effps_solo.instance_head.no_instances import NoInstanceHead
-from effps_solo.meta_arch import EfficientPS
+from effps_solo.modeling.fusion.adaptive import support_windows, without_overlaps
+from effps_solo.modeling.fusion.segments import SegmentTable
+from effps_solo.modeling.instance_head.no_instances import NoInstanceHead
+from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.utils.errors import ConfigError
 
 MakeModel = Callable[..., EfficientPS]
 

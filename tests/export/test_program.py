@@ -12,24 +12,24 @@ from PIL import Image
 
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
-from effps_solo.engine import load_config
-from effps_solo.errors import ConfigError
+from effps_solo.config import load_config
 from effps_solo.export import check_formats, describe
 from effps_solo.export.quantization import quantized
-from effps_solo.meta_arch import EfficientPS
-from effps_solo.panoptic_model import SAMPLE_IMAGE, SHIPPED_WEIGHTS, load
-from effps_solo.panoptic_png import read_segment_ids
-from effps_solo.predictor import Predictor
-from effps_solo.result import PanopticResult
-from effps_solo.runtime import load_exported
-from effps_solo.runtime.sessions import EXPORTED_SUFFIXES
+from effps_solo.inference.exported import load_exported
+from effps_solo.inference.exported.sessions import EXPORTED_SUFFIXES
+from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_WEIGHTS, load
+from effps_solo.inference.predictor import Predictor
+from effps_solo.inference.result import PanopticResult
+from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.structures.panoptic_png import read_segment_ids
+from effps_solo.utils.errors import ConfigError
 
 RUN = """
 import json, sys
 import numpy as np
 from PIL import Image
-from effps_solo.result import PanopticResult
-from effps_solo.runtime import load_exported
+from effps_solo.inference.result import PanopticResult
+from effps_solo.inference.exported import load_exported
 predictor = load_exported(sys.argv[1], threads=1, backend=sys.argv[2] or None, precision="fp32")
 for name in sys.argv[3:]:
     panoptic_seg, segments = predictor.panoptic(np.asarray(Image.open(name)))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effps_solo.classes import PanopticClass
 from effps_solo.evaluation.matching import match_segments
 from effps_solo.evaluation.record import PREDICTIONS_FOLDER, EvaluatedImage, EvaluationRecord
-from effps_solo.panoptic_png import encode_segment_ids
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.structures.panoptic_png import encode_segment_ids
 
 PERSON, CAR, ROAD, SKY = 24, 26, 7, 23
 CLASSES = (

@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, List, Tuple
 import pytest
 from PIL import Image
 
-from effps_solo.errors import UserError
 from effps_solo.evaluation.record import RECORD_NAME, EvaluationRecord, read_record
 from effps_solo.report import open_run, write_comparison, write_report
 from effps_solo.report.run import write_results
+from effps_solo.utils.errors import UserError
 
 WriteRun = Callable[..., Path]
 Attributes = Dict[str, Any]

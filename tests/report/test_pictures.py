@@ -16,8 +16,6 @@ from effps_solo.evaluation.record import (
     EvaluatedImage,
     read_record,
 )
-from effps_solo.image_io import read_image
-from effps_solo.panoptic_png import encode_segment_ids
 from effps_solo.report.pictures import (
     FALSE,
     HIT,
@@ -30,6 +28,8 @@ from effps_solo.report.pictures import (
     picture_of_truth,
     picture_of_verdicts,
 )
+from effps_solo.structures.panoptic_png import encode_segment_ids
+from effps_solo.utils.image_io import read_image
 
 
 @pytest.fixture

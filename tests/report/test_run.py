@@ -7,9 +7,9 @@ from typing import Callable
 
 import pytest
 
-from effps_solo.errors import UserError
 from effps_solo.evaluation.record import RECORD_NAME
 from effps_solo.report.run import HISTORY_NAME, RESULTS_NAME, open_run, write_results
+from effps_solo.utils.errors import UserError
 
 WriteRun = Callable[..., Path]
 

@@ -7,7 +7,6 @@ from typing import Callable, List
 import numpy as np
 import pytest
 
-from effps_solo.classes import PanopticClass
 from effps_solo.evaluation.matching import ImageSegments, Pair, PredictedSegment, TrueSegment
 from effps_solo.evaluation.record import RECORD_NAME, read_record
 from effps_solo.report.statistics import (
@@ -23,6 +22,7 @@ from effps_solo.report.statistics import (
     pq_differences,
     quality_by_size,
 )
+from effps_solo.structures.classes import PanopticClass
 
 PERSON, CAR, ROAD, SKY = 24, 26, 7, 23
 EMPTY = ImageSegments((), (), ())

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effps_solo.data.street_scenes.cityscapes_layout import SetParameters
-from effps_solo.data.street_scenes.generate import generate
+from effps_solo.street_scenes.cityscapes_layout import SetParameters
+from effps_solo.street_scenes.generate import generate
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from effps_solo import load
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 
 
 def test_a_model_that_can_be_passed_on(

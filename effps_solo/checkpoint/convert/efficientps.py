@@ -11,14 +11,7 @@ import torch
 
 from .efficientps_mask_rcnn import MASK_RCNN_RULES, mask_rcnn_settings, reorder_classes
 from .report import ConversionReport
-from .rules import (
-    MMCV_CONV,
-    MMCV_SEPARABLE,
-    WEIGHT_BIAS,
-    Rule,
-    StateDict,
-    apply_rules,
-)
+from .rules import MMCV_CONV, MMCV_SEPARABLE, WEIGHT_BIAS, Rule, StateDict, apply_rules
 from .timm_efficientnet import efficientnet_name, efficientnet_rules
 
 LAYOUT = "efficientps"

@@ -7,7 +7,8 @@ from typing import Any, Dict, Tuple
 import numpy as np
 import torch
 
-from ...errors import CheckpointError
+from effps_solo.utils.errors import CheckpointError
+
 from .efficientps import LAYOUT as EFFICIENTPS
 from .efficientps import convert_efficientps
 from .report import ConversionReport

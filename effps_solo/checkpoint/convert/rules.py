@@ -6,7 +6,8 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
-from ...errors import CheckpointError
+from effps_solo.utils.errors import CheckpointError
+
 from .report import ConversionReport
 
 StateDict = Dict[str, torch.Tensor]

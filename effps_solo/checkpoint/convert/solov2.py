@@ -8,7 +8,8 @@ last two input channels, x before y.
 
 from typing import Any, Dict, Tuple
 
-from ...errors import CheckpointError
+from effps_solo.utils.errors import CheckpointError
+
 from .report import ConversionReport
 from .resnet_fpn import COUNTERS, DETECTRON2_RULES, TORCHVISION_RULES, resnet_settings
 from .rules import MMCV_CONV, WEIGHT, WEIGHT_BIAS, Rule, StateDict, apply_rules

@@ -5,7 +5,8 @@ from typing import Any, Dict, Mapping
 import torch
 from detectron2.config import CfgNode
 
-from ...errors import CheckpointError
+from effps_solo.utils.errors import CheckpointError
+
 from .efficientps_mask_rcnn import BACKGROUND_NOTE, is_mask_rcnn_key
 from .report import ConversionReport
 from .rules import StateDict

@@ -5,7 +5,8 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..datasets.files import examples
+from effps_solo.data.datasets.files import examples
+
 from .findings import Finding
 
 # Two thumbnails that differ by at most this many grey levels anywhere, and by at most their own

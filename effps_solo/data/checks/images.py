@@ -11,10 +11,11 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from ...image_io import UNREADABLE, ImageError, read_image
-from ...panoptic_png import read_segment_ids, wrong_png_mode
-from ..geometry import stride4_majority
-from ..segment_measures import SegmentMeasures, measure_segments
+from effps_solo.data.geometry import stride4_majority
+from effps_solo.structures.panoptic_png import read_segment_ids, wrong_png_mode
+from effps_solo.structures.segment_measures import SegmentMeasures, measure_segments
+from effps_solo.utils.image_io import UNREADABLE, ImageError, read_image
+
 from .entries import Category, Segment
 from .findings import Finding
 from .instance_masks import InstanceMask, mask_findings

@@ -4,7 +4,8 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..segmentation import with_area
+from effps_solo.data.segmentation import with_area
+
 from .findings import Finding
 
 # Above it PQ could match both masks with one prediction.

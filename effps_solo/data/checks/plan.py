@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from ...image_io import IMAGE_SUFFIXES
-from ..datasets.files import DatasetError, examples, files_below, read_json_object
+from effps_solo.data.datasets.files import DatasetError, examples, files_below, read_json_object
+from effps_solo.utils.image_io import IMAGE_SUFFIXES
+
 from .entries import (
     AnnotationEntry,
     Category,

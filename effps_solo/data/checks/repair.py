@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Set, Tuple
 
-from ...atomic import write_atomically
-from ...errors import UserError
-from ..datasets.files import read_json_object
+from effps_solo.data.datasets.files import read_json_object
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import UserError
+
 from .images import ImageJob, ImageResult
 from .plan import JSON_KEYS
 from .run import CheckedDataset

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Iterator, List, Mapping, NamedTuple, Sequence
 
-from ..conversion import map_in_processes
+from effps_solo.data.conversion import map_in_processes
+
 from .duplicates import Picture, Split, distinct_files, duplicate_findings
 from .entries import Category
 from .findings import LEVELS, Finding

@@ -6,10 +6,11 @@ from typing import Any, Dict, List, Mapping, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ...errors import UserError
-from ..datasets.coco_panoptic import CocoPanopticFiles
-from ..datasets.description import descriptions, read_description
-from ..datasets.registration import register_datasets
+from effps_solo.data.datasets.coco_panoptic import CocoPanopticFiles
+from effps_solo.data.datasets.description import descriptions, read_description
+from effps_solo.data.datasets.registration import register_datasets
+from effps_solo.utils.errors import UserError
+
 from .entries import Category
 from .plan import PanopticSource
 from .run import ExpectedCount

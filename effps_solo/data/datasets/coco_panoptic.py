@@ -4,13 +4,14 @@ Detectron2's loader of this layout takes every image for a .jpg and trusts the J
 the names of the images from the JSON and checks that files and entries belong together.
 """
 
-import colorsys
 import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ...label_space import PanopticLabelSpace
+from effps_solo.structures.classes import distinct_colors
+from effps_solo.structures.label_space import PanopticLabelSpace
+
 from .files import (
     DatasetError,
     examples,
@@ -22,7 +23,6 @@ from .files import (
 
 _KEYS = ("images", "annotations", "categories")
 _MAX_SEGMENT_ID = 256**3 - 1
-_GOLDEN_RATIO = 0.618034
 IGNORE_LABEL = 255
 
 
@@ -88,17 +88,6 @@ def panoptic_metadata(
         "label_divisor": 1000,
         "evaluator_type": "coco_panoptic_seg",
     }
-
-
-def distinct_colors(count: int) -> List[List[int]]:
-    """``count`` different [r, g, b] colours, 0 .. 255, always the same; neighbours differ in hue."""
-    colors = []
-    for i in range(count):
-        # Hues repeat nearly after some Fibonacci number of steps: vary the rest with other periods.
-        saturation, value = (0.85, 0.6, 0.4)[i % 3], (1.0, 0.75, 0.5, 0.9)[i % 4]
-        color = colorsys.hsv_to_rgb((i * _GOLDEN_RATIO) % 1.0, saturation, value)
-        colors.append([round(255 * channel) for channel in color])
-    return colors
 
 
 def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dict[str, Any]]:

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, Iterable, Sequence, Set
 
-from ...errors import UserError
+from effps_solo.utils.errors import UserError
 
 _NUM_EXAMPLES = 5
 

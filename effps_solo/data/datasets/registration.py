@@ -8,18 +8,14 @@ from typing import Any, Callable, Dict, List, Sequence, Set
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...errors import ConfigError
-from ...label_space import PanopticLabelSpace
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.utils.errors import ConfigError
+
 from .coco_panoptic import coco_panoptic_metadata, load_coco_panoptic, panoptic_metadata
 from .description import Description, descriptions
 from .families import FAMILIES
 from .files import DatasetError
-from .street_scenes import (
-    NAMES,
-    load_street_scenes,
-    street_scenes_files,
-    street_scenes_metadata,
-)
+from .street_scenes import NAMES, load_street_scenes, street_scenes_files, street_scenes_metadata
 
 _COMPARED_KEYS = (
     "thing_classes",

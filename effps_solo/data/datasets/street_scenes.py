@@ -10,7 +10,8 @@ from typing import Any, Dict, List
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.cityscapes_panoptic import get_cityscapes_panoptic_files
 
-from ...label_space import PanopticLabelSpace
+from effps_solo.structures.label_space import PanopticLabelSpace
+
 from .files import DatasetError, data_root, read_json_object, require_file, require_folder
 
 FOLDER = "street_scenes"

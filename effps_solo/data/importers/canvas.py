@@ -6,8 +6,8 @@ from typing import Any, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...panoptic_png import VOID
-from ..segment_measures import measured_segments
+from effps_solo.structures.panoptic_png import VOID
+from effps_solo.structures.segment_measures import measured_segments
 
 Point = Sequence[float]
 

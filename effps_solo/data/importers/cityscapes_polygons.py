@@ -9,7 +9,8 @@ from typing import Any, Tuple
 
 from .canvas import SegmentCanvas
 from .classes import ClassList
-from .source import ImageIndex, Item, Source, SourceError, files_below, read_lists, require_size
+from .files import ImageIndex, SourceError, files_below, read_lists, require_size
+from .source import Item, Source
 
 _PATTERN = "*_polygons.json"
 _SUFFIXES = ("_polygons", "_gtFine", "_gtCoarse")

@@ -13,8 +13,9 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 import yaml
 
-from ...atomic import write_atomically
-from .source import SourceError
+from effps_solo.utils.atomic import write_atomically
+
+from .files import SourceError
 
 FIELDS = ("name", "isthing", "id", "color", "labels")
 Label = Union[str, int]

@@ -7,10 +7,12 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import pycocotools.mask as mask_util
 
-from ..segmentation import with_area
+from effps_solo.data.segmentation import with_area
+
 from .canvas import SegmentCanvas
 from .classes import ClassList, read_entries
-from .source import Item, Source, SourceError, read_lists, read_pixels, require_size
+from .files import SourceError, read_lists, read_pixels, require_size
+from .source import Item, Source
 
 
 def coco_instances_source(

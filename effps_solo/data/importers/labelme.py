@@ -15,7 +15,8 @@ from PIL import Image
 
 from .canvas import SegmentCanvas
 from .classes import ClassList
-from .source import ImageIndex, Item, Source, SourceError, files_below, read_lists, require_size
+from .files import ImageIndex, SourceError, files_below, read_lists, require_size
+from .source import Item, Source
 
 _MIN_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 1}
 _BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OSError)

@@ -11,12 +11,14 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import yaml
 
-from ...atomic import write_atomically
-from ...panoptic_png import encode_segment_ids
-from ..conversion import Job, convert_all
+from effps_solo.data.conversion import Job, convert_all
+from effps_solo.structures.panoptic_png import encode_segment_ids
+from effps_solo.utils.atomic import write_atomically
+
 from .canvas import SegmentCanvas
 from .classes import ClassList
-from .source import Item, Source, SourceError, image_size
+from .files import SourceError, image_size
+from .source import Item, Source
 
 _FORMAT = "1"  # raised with every change that alters a PNG or its segments_info
 

@@ -9,12 +9,12 @@ from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
 from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
 from torch import nn
 
-from effps_solo.backbone import EfficientNet, TwoWayFPN
 from effps_solo.checkpoint.convert import convert_checkpoint, fit_to_model
 from effps_solo.checkpoint.convert.efficientps import fold_in_place_abn
-from effps_solo.instance_head.mask_rcnn import SeparableRPNHead
-from effps_solo.layers import separable_conv
-from effps_solo.sem_seg_head import EfficientPSSemanticHead
+from effps_solo.modeling.backbone import EfficientNet, TwoWayFPN
+from effps_solo.modeling.instance_head.mask_rcnn import SeparableRPNHead
+from effps_solo.modeling.layers import separable_conv
+from effps_solo.modeling.sem_seg_head import EfficientPSSemanticHead
 
 State = Dict[str, torch.Tensor]
 FEATURES = ["p2", "p3", "p4", "p5"]

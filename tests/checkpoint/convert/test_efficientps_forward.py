@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from effps_solo.backbone import EfficientNet, TwoWayFPN
 from effps_solo.checkpoint.convert import convert_checkpoint
-from effps_solo.sem_seg_head import EfficientPSSemanticHead
+from effps_solo.modeling.backbone import EfficientNet, TwoWayFPN
+from effps_solo.modeling.sem_seg_head import EfficientPSSemanticHead
 
 State = Dict[str, torch.Tensor]
 STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the first block of each stage
@@ -210,7 +210,7 @@ def test_what_the_conversion_mends_matters(efficientps_state: Callable) -> None:
         after = other["sem_seg_head"](other["backbone"](image))
         assert float((after - before).abs().max()) > 1e-6 * scale
     copied = {
-        k: foreign[f"backbone.{k[len('backbone.bottom_up.'):]}"]
+        k: foreign[f"backbone.{k[len('backbone.bottom_up.') :]}"]
         for k in model.state_dict()
         if k.startswith("backbone.bottom_up.") and ".bn" in k and k.endswith("weight")
     }

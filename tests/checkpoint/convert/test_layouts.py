@@ -8,7 +8,7 @@ import torch
 
 from effps_solo.checkpoint.convert import convert_checkpoint, detect_layout
 from effps_solo.checkpoint.convert.layouts import open_state_dict
-from effps_solo.errors import CheckpointError
+from effps_solo.utils.errors import CheckpointError
 
 SMALL: Dict[str, Any] = {"num_classes": 2, "channels": 32, "kernel_dim": 32, "num_convs": 1}
 SMALL.update(backbone=False, values=False)

@@ -18,7 +18,7 @@ from torch import nn
 from effps_solo import add_effps_solo_config
 from effps_solo.checkpoint.convert import convert_checkpoint
 from effps_solo.checkpoint.safe_loading import merge_overrides
-from effps_solo.instance_head import build_instance_head
+from effps_solo.modeling.instance_head import build_instance_head
 
 State = Dict[str, torch.Tensor]
 GRIDS = [10, 9, 6, 4, 3]  # a quarter of the published ones, whose weights do not depend on them

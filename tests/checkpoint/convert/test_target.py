@@ -8,7 +8,7 @@ from detectron2.config import get_cfg
 
 from effps_solo import add_effps_solo_config
 from effps_solo.checkpoint.convert import ConversionReport, fit_to_model, settings_conflicts
-from effps_solo.errors import CheckpointError
+from effps_solo.utils.errors import CheckpointError
 
 
 def test_every_key_is_accounted_for() -> None:

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from effps_solo.backbone import EfficientNet
 from effps_solo.checkpoint.convert import convert_checkpoint, fit_to_model
 from effps_solo.checkpoint.convert.timm_efficientnet import efficientnet_name
+from effps_solo.modeling.backbone import EfficientNet
 
 BACKBONE = "backbone.bottom_up."
 

@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
-from effps_solo.engine import load_config
+from effps_solo.config import load_config
 
 GRIDS = "[[8, 8], [6, 6], [4, 4], [3, 3], [2, 2]]"
 THINGS, CLASSES = 2, 4  # of the tiny set

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from effps_solo.data.checks.plan import PanopticSource
-from effps_solo.panoptic_png import ids_to_rgb, read_segment_ids
+from effps_solo.structures.panoptic_png import ids_to_rgb, read_segment_ids
 
 Json = Dict[str, Any]
 HEIGHT, WIDTH = 40, 48

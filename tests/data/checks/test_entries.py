@@ -6,15 +6,13 @@ import pytest
 
 from effps_solo.data.checks.entries import (
     Category,
-)
-from effps_solo.data.checks.entries import Segment as S
-from effps_solo.data.checks.entries import (
     category_difference,
     read_annotations,
     read_categories,
     read_images,
     segment_findings,
 )
+from effps_solo.data.checks.entries import Segment as S
 from effps_solo.data.checks.findings import Finding
 
 ROAD, CAR = Category("road", False), Category("car", True)

@@ -18,7 +18,7 @@ from effps_solo.data.checks.images import (
     size_findings,
     tiny_findings,
 )
-from effps_solo.data.segment_measures import measure_segments
+from effps_solo.structures.segment_measures import measure_segments
 
 
 @pytest.mark.parametrize("ids", [np.zeros((3, 4), np.int32), np.zeros((0, 4), np.int32)])

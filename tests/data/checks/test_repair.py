@@ -11,7 +11,7 @@ from effps_solo.data.checks.findings import Finding
 from effps_solo.data.checks.plan import PanopticSource
 from effps_solo.data.checks.repair import repair_json
 from effps_solo.data.checks.run import check_datasets
-from effps_solo.errors import UserError
+from effps_solo.utils.errors import UserError
 
 
 def damage(content: Dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from detectron2.config import CfgNode, get_cfg
 from PIL import Image
 
-from effps_solo.config import add_effps_solo_config
+from effps_solo.config.defaults import add_effps_solo_config
 
 CATEGORIES = [
     {"id": 21, "name": "road", "isthing": 0, "color": [1, 2, 3]},

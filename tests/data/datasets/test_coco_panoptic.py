@@ -10,7 +10,6 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from effps_solo.data.datasets import DatasetError, register_datasets
-from effps_solo.data.datasets.coco_panoptic import distinct_colors
 
 Json = Dict[str, Any]
 Edit = Callable[[Callable[[Json], Any]], Path]
@@ -81,14 +80,6 @@ def test_files_in_subfolders_and_an_image_without_segments(
     record = DatasetCatalog.get("tiny_val")[0]
     assert record["file_name"] == str(coco_root / "val" / "a" / "val_4.jpg")
     assert record["segments_info"] == []
-
-
-def test_colors_differ() -> None:
-    colors = distinct_colors(255)
-    assert len({tuple(color) for color in colors}) == 255
-    assert all(0 <= channel <= 255 for color in colors for channel in color)
-    assert distinct_colors(3) == colors[:3]
-    assert distinct_colors(0) == []
 
 
 def _first_segments(content: Json) -> List[Json]:

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from effps_solo.data.datasets import DatasetError, check_dataset_available, register_datasets
-from effps_solo.errors import UserError
+from effps_solo.utils.errors import UserError
 
 
 def test_twice_is_once(coco_cfg: CfgNode) -> None:

@@ -10,8 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.cityscapes_panoptic import load_cityscapes_panoptic
 
 from effps_solo.data.datasets import DatasetError, check_dataset_available, register_datasets
-from effps_solo.data.street_scenes import SetParameters, generate
-from effps_solo.label_space import PanopticLabelSpace
+from effps_solo.street_scenes import SetParameters, generate
+from effps_solo.structures.label_space import PanopticLabelSpace
 
 NAMES = ("street_scenes_panoptic_train", "street_scenes_panoptic_val")
 COMMAND = "python datasets/generate_street_scenes.py"

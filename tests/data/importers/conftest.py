@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from effps_solo.data.importers.canvas import SegmentCanvas
-from effps_solo.data.importers.source import Source, image_size
+from effps_solo.data.importers.files import image_size
+from effps_solo.data.importers.source import Source
 
 Drawn = Tuple[np.ndarray, List[Dict[str, Any]], Dict[str, int]]
 

@@ -16,7 +16,8 @@ from effps_solo.data.importers.cityscapes_polygons import (
     cityscapes_polygons_source,
 )
 from effps_solo.data.importers.classes import ClassList
-from effps_solo.data.importers.source import Source, SourceError
+from effps_solo.data.importers.files import SourceError
+from effps_solo.data.importers.source import Source
 
 SIZE = (48, 96)
 CITYSCAPES = ClassList(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from effps_solo.data.importers.classes import ClassList, read_entries, write_template
-from effps_solo.data.importers.source import SourceError
+from effps_solo.data.importers.files import SourceError
 
 
 def read(path: Path, text: str) -> ClassList:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from effps_solo.data.importers.coco_instances import coco_instances_source
-from effps_solo.data.importers.source import Source, SourceError
+from effps_solo.data.importers.files import SourceError
+from effps_solo.data.importers.source import Source
 
 SIZE = (40, 60)
 CATEGORIES = [{"id": 0, "name": "dog"}, {"id": 500, "name": "cat", "supercategory": "pet"}]

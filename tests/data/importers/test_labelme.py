@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from effps_solo.data.importers.classes import ClassList
+from effps_solo.data.importers.files import SourceError
 from effps_solo.data.importers.labelme import labelme_labels, labelme_source
-from effps_solo.data.importers.source import Source, SourceError
+from effps_solo.data.importers.source import Source
 
 SIZE = (20, 30)
 CLASSES = ClassList(

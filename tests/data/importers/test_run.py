@@ -11,11 +11,12 @@ from PIL import Image
 
 from effps_solo.data.conversion import ConversionError
 from effps_solo.data.importers.classes import ClassList
+from effps_solo.data.importers.files import SourceError, image_size
 from effps_solo.data.importers.labelme import labelme_source
 from effps_solo.data.importers.run import import_split, split_items, write_description
-from effps_solo.data.importers.source import Item, Source, SourceError, image_size
-from effps_solo.image_io import read_image
-from effps_solo.panoptic_png import read_segment_ids
+from effps_solo.data.importers.source import Item, Source
+from effps_solo.structures.panoptic_png import read_segment_ids
+from effps_solo.utils.image_io import read_image
 
 CLASSES = ClassList(
     [{"name": "cell", "isthing": 1}, {"name": "dish", "isthing": 0}], "classes.yaml"

@@ -18,11 +18,11 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES, _get_builtin_
 from detectron2.data.datasets.cityscapes_panoptic import register_all_cityscapes_panoptic
 from PIL import Image
 
+from effps_solo.data.datasets.cityscapes import cityscapes_classes
 from effps_solo.data.datasets.families import FAMILIES, Family
-from effps_solo.data.datasets.families.cityscapes import cityscapes_classes
-from effps_solo.data.datasets.families.family import class_list_file
+from effps_solo.data.datasets.family import class_list_file
 from effps_solo.data.importers.classes import read_entries
-from effps_solo.panoptic_png import ids_to_rgb
+from effps_solo.structures.panoptic_png import ids_to_rgb
 
 SPLITS = ("train", "val")
 SIZES = {"train": [(64, 96), (80, 64)], "val": [(96, 64), (72, 120)]}

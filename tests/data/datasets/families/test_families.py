@@ -16,10 +16,10 @@ from detectron2.data.datasets.builtin_meta import (
 )
 
 from effps_solo.cli.env import DATA_SETS
-from effps_solo.config import add_effps_solo_config
+from effps_solo.config.defaults import add_effps_solo_config
 from effps_solo.data.datasets import DatasetError, check_dataset_available, register_datasets
 from effps_solo.data.datasets.families import FAMILIES, family_of
-from effps_solo.label_space import PanopticLabelSpace
+from effps_solo.structures.label_space import PanopticLabelSpace
 
 # Family -> (classes, things), as published:
 OFFICIAL: Dict[str, Tuple[int, int]] = {
@@ -163,7 +163,7 @@ def test_env_finds_them_by_what_is_made() -> None:
 
 def test_preparing_needs_neither_torch_nor_detectron2(project_root: Path) -> None:
     code = (
-        "import sys; from effps_solo.data.datasets.families.prepare import main; "
+        "import sys; from effps_solo.data.datasets.prepare import main; "
         "print({'torch', 'detectron2'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effps_solo.data.datasets.families.prepare import main
-from effps_solo.panoptic_png import ids_to_rgb, read_segment_ids
+from effps_solo.data.datasets.prepare import main
+from effps_solo.structures.panoptic_png import ids_to_rgb, read_segment_ids
 
 
 def write_many(folder: Path, number: int) -> None:

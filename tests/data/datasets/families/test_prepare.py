@@ -14,8 +14,8 @@ from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from PIL import Image
 
 from effps_solo.data.datasets.families import FAMILIES
-from effps_solo.data.datasets.families.prepare import main
-from effps_solo.panoptic_png import read_segment_ids
+from effps_solo.data.datasets.prepare import main
+from effps_solo.structures.panoptic_png import read_segment_ids
 
 Write = Callable[[str], Path]
 Json = Dict[str, Any]

@@ -1,0 +1,83 @@
+"""From a config file and command-line overrides to a ready config."""
+
+import os
+from typing import Sequence
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+
+from effps_solo.checkpoint.safe_loading import load_config_file, merge_overrides
+from effps_solo.data.datasets import register_datasets
+from effps_solo.data.datasets.files import expand
+from effps_solo.structures.label_space import PanopticLabelSpace
+from effps_solo.utils.errors import ConfigError
+
+from .defaults import add_effps_solo_config
+
+FROM_DATA = -1  # a NUM_CLASSES that the data set decides
+
+
+def load_config(
+    config_file: str, overrides: Sequence[str] = (), allow_unsafe: bool = False
+) -> CfgNode:
+    """Detectron2's defaults, this project's keys, ``config_file``, ``overrides``; data sets registered.
+
+    Args:
+        config_file: a YAML file; "" for the defaults alone. ``DATASETS.DESCRIPTIONS`` in it, or in
+            what it is based on, are seen from its folder.
+        overrides: KEY VALUE KEY VALUE ..., as on Detectron2's command lines; descriptions in them
+            are seen from the current folder.
+        allow_unsafe: let YAML construct arbitrary Python objects.
+
+    Returns:
+        the config, not frozen, with class counts in place of -1.
+
+    Raises:
+        ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
+    """
+    cfg = read_config(config_file, overrides, allow_unsafe)
+    register_datasets(cfg)
+    _fill_class_counts(cfg)
+    return cfg
+
+
+def read_config(
+    config_file: str, overrides: Sequence[str] = (), allow_unsafe: bool = False
+) -> CfgNode:
+    """The same without data sets, for what must work where they are damaged; -1 stays."""
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    if config_file:
+        load_config_file(cfg, config_file, allow_unsafe=allow_unsafe)
+        _find_descriptions(cfg, os.path.dirname(config_file))
+    merge_overrides(cfg, list(overrides))
+    _find_descriptions(cfg, "")
+    return cfg
+
+
+def _find_descriptions(cfg: CfgNode, folder: str) -> None:
+    """Make ``DATASETS.DESCRIPTIONS`` absolute, seen from ``folder``, so that saved configs hold."""
+    cfg.DATASETS.DESCRIPTIONS = tuple(
+        os.path.abspath(os.path.join(folder, expand(path))) for path in cfg.DATASETS.DESCRIPTIONS
+    )
+
+
+def _fill_class_counts(cfg: CfgNode) -> None:
+    """Set each NUM_CLASSES of -1 to what the data set ``DATASETS.TRAIN[0]`` has."""
+    semantic, instance = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INSTANCE_HEAD
+    if FROM_DATA not in (semantic.NUM_CLASSES, instance.NUM_CLASSES) or not cfg.DATASETS.TRAIN:
+        return
+    label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+    if semantic.NUM_CLASSES == FROM_DATA:
+        semantic.NUM_CLASSES = label_space.num_classes
+    if instance.NUM_CLASSES == FROM_DATA:
+        instance.NUM_CLASSES = label_space.num_things
+
+
+def check_device(cfg: CfgNode) -> None:
+    """Raise ConfigError when ``MODEL.DEVICE`` is a GPU and torch sees none."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU; add MODEL.DEVICE cpu"
+        )

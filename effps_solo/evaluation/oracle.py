@@ -1,0 +1,132 @@
+"""The bound of the representation: how good could a perfect network be?
+
+The ground truth itself goes through what the network can express - objects that own a grid cell, masks and
+semantic labels at stride 4 - and through the real fusion. The PQ of the result bounds the PQ of a model
+with this config.
+"""
+
+from typing import Any, Dict, List
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from effps_solo.data.augmentation import build_augmentations
+from effps_solo.data.mapper import DenseSegments, PanopticDatasetMapper
+from effps_solo.modeling.fusion import build_panoptic_fusion
+from effps_solo.modeling.instance_head import Stride4Masks
+from effps_solo.modeling.instance_head.solov2.inference import boxes_from_masks
+from effps_solo.modeling.instance_head.solov2.targets import assign_to_grid
+from effps_solo.modeling.postprocessing import STRIDE
+from effps_solo.structures.label_space import PanopticLabelSpace
+
+SURE_LOGIT = 10.0
+MASK_KINDS = ("binary", "soft")
+
+
+class OracleMapper(PanopticDatasetMapper):
+    """The training mapper with the augmentations of the test: ground truth in the network's frame.
+
+    Adds "objects" (H, W): 0 for no object, k + 1 for instance k.
+    """
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
+        arguments = super().from_config(cfg, is_train=True)
+        return {**arguments, "augmentations": build_augmentations(cfg, is_train=False)}
+
+    def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
+        return {**super()._targets(segments), "objects": torch.from_numpy(self.objects(segments))}
+
+
+class OracleModel(nn.Module):
+    """Answers every image with its ground truth at the resolution of the representation."""
+
+    def __init__(self, cfg: CfgNode, masks: str = "soft") -> None:
+        """
+        Args:
+            cfg: grids, scale ranges, thresholds and fusion are read from it.
+            masks: "binary" stride-4 masks, as the loss has them, or "soft" ones that hold the
+                covered fraction of every 4 x 4 block.
+
+        Raises:
+            ValueError: unknown kind of masks.
+        """
+        super().__init__()
+        if masks not in MASK_KINDS:
+            raise ValueError(f"masks must be one of {MASK_KINDS}, got '{masks}'")
+        self.masks = masks
+        metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+        self.label_space = PanopticLabelSpace.from_metadata(metadata)
+        self.fusion = build_panoptic_fusion(cfg, self.label_space)
+        node = cfg.MODEL.SOLOV2
+        self.grid = {
+            "num_grids": node.TEST_NUM_GRIDS or node.NUM_GRIDS,
+            "scale_ranges": node.SCALE_RANGES,
+            "center_sigma": node.CENTER_SIGMA,
+            "num_classes": cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES,
+        }
+
+    def forward(self, batched_inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """Dicts of :class:`OracleMapper` -> dicts with "panoptic_seg"."""
+        return [self._one(x) for x in batched_inputs]
+
+    def _one(self, x: Dict[str, Any]) -> Dict[str, Any]:
+        sem_seg, truth = x["sem_seg"], x["instances"]
+        coverage = _class_coverage(sem_seg, self.label_space.num_classes)
+        semantic_logits = _to_logits(coverage)
+        owners = self._objects_with_a_cell(truth, sem_seg.shape)
+        instances = Instances(truth.image_size)
+        instances.scores = torch.ones(len(owners))
+        instances.thing_index = truth.gt_classes[owners]
+        logits = self._mask_logits(x, truth, owners)
+        instances.pred_boxes = Boxes(boxes_from_masks(logits > 0) * STRIDE)
+        instances.mask_source = Stride4Masks(logits)
+        output_size = (x["height"], x["width"])
+        return {"panoptic_seg": self.fusion(semantic_logits, instances, output_size)}
+
+    def _objects_with_a_cell(self, truth: Instances, size: torch.Size) -> torch.Tensor:
+        height, width = (-(-s // 32) * 32 for s in size)
+        targets = assign_to_grid(
+            truth.gt_centers,
+            truth.gt_boxes.tensor,
+            truth.gt_areas,
+            truth.gt_classes,
+            padded_size=(height, width),
+            **self.grid,
+        )
+        return targets.instance_index.unique()
+
+    def _mask_logits(
+        self, x: Dict[str, Any], truth: Instances, owners: torch.Tensor
+    ) -> torch.Tensor:
+        if self.masks == "binary":
+            return (truth.gt_stride4_masks[owners].float() * 2 - 1) * SURE_LOGIT
+        ids = torch.unique(x["objects"])
+        ids = ids[ids > 0][owners]
+        masks = x["objects"][None] == ids[:, None, None]
+        return _to_logits(_block_means(masks.float()))
+
+
+def _class_coverage(sem_seg: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """(H, W) labels -> (C, H/4, W/4) fraction of each 4 x 4 block; void is no class."""
+    known = sem_seg < num_classes
+    one_hot = F.one_hot(sem_seg.where(known, sem_seg.new_zeros(())), num_classes).permute(2, 0, 1)
+    return _block_means((one_hot * known).float())
+
+
+def _block_means(maps: torch.Tensor) -> torch.Tensor:
+    """(K, H, W) -> (K, ceil(H/4), ceil(W/4)); the rim is continued."""
+    height, width = (-(-s // STRIDE) for s in maps.shape[-2:])
+    rows = torch.arange(height * STRIDE).clamp(max=maps.shape[-2] - 1)
+    columns = torch.arange(width * STRIDE).clamp(max=maps.shape[-1] - 1)
+    blocks = maps[:, rows][:, :, columns].unflatten(2, (width, STRIDE))
+    return blocks.unflatten(1, (height, STRIDE)).mean(dim=(2, 4))
+
+
+def _to_logits(coverage: torch.Tensor) -> torch.Tensor:
+    """Linear in the coverage, so that interpolation puts the border at one half."""
+    return (coverage * 2 - 1) * SURE_LOGIT

@@ -1,0 +1,1 @@
+"""All that turns an image into a result; :mod:`.load` opens a model of any kind."""

@@ -1,0 +1,141 @@
+"""One session per runtime: a numpy image in, the graph's five outputs as numpy arrays out."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from effps_solo.utils.errors import UserError
+
+from .description import KEY
+
+OUTPUT_NAMES = ("panoptic_seg", "category_ids", "scores", "areas", "valid")
+INPUT_NAME = "image"
+DESCRIPTION_FILE = f"{KEY}.json"  # inside a .pt2 archive
+
+# Backend -> suffixes of the files that it reads.
+BACKENDS = {"onnx": (".onnx",), "openvino": (".xml", ".onnx"), "torch": (".pt2",)}
+EXPORTED_SUFFIXES = (".onnx", ".xml", ".pt2")
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # OpenVINO's names
+
+Session = Callable[[np.ndarray], List[np.ndarray]]
+
+
+def open_session(
+    path: Path, threads: int, backend: Optional[str] = None, precision: Optional[str] = None
+) -> Tuple[Session, str]:
+    """Open an exported file with a runtime.
+
+    Args:
+        path: .onnx, .xml or .pt2.
+        threads: of the CPU; 0: the runtime decides.
+        backend: of ``BACKENDS``; None: the first one that reads such files.
+        precision: of ``PRECISIONS``; None: the runtime's choice.
+
+    Returns:
+        the session, and the text of the file's description, "" when there is none.
+
+    Raises:
+        UserError: unknown suffix, missing file, one that the runtime refuses or does not read, a
+            precision that it does not offer.
+        ModuleNotFoundError: the runtime is not installed.
+    """
+    open_file = _opener(path, backend)
+    check_precision(precision)
+    if precision == "bf16" and open_file is not _openvino_session:
+        raise UserError(f"{path} can run in bf16 with the backend openvino alone")
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        return open_file(os.fspath(path), threads, precision)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # each runtime raises types of its own
+        raise UserError(f"{path} cannot be opened: {_first_line(error)}") from error
+
+
+def _opener(path: Path, backend: Optional[str]) -> "Opener":
+    able = [name for name, suffixes in BACKENDS.items() if path.suffix in suffixes]
+    if not able:
+        raise UserError(
+            f"{path} is no exported model: its name must end in {', '.join(EXPORTED_SUFFIXES)}"
+        )
+    if backend not in (None, *able):
+        raise UserError(f"the backend '{backend}' does not read {path}; {' or '.join(able)} does")
+    return _OPENERS[backend or able[0]]
+
+
+def check_precision(precision: Optional[str]) -> None:
+    """Raise UserError when ``precision`` is neither None nor one of ``PRECISIONS``."""
+    if precision not in (None, *PRECISIONS):
+        raise UserError(f"the precision is '{precision}'; choose one of {list(PRECISIONS)}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _onnx_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, str]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(image: np.ndarray) -> List[np.ndarray]:
+        return session.run(list(OUTPUT_NAMES), {INPUT_NAME: image})
+
+    return run, session.get_modelmeta().custom_metadata_map.get(KEY, "")
+
+
+def _openvino_session(path: str, threads: int, precision: Optional[str]) -> Tuple[Session, str]:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    # Of an .xml, of an .onnx; an .xml has the latter from the .onnx that it was made of, too.
+    places = [place for place in ([KEY], ["framework", KEY]) if model.has_rt_info(place)]
+    text = model.get_rt_info(places[0]).astype(str) if places else ""
+    settings: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
+    compiled = core.compile_model(model, "CPU", settings)
+    request, lock = compiled.create_infer_request(), threading.Lock()
+
+    def run(image: np.ndarray) -> List[np.ndarray]:
+        with lock:  # the tensors of the request are those of its last image
+            request.infer({INPUT_NAME: image})
+            return [request.get_tensor(name).data.copy() for name in OUTPUT_NAMES]
+
+    return run, text
+
+
+def _torch_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, str]:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    extra = {DESCRIPTION_FILE: ""}
+    module = torch.export.load(path, extra_files=extra).module()
+
+    def run(image: np.ndarray) -> List[np.ndarray]:
+        pixels = torch.from_numpy(np.require(image, requirements="W"))  # torch warns of others
+        with torch.inference_mode():
+            return [x.numpy() for x in module(pixels)]
+
+    return run, extra[DESCRIPTION_FILE]
+
+
+Opener = Callable[[str, int, Optional[str]], Tuple[Session, str]]
+
+_OPENERS: Dict[str, Opener] = {
+    "onnx": _onnx_session,
+    "openvino": _openvino_session,
+    "torch": _torch_session,
+}

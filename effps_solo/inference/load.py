@@ -1,0 +1,218 @@
+"""``load(...)``: a trained or exported model behind one call, image in, result out."""
+
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple, Union, overload
+
+import numpy as np
+
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.utils.errors import UserError
+from effps_solo.utils.image_io import MAX_MEGAPIXELS, ImageError, ImageSource, as_rgb
+
+from .exported import EXPORTED_SUFFIXES, check_precision, load_exported
+from .result import PanopticResult
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
+CHECKPOINT_SUFFIXES = (".pth",)
+# Knows generated streets; its README.md says how well.
+SHIPPED_WEIGHTS = Path(__file__).parents[1] / "weights" / "street_scenes" / "model.pth"
+SAMPLE_IMAGE = SHIPPED_WEIGHTS.with_name("sample.jpg")
+CONFIG_BESIDE_CHECKPOINT = "config.yaml"  # Detectron2 writes it into OUTPUT_DIR
+
+
+class PanopticPredictor(Protocol):
+    """What a model needs of whatever runs it.
+
+    Attributes:
+        image_format: order of the channels that it wants, "RGB" or "BGR".
+        classes: by contiguous id.
+        confidence_threshold: lowest score of a thing in the map, in [0, 1]; can be set.
+    """
+
+    image_format: str
+    classes: Tuple[PanopticClass, ...]
+    confidence_threshold: float
+
+    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+        """(H, W, 3) uint8 -> (H, W) int32 segment ids, 0 is void, and Detectron2's segments_info."""
+
+
+class PanopticModel:
+    """A model to call with images; see :func:`load`.
+
+    Attributes:
+        classes: what it tells apart, by contiguous id.
+        max_megapixels: larger images are refused before they take all memory.
+    """
+
+    def __init__(
+        self, predictor: PanopticPredictor, max_megapixels: float = MAX_MEGAPIXELS
+    ) -> None:
+        """
+        Args:
+            predictor: what runs the network.
+            max_megapixels: of an image, in millions of pixels.
+        """
+        self.predictor = predictor
+        self.max_megapixels = max_megapixels
+        self.classes = predictor.classes
+
+    @property
+    def confidence_threshold(self) -> float:
+        """Lowest score of a thing in the map, in [0, 1]; can be set. See :func:`load`."""
+        return self.predictor.confidence_threshold
+
+    @confidence_threshold.setter
+    def confidence_threshold(self, value: float) -> None:
+        self.predictor.confidence_threshold = value
+
+    @overload
+    def __call__(self, images: ImageSource) -> PanopticResult: ...
+
+    @overload
+    def __call__(self, images: Sequence[ImageSource]) -> List[PanopticResult]: ...
+
+    def __call__(
+        self, images: Union[ImageSource, Sequence[ImageSource]]
+    ) -> Union[PanopticResult, List[PanopticResult]]:
+        """
+        Args:
+            images: one, or a list or tuple of them; each a path, the bytes of an image file, a Pillow
+                image, an array (H, W, 3) RGB or a tensor (3, H, W) RGB, see
+                :func:`effps_solo.utils.image_io.as_rgb`. One after the other is predicted: their sizes may
+                differ, and memory does not grow with their number.
+
+        Returns:
+            a result, or a list of them for a list or tuple.
+
+        Raises:
+            ImageError: something is no image, or it has more than ``max_megapixels``.
+            UserError: an exported model was made for images of another shape.
+        """
+        if isinstance(images, (list, tuple)):
+            return [self._predict(image) for image in images]
+        return self._predict(images)
+
+    def _predict(self, source: ImageSource) -> PanopticResult:
+        image = as_rgb(source)
+        self._check_size(image)
+        pixels = image if self.predictor.image_format == "RGB" else image[..., ::-1]
+        panoptic_seg, segments_info = self.predictor.panoptic(pixels)
+        return PanopticResult.from_prediction(image, panoptic_seg, segments_info, self.classes)
+
+    def _check_size(self, image: np.ndarray) -> None:
+        height, width = image.shape[:2]
+        megapixels = height * width / 1e6
+        if megapixels > self.max_megapixels:
+            raise ImageError(
+                f"the image has {width}x{height} pixels, {megapixels:.0f} million; more than "
+                f"{self.max_megapixels:g} million may need more memory than there is: shrink it, or "
+                "raise max_megapixels (--max-megapixels)"
+            )
+
+
+def load(
+    model: Union[None, str, "os.PathLike[str]"] = None,
+    *,
+    backend: Optional[str] = None,
+    device: Optional[str] = None,
+    threads: int = 0,
+    precision: Optional[str] = None,
+    confidence_threshold: Optional[float] = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    overrides: Sequence[str] = (),
+    allow_unsafe: bool = False,
+) -> PanopticModel:
+    """Open a model.
+
+    Args:
+        model: an exported file (.onnx, .xml, .pt2), a config (.yaml) or a checkpoint (.pth) with
+            its ``config.yaml`` in the same folder, as training leaves it. A config whose
+            ``MODEL.WEIGHTS`` are none or ImageNet's means ``OUTPUT_DIR/model_final.pth``. None: the
+            small model of generated street scenes that comes with the package.
+        backend: "torch", "onnx" or "openvino"; None: by the suffix.
+        device: "cpu" or "cuda", for configs and checkpoints; None: what the config says.
+        threads: of the CPU; 0: the runtime decides.
+        precision: "fp32" or "bf16". None: what ``TEST.AMP`` of a config says; OpenVINO computes in
+            bf16 where the processor has units for it, the other runtimes in fp32.
+        confidence_threshold: lowest score of a thing, in [0, 1]; None: the config's. An exported
+            model knows its own and can only be made stricter; what is dropped there becomes void.
+        max_megapixels: larger images are refused, in millions of pixels.
+        overrides: KEY VALUE KEY VALUE ... of a config, e.g. ("MODEL.WEIGHTS", "model.pth").
+        allow_unsafe: load files that can run code; only for those that you trust.
+
+    Raises:
+        UserError: no such file, or one that cannot be used; the message says what to do.
+        ModuleNotFoundError: what runs it is not installed.
+    """
+    check_precision(precision)
+    if confidence_threshold is not None and not 0 <= confidence_threshold <= 1:
+        raise UserError(f"the confidence threshold is {confidence_threshold}; it is in [0, 1]")
+    path = SHIPPED_WEIGHTS if model is None else Path(model)
+    if path.suffix in EXPORTED_SUFFIXES:
+        if overrides or device:
+            raise UserError(f"{path} is exported: overrides and a device are for configs")
+        model_of_file = PanopticModel(
+            load_exported(path, threads, backend, precision), max_megapixels
+        )
+        model_of_file.confidence_threshold = confidence_threshold or 0.0
+        return model_of_file
+    if path.suffix not in CONFIG_SUFFIXES + CHECKPOINT_SUFFIXES:
+        known = ", ".join(CONFIG_SUFFIXES + CHECKPOINT_SUFFIXES + EXPORTED_SUFFIXES)
+        raise UserError(f"{path} is no model: its name must end in one of {known}")
+    if backend not in (None, "torch"):
+        raise UserError(
+            f"{path} runs in torch; for the backend '{backend}' export it: `effps-solo export`"
+        )
+    words = [*overrides, *_override_words(device, precision, confidence_threshold)]
+    config_file, words = _config_of(path, words)
+    predictor = _torch_predictor(config_file, words, threads, allow_unsafe)
+    return PanopticModel(predictor, max_megapixels)
+
+
+def _override_words(
+    device: Optional[str], precision: Optional[str], confidence_threshold: Optional[float]
+) -> List[str]:
+    """KEY VALUE ... of a config for these arguments of :func:`load`."""
+    words = []
+    if device:
+        words += ["MODEL.DEVICE", device]
+    if precision:
+        words += ["TEST.AMP.ENABLED", str(precision != "fp32")]
+        words += [] if precision == "fp32" else ["TEST.AMP.PRECISION", precision]
+    if confidence_threshold is not None:
+        words += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", str(float(confidence_threshold))]
+    return words
+
+
+def _config_of(path: Path, overrides: List[str]) -> Tuple[Path, List[str]]:
+    """The config file of a config or checkpoint, and the overrides that belong to it."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    if path.suffix in CONFIG_SUFFIXES:
+        return path, overrides
+    config_file = path.parent / CONFIG_BESIDE_CHECKPOINT
+    if not config_file.is_file():
+        raise UserError(
+            f"{path} has no {CONFIG_BESIDE_CHECKPOINT} beside it; load its config instead, with the "
+            f'override MODEL.WEIGHTS "{path}"'
+        )
+    return config_file, [*overrides, "MODEL.WEIGHTS", str(path)]
+
+
+def _torch_predictor(
+    config_file: Path, overrides: Sequence[str], threads: int, allow_unsafe: bool
+) -> PanopticPredictor:
+    import torch
+
+    from effps_solo.config import load_config
+
+    from .predictor import Predictor, for_panoptic_maps, with_trained_weights
+
+    if threads:
+        torch.set_num_threads(threads)
+    cfg = load_config(os.fspath(config_file), overrides, allow_unsafe=allow_unsafe)
+    for_panoptic_maps(cfg)
+    with_trained_weights(cfg)
+    return Predictor(cfg, allow_unsafe=allow_unsafe)

@@ -1,0 +1,1 @@
+"""The networks: backbones, heads, fusions and the architectures that join them."""

@@ -1,0 +1,274 @@
+"""The adaptive fusion of EfficientPS (section 3.5).
+
+The agreement of instance head and semantic head decides: per instance FL = (sigmoid(ML_A) +
+sigmoid(ML_B)) * (ML_A + ML_B) of its mask logits and the semantic logits of its class competes with
+the logits of the stuff classes; where masks overlap, the larger FL wins, not the better score.
+``instance_logit_scale`` 4 and ``void_unclaimed_things`` make it the released fusion, but for faults
+that are mended in every mode:
+
+- Outside an instance's support FL is no vote at all. As released it is 0 there, which beats
+  negative stuff logits far away.
+- Where mask and semantics both say no, FL says so, too. As released it is near 0, which beats them.
+- Instances are numbered apart from stuff. As released the first is lost where no stuff is left.
+- Logits are cut to the image. As released they are squeezed into it with their padding.
+- The smallest stuff area is a fraction of the image, not a number of pixels.
+
+The released code carves the masks of worse instances, too, but only for its overlap test. To carve
+their votes as well changed PQ by +0.05, -0.02 and -0.2 on three data sets, so they stay whole.
+
+The fusion is made at stride 4: the channels that compete at an output pixel are those that win at
+the stride-4 points around it, and only they are evaluated there. The output has the size asked for.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Tuple
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Instances
+
+from effps_solo.modeling.postprocessing import (
+    STRIDE,
+    PointSampler,
+    best_channel,
+    scores_of,
+    upsampled_labels,
+)
+from effps_solo.structures.label_space import PanopticLabelSpace
+
+from .base import PanopticFusion, SegmentsInfo, Size
+from .build import PANOPTIC_FUSION_REGISTRY
+from .segments import mean_winning_probability, segments_info
+
+Window = Tuple[slice, slice]  # rows and columns of stride-4 points
+SUPPORT_MARGIN = 1  # a mask's border lies up to one stride-4 point beyond its box
+
+
+def fuse_logits(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> torch.Tensor:
+    """(sigmoid(a) + sigmoid(b)) * (a + b), EfficientPS equation 7.
+
+    Args:
+        mask_logits, semantic_logits: (K, h, w) a and b.
+
+    Returns:
+        (K, h, w).
+    """
+    return (mask_logits.sigmoid() + semantic_logits.sigmoid()) * (mask_logits + semantic_logits)
+
+
+def fused_votes(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> torch.Tensor:
+    """:func:`fuse_logits` where a + b >= 0, continued below it as an odd function.
+
+    There the published form makes a vote near 0 of two confident "no", which beats the negative
+    logits of the stuff classes: an instance would swallow the neighbours in its box that nobody
+    detected.
+
+    Args:
+        mask_logits, semantic_logits: (K, h, w) a and b.
+
+    Returns:
+        (K, h, w), f(a, b) = -f(-a, -b).
+    """
+    total = mask_logits + semantic_logits
+    certainty = mask_logits.sigmoid() + semantic_logits.sigmoid()
+    # sigmoid(-a) = 1 - sigmoid(a)
+    return total * torch.where(total >= 0, certainty, 2 - certainty)
+
+
+@PANOPTIC_FUSION_REGISTRY.register()
+class AdaptiveFusion(PanopticFusion):
+    """Adaptive fusion; see the module's docstring."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        instance_logit_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            instance_logit_scale: factor on ML_A.
+            kwargs: of :class:`PanopticFusion`.
+        """
+        super().__init__(**kwargs)
+        self.instance_logit_scale = instance_logit_scale
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, label_space: PanopticLabelSpace) -> Dict[str, Any]:
+        node = cfg.MODEL.PANOPTIC_FUSION
+        return {
+            **super().from_config(cfg, label_space),
+            "instance_logit_scale": node.INSTANCE_LOGIT_SCALE,
+        }
+
+    def forward(
+        self, semantic_logits: torch.Tensor, instances: Instances, output_size: Size
+    ) -> Tuple[torch.Tensor, SegmentsInfo]:
+        """See :meth:`PanopticFusion.forward`."""
+        semantic_logits = semantic_logits.float()
+        mask_logits = instances.mask_source.stride4_logits(semantic_logits.shape[-2:])
+        windows = support_windows(instances.pred_boxes.tensor, semantic_logits.shape[-2:])
+        kept = without_overlaps(
+            mask_logits, windows, self._confident(instances), self.overlap_thresh
+        )
+        votes = self.votes(semantic_logits, mask_logits, instances.thing_index, kept)
+        winner = winning_channel(votes, [windows[k] for k in kept.tolist()])
+        code = self.upsample(winner, votes, instances.image_size, output_size)
+        scores, thing_index = instances.scores[kept], instances.thing_index[kept]
+        class_scores = mean_winning_probability(semantic_logits, votes.class_of_unclaimed)
+        panoptic_seg, table = self.assemble(code, scores, thing_index, class_scores)
+        return panoptic_seg, segments_info(table)
+
+    def votes(
+        self,
+        semantic_logits: torch.Tensor,
+        mask_logits: torch.Tensor,
+        thing_index: torch.Tensor,
+        kept: torch.Tensor,
+    ) -> "Votes":
+        """The channels that compete: the stuff classes and the kept instances."""
+        thing_ids = self._ids(self.label_space.thing_ids, thing_index)
+        candidates, ids = self._unclaimed(semantic_logits)
+        return Votes(
+            rivals=self._rivals(semantic_logits),
+            mask_logits=mask_logits,
+            scale=self.instance_logit_scale,
+            semantic_logits=semantic_logits,
+            class_of_unclaimed=ids[candidates.max(dim=0).indices],
+            rows=kept,
+            classes=thing_ids[thing_index[kept]],
+        )
+
+    def _rivals(self, semantic_logits: torch.Tensor) -> torch.Tensor:
+        """(R, h4, w4) logits that instances compete with: those of the R stuff classes.
+
+        Without a stuff class one that is 0: an instance needs a positive vote to hold a pixel.
+        """
+        if not self.label_space.stuff_ids:
+            return torch.zeros_like(semantic_logits[:1])
+        return semantic_logits[list(self.label_space.stuff_ids)]
+
+    def upsample(
+        self, winner: torch.Tensor, votes: "Votes", image_size: Size, output_size: Size
+    ) -> torch.Tensor:
+        """``code`` of :meth:`PanopticFusion.assemble`, in int32.
+
+        Args:
+            winner: (h4, w4) channel of ``votes`` that wins at each stride-4 point.
+        """
+        num_rivals, num_instances = len(votes.rivals), votes.rows.shape[0]
+        stuff_ids = list(self.label_space.stuff_ids) or [self.label_space.num_classes]
+        class_of_rival = self._ids(stuff_ids, winner)
+        semantic = votes.class_of_unclaimed
+
+        def code_at(sample: PointSampler) -> torch.Tensor:
+            channel = best_channel(winner, sample, votes.at)
+            code = channel - num_rivals
+            unclaimed = (code < 0).nonzero()[:, 0]
+            if self.void_unclaimed_things:
+                there = sample[unclaimed]
+                classes = best_channel(semantic, there, scores_of(votes.semantic_logits))
+            else:
+                classes = class_of_rival.index_select(0, channel.index_select(0, unclaimed))
+            return code.scatter(0, unclaimed, classes + num_instances)
+
+        code = torch.where(winner >= num_rivals, winner - num_rivals, semantic + num_instances)
+        return upsampled_labels(code.int(), image_size, output_size, code_at)
+
+
+@dataclass
+class Votes:
+    """The channels that compete for a pixel: R rivals, then K instances.
+
+    Attributes:
+        rivals: (R, h4, w4) logits, R >= 1.
+        mask_logits: (n, h4, w4), of which ``rows`` are those of the instances.
+        scale: factor on them, which makes ML_A.
+        semantic_logits: (C, h4, w4), of which ``classes`` are ML_B.
+        class_of_unclaimed: (h4, w4) int64, contiguous id where no instance wins.
+        rows, classes: (K,) of each instance; contiguous ids.
+    """
+
+    rivals: torch.Tensor
+    mask_logits: torch.Tensor
+    scale: float
+    semantic_logits: torch.Tensor
+    class_of_unclaimed: torch.Tensor
+    rows: torch.Tensor
+    classes: torch.Tensor
+
+    def at(self, channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
+        """(P,) votes of the given channels, one at each of P points.
+
+        Fused logits are not linear in the two that they are made of: between the stride-4 points
+        those are interpolated, so that a border lies where both say so.
+        """
+        num_rivals = len(self.rivals)
+        votes = sample(self.rivals, channels.clamp(max=num_rivals - 1))
+        of_instance = (channels >= num_rivals).nonzero()[:, 0]
+        k = channels.index_select(0, of_instance) - num_rivals
+        there = sample[of_instance]
+        mask_logits = self.scale * there(self.mask_logits, self.rows.index_select(0, k)).float()
+        semantic_logits = there(self.semantic_logits, self.classes.index_select(0, k))
+        return votes.scatter(0, of_instance, fused_votes(mask_logits, semantic_logits))
+
+
+def winning_channel(votes: Votes, windows: List[Window]) -> torch.Tensor:
+    """(h4, w4) int64: which channel of ``votes`` has the largest at each point, the first of equals.
+
+    One instance after the other, each in its window: no (K, h4, w4) tensor of votes exists.
+
+    Args:
+        windows: K of them, of :func:`support_windows`.
+    """
+    best, winner = votes.rivals.max(dim=0)
+    rows, classes = votes.rows.tolist(), votes.classes.tolist()
+    for k, (row, category, window) in enumerate(zip(rows, classes, windows)):
+        mask_logits = votes.scale * votes.mask_logits[row][window].float()
+        vote = fused_votes(mask_logits, votes.semantic_logits[category][window])
+        wins = vote > best[window]
+        best[window] = torch.where(wins, vote, best[window])
+        winner[window].masked_fill_(wins, len(votes.rivals) + k)
+    return winner
+
+
+def without_overlaps(
+    mask_logits: torch.Tensor, windows: List[Window], order: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    """Visit masks in order; drop those that better ones already cover, and empty ones.
+
+    Args:
+        mask_logits: (n, h, w), above 0 inside.
+        windows: n of them, which hold the masks.
+        order: (K,) which masks to visit, best first.
+        threshold: a mask is dropped when more than this fraction of it is taken.
+
+    Returns:
+        the kept ones of ``order``.
+    """
+    taken = torch.zeros(mask_logits.shape[-2:], dtype=torch.bool, device=mask_logits.device)
+    kept = []
+    for k in order.tolist():
+        mask = mask_logits[k][windows[k]] > 0
+        counts = torch.stack([mask.sum(), (mask & taken[windows[k]]).sum()])
+        area, overlap = counts.tolist()  # one synchronisation with a GPU, not two
+        if area > 0 and overlap <= threshold * area:
+            taken[windows[k]] |= mask
+            kept.append(k)
+    return torch.tensor(kept, dtype=torch.int64, device=mask_logits.device)
+
+
+def support_windows(boxes: torch.Tensor, size: Size) -> List[Window]:
+    """Rows and columns of the stride-4 points in or next to each box, where it has a vote.
+
+    Args:
+        boxes: (K, 4) XYXY in pixels of the network's frame.
+        size: (h, w) of the stride-4 map.
+    """
+    low = (boxes[:, :2] / STRIDE).floor() - SUPPORT_MARGIN
+    high = (boxes[:, 2:] / STRIDE).ceil() + SUPPORT_MARGIN
+    return [
+        (slice(max(y0, 0), min(max(y1, 0), size[0])), slice(max(x0, 0), min(max(x1, 0), size[1])))
+        for x0, y0, x1, y1 in torch.cat([low, high], dim=1).int().tolist()
+    ]

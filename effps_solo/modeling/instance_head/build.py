@@ -1,0 +1,33 @@
+"""The registry of instance heads."""
+
+from typing import Dict
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
+
+from effps_solo.utils.errors import ConfigError
+
+from .base import InstanceHead
+from .no_instances import NoInstanceHead
+
+INSTANCE_HEAD_REGISTRY = Registry("INSTANCE_HEAD")
+INSTANCE_HEAD_REGISTRY.__doc__ = """
+Instance heads by name. A head is a subclass of :class:`InstanceHead`, called with
+``cfg, input_shape`` (the shapes of the neck's outputs by name).
+"""
+
+
+def build_instance_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> InstanceHead:
+    """Build ``MODEL.INSTANCE_HEAD.NAME``; for 0 thing classes a :class:`NoInstanceHead`.
+
+    Raises:
+        ConfigError: no head has that name.
+    """
+    if cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES == 0:
+        return NoInstanceHead()
+    name = cfg.MODEL.INSTANCE_HEAD.NAME
+    if name not in INSTANCE_HEAD_REGISTRY:
+        known = sorted(key for key, _ in INSTANCE_HEAD_REGISTRY)
+        raise ConfigError(f"MODEL.INSTANCE_HEAD.NAME is '{name}'; choose one of {known}")
+    return INSTANCE_HEAD_REGISTRY.get(name)(cfg, input_shape)

@@ -1,0 +1,61 @@
+"""The classes of a model, as its users see them. Standard library and the label space alone."""
+
+import colorsys
+from dataclasses import dataclass
+from typing import Any, List, Tuple
+
+from .label_space import PanopticLabelSpace
+
+_GOLDEN_RATIO = 0.618034
+
+
+@dataclass(frozen=True)
+class PanopticClass:
+    """A class, in the order of contiguous ids.
+
+    Attributes:
+        name: in the words of the data set.
+        isthing: whether its objects are told apart.
+        dataset_id: its id in the files of the data set.
+        color: RGB, 0 .. 255.
+    """
+
+    name: str
+    isthing: bool
+    dataset_id: int
+    color: Tuple[int, int, int]
+
+
+def classes_from_metadata(metadata: Any) -> Tuple[PanopticClass, ...]:
+    """The classes of a data set by contiguous id.
+
+    Args:
+        metadata: Detectron2's, of a panoptic data set, with the names of things and stuff. Without
+            colours the classes get colours that are easily told apart.
+    """
+    space = PanopticLabelSpace.from_metadata(metadata)
+    palette = distinct_colors(space.num_classes)
+    classes = []
+    for c in range(space.num_classes):
+        kind = "thing" if space.is_thing(c) else "stuff"
+        color = getattr(metadata, f"{kind}_colors", palette)[c]
+        classes.append(
+            PanopticClass(
+                name=getattr(metadata, f"{kind}_classes")[c],
+                isthing=space.is_thing(c),
+                dataset_id=space.dataset_id(c),
+                color=(int(color[0]), int(color[1]), int(color[2])),
+            )
+        )
+    return tuple(classes)
+
+
+def distinct_colors(count: int) -> List[List[int]]:
+    """``count`` different [r, g, b] colours, 0 .. 255, always the same; neighbours differ in hue."""
+    colors = []
+    for i in range(count):
+        # Hues repeat nearly after some Fibonacci number of steps: vary the rest with other periods.
+        saturation, value = (0.85, 0.6, 0.4)[i % 3], (1.0, 0.75, 0.5, 0.9)[i % 4]
+        color = colorsys.hsv_to_rgb((i * _GOLDEN_RATIO) % 1.0, saturation, value)
+        colors.append([round(255 * channel) for channel in color])
+    return colors

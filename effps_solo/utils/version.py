@@ -1,0 +1,3 @@
+"""The version of the package; also written into checkpoints and saved configs."""
+
+__version__ = "0.2.0"

@@ -1,0 +1,1 @@
+"""Pictures of segments: overlays, contact sheets, fonts. Without torch."""

@@ -1,0 +1,74 @@
+"""The oracle: what stride-4 masks and grid cells can express, and what not."""
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
+
+from effps_solo import add_effps_solo_config
+from effps_solo.data.mapper import instances_from_objects
+from effps_solo.evaluation.oracle import OracleModel
+
+NAME = "oracle_test_set"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def metadata():
+    MetadataCatalog.get(NAME).set(
+        thing_dataset_id_to_contiguous_id={5: 1}, stuff_dataset_id_to_contiguous_id={3: 0}
+    )
+
+
+def make_model(masks):
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    cfg.DATASETS.TRAIN = (NAME,)
+    cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = 1
+    cfg.MODEL.PANOPTIC_FUSION.STUFF_AREA_FRACTION = 0.0
+    return OracleModel(cfg, masks)
+
+
+def make_input(objects, sem_seg):
+    count = int(objects.max())
+    return {
+        "sem_seg": sem_seg,
+        "objects": objects,
+        "instances": instances_from_objects(objects.numpy(), [0] * count),
+        "height": objects.shape[0],
+        "width": objects.shape[1],
+    }
+
+
+@pytest.mark.parametrize("masks", ["binary", "soft"])
+def test_aligned_object_comes_back_exactly(masks):
+    objects = torch.zeros(64, 96, dtype=torch.int32)
+    objects[16:40, 32:64] = 1
+    sem_seg = (objects > 0).long()
+    panoptic, info = make_model(masks)([make_input(objects, sem_seg)])[0]["panoptic_seg"]
+    thing = next(s for s in info if s["isthing"])
+    found = panoptic == thing["id"]
+    union = (found | (objects > 0)).sum()
+    assert (found & (objects > 0)).sum() / union > 0.98
+    assert {s["category_id"] for s in info} == {0, 1}
+
+
+def test_object_without_a_stride4_pixel_is_lost():
+    objects = torch.zeros(64, 64, dtype=torch.int32)
+    objects[8:56, 27:29] = 1  # two columns on the rim of two blocks: no centre pixel
+    x = make_input(objects, (objects > 0).long())
+    assert not x["instances"].gt_stride4_masks.any()
+    _, info = make_model("binary")([x])[0]["panoptic_seg"]
+    assert not any(s["isthing"] for s in info)
+
+
+@pytest.mark.parametrize("masks", ["binary", "soft"])
+def test_image_without_objects(masks):
+    objects = torch.zeros(33, 50, dtype=torch.int32)
+    panoptic, info = make_model(masks)([make_input(objects, objects.long())])[0]["panoptic_seg"]
+    assert [s["category_id"] for s in info] == [0]
+    assert (panoptic == info[0]["id"]).all()
+
+
+def test_unknown_masks():
+    with pytest.raises(ValueError, match="masks must be one of"):
+        make_model("hard")

@@ -1,0 +1,86 @@
+"""A folder of predictions, begun anew or resumed."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from effps_solo.inference.result import PanopticResult
+from effps_solo.inference.writer import PanopticWriter
+from effps_solo.structures.classes import PanopticClass
+from effps_solo.utils.errors import UserError
+
+CLASSES = (PanopticClass("car", True, 26, (0, 0, 142)),)
+
+
+def result() -> PanopticResult:
+    ids = np.array([[0, 3], [3, 3]])
+    info = [{"id": 3, "category_id": 0, "isthing": True, "score": 0.5, "area": 3}]
+    return PanopticResult.from_prediction(np.zeros((2, 2, 3), np.uint8), ids, info, CLASSES)
+
+
+def test_resumed(tmp_path: Path) -> None:
+    writer = PanopticWriter(tmp_path, CLASSES, labels=False, legend=False)
+    for name in ("x/a.jpg", "y/a.jpg"):
+        writer.add(Path(name), result())
+    writer.write_json()
+    again = PanopticWriter(tmp_path, CLASSES, resume=True)
+    assert len(again) == 2 and again.done == {
+        os.path.abspath("x/a.jpg"),
+        os.path.abspath("y/a.jpg"),
+    }
+    again.add(Path("z/a.jpg"), result())
+    content = json.loads(again.write_json().read_text())
+    names = [a["file_name"] for a in content["annotations"]]
+    assert names == ["a_panoptic.png", "a_1_panoptic.png", "a_2_panoptic.png"]
+    assert [i["id"] for i in content["images"]] == [1, 2, 3]
+    assert len(PanopticWriter(tmp_path, CLASSES)) == 0
+
+
+def test_what_is_lost_is_not_done(tmp_path: Path) -> None:
+    writer = PanopticWriter(tmp_path, CLASSES)
+    writer.add(Path("a.jpg"), result()), writer.add(Path("b.jpg"), result())
+    writer.write_json()
+    (tmp_path / "a_panoptic.png").unlink()
+    again = PanopticWriter(tmp_path, CLASSES, resume=True)
+    assert again.done == {os.path.abspath("b.jpg")}
+    again.add(Path("a.jpg"), result())
+    content = json.loads(again.write_json().read_text())
+    assert len({i["id"] for i in content["images"]}) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"images": []}'])
+def test_a_damaged_json(tmp_path: Path, content: str) -> None:
+    (tmp_path / "panoptic.json").write_text(content)
+    with pytest.raises(UserError, match="panoptic.json cannot be resumed from"):
+        PanopticWriter(tmp_path, CLASSES, resume=True)
+
+
+def test_a_json_of_somebody_else(tmp_path: Path) -> None:
+    content = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "file_name": "x.png"}]}
+    (tmp_path / "panoptic.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="was not made by"):
+        PanopticWriter(tmp_path, CLASSES, resume=True)
+
+
+def test_a_folder_is_known_by_any_of_its_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = PanopticWriter(tmp_path / "out", CLASSES)
+    monkeypatch.chdir(tmp_path)
+    writer.add(Path("a.jpg"), result())
+    writer.write_json()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = PanopticWriter(tmp_path / "out", CLASSES, resume=True)
+    assert again.done == {str(tmp_path / "a.jpg")}
+
+
+def test_a_json_of_a_model_with_other_classes(tmp_path: Path) -> None:
+    writer = PanopticWriter(tmp_path, CLASSES)
+    writer.add(Path("a.jpg"), result())
+    writer.write_json()
+    with pytest.raises(UserError, match="of a model with other classes; name another folder"):
+        PanopticWriter(tmp_path, (PanopticClass("cat", True, 1, (9, 9, 9)),), resume=True)

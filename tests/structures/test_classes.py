@@ -1,0 +1,39 @@
+"""The class table of a data set."""
+
+from types import SimpleNamespace
+
+from effps_solo.structures.classes import PanopticClass, classes_from_metadata, distinct_colors
+
+
+def test_things_that_come_after_stuff() -> None:
+    metadata = SimpleNamespace(
+        thing_dataset_id_to_contiguous_id={26: 1},
+        stuff_dataset_id_to_contiguous_id={7: 0},
+        thing_classes=["road", "car"],
+        stuff_classes=["road", "car"],
+        thing_colors=[(0, 0, 0), (1, 2, 3)],
+        stuff_colors=[[4, 5, 6], [0, 0, 0]],
+    )
+    assert classes_from_metadata(metadata) == (
+        PanopticClass("road", False, 7, (4, 5, 6)),
+        PanopticClass("car", True, 26, (1, 2, 3)),
+    )
+
+
+def test_a_data_set_without_colors() -> None:
+    metadata = SimpleNamespace(
+        thing_dataset_id_to_contiguous_id={26: 1},
+        stuff_dataset_id_to_contiguous_id={7: 0},
+        thing_classes=["road", "car"],
+        stuff_classes=["road", "car"],
+    )
+    road, car = classes_from_metadata(metadata)
+    assert road.color != car.color
+
+
+def test_colors_differ() -> None:
+    colors = distinct_colors(255)
+    assert len({tuple(color) for color in colors}) == 255
+    assert all(0 <= channel <= 255 for color in colors for channel in color)
+    assert distinct_colors(3) == colors[:3]
+    assert distinct_colors(0) == []
