@@ -13,7 +13,7 @@ from effps_solo.modeling.instance_head.solov2 import SOLOv2InstanceHead
 from effps_solo.modeling.instance_head.solov2.head import SOLOv2Output
 from effps_solo.modeling.instance_head.solov2.position_prior import NUM_PARAMETERS, PEAK_LOGIT
 from effps_solo.modeling.meta_arch import EfficientPS
-from effps_solo.modeling.postprocessing import STRIDE, stride4_size
+from effps_solo.modeling.upsampling import STRIDE, stride4_size
 from effps_solo.utils.errors import ConfigError
 
 from .measure import peak_memory
@@ -50,9 +50,9 @@ class ObjectsJob:
         """
         head, fusion = self.model.instance_head, self.model.fusion
         output = circles(head, number, self.image_size)
-        head.forward = lambda features: output
+        head.forward = lambda features, cells: output
         with self.scopes.scope("decode"):
-            instances = head.inference({}, [self.image_size], fusion.score_thresh)[0]
+            instances = head.inference({}, [self.image_size], min_score=fusion.thresholds.score)[0]
         with self.scopes.scope("fusion"):
             _, segments = fusion(self.semantic_logits, instances, self.image_size)
         return {

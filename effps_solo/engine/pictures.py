@@ -1,7 +1,6 @@
 """Pictures of predictions during training, for TensorBoard and W&B."""
 
-import contextlib
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, List
 
 import numpy as np
 import torch
@@ -49,9 +48,9 @@ class PredictionPictures(HookBase):
         if done % self.period and done != self.trainer.max_iter:
             return
         model = unwrap(self.trainer.model)
-        with torch.no_grad(), inference_context(model), _only(model, ["panoptic_seg"]):
+        with torch.no_grad(), inference_context(model):
             for number, x in enumerate(self.inputs):
-                picture = self._picture(x, model([x])[0])
+                picture = self._picture(x, model.inference([x], outputs=["panoptic_seg"])[0])
                 self.trainer.storage.put_image(
                     f"predictions/{number}", np.ascontiguousarray(picture.transpose(2, 0, 1))
                 )
@@ -69,13 +68,3 @@ class PredictionPictures(HookBase):
         return panoptic_overlay(
             pixels, panoptic_seg.cpu().numpy(), segments_info, self.classes, max_size=MAX_SIZE
         )
-
-
-@contextlib.contextmanager
-def _only(model: nn.Module, outputs: Sequence[str]) -> Iterator[None]:
-    before = model.outputs
-    model.outputs = tuple(outputs)
-    try:
-        yield
-    finally:
-        model.outputs = before

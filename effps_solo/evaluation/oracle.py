@@ -16,11 +16,11 @@ from torch import nn
 
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.data.mapper import DenseSegments, PanopticDatasetMapper
+from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.fusion import build_panoptic_fusion
 from effps_solo.modeling.instance_head import Stride4Masks
-from effps_solo.modeling.instance_head.solov2.inference import boxes_from_masks
 from effps_solo.modeling.instance_head.solov2.targets import assign_to_grid
-from effps_solo.modeling.postprocessing import STRIDE
+from effps_solo.modeling.upsampling import STRIDE
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 SURE_LOGIT = 10.0

@@ -21,15 +21,18 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from effps_solo.modeling.detections import boxes_from_masks
+from effps_solo.modeling.execution import works_in_parts
+from effps_solo.modeling.fusion import FusionThresholds
 from effps_solo.modeling.instance_head import Stride4Masks
 from effps_solo.modeling.instance_head.solov2.inference import (
-    boxes_from_masks,
     mask_intersections,
     matrix_nms,
     same_class_iou,
 )
-from effps_solo.modeling.meta_arch import EfficientPS, output_size_of
-from effps_solo.modeling.postprocessing import STRIDE, Size, resample, stride4_size
+from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.modeling.outputs import output_size_of
+from effps_solo.modeling.upsampling import STRIDE, Size, resample, stride4_size
 from effps_solo.utils.errors import ConfigError
 
 MAX_LOGIT = 30.0
@@ -90,10 +93,26 @@ class EfficientPSWithTTA(nn.Module):
         )
 
     def forward(self, batched_inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-        """See :meth:`EfficientPS.forward` at inference. Images are taken one by one."""
-        return [self._one(x) for x in batched_inputs]
+        """See :meth:`EfficientPS.forward` at inference."""
+        return self.inference(batched_inputs)
 
-    def _one(self, x: Dict[str, Any]) -> Dict[str, Any]:
+    def inference(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        *,
+        outputs: Optional[Sequence[str]] = None,
+        thresholds: Optional[FusionThresholds] = None,
+        whole_masks: bool = True,
+    ) -> List[Dict[str, Any]]:
+        """See :meth:`EfficientPS.inference`. Images are taken one by one."""
+        wanted = {
+            "outputs": self.model.outputs if outputs is None else tuple(outputs),
+            "thresholds": thresholds,
+            "whole_masks": whole_masks,
+        }
+        return [self._one(x, **wanted) for x in batched_inputs]
+
+    def _one(self, x: Dict[str, Any], **wanted: Any) -> Dict[str, Any]:
         image = x["image"].to(self.model.device)
         size = stride4_size(image.shape[-2:])
         semantic_sum: Optional[torch.Tensor] = None
@@ -111,7 +130,7 @@ class EfficientPSWithTTA(nn.Module):
         num_views = len(self.scales) * self._views_per_scale
         semantic_logits = None if semantic_sum is None else semantic_sum / num_views
         output_size = output_size_of(x, tuple(image.shape[-2:]))
-        return self.model.image_outputs(semantic_logits, self._merge(found), output_size)
+        return self.model.image_outputs(semantic_logits, self._merge(found), output_size, **wanted)
 
     @property
     def _views_per_scale(self) -> int:
@@ -122,8 +141,7 @@ class EfficientPSWithTTA(nn.Module):
     ) -> Tuple[Optional[torch.Tensor], Instances]:
         """What the heads say of one view, in its own frame."""
         view = scaled_image(image.flip(-1) if mirrored else image, scale)
-        with self.model.instance_head.at_scale(scale):
-            return self.model.head_outputs([{"image": view}])[0]
+        return self.model.head_outputs([{"image": view}], scale=scale)[0]
 
     def _merge(self, found: "Candidates") -> Instances:
         """One instance of every object, best first, in a frame that the stride-4 map covers exactly."""
@@ -217,6 +235,10 @@ def mean_masks(found: Candidates, same: torch.Tensor) -> torch.Tensor:
     Returns:
         (n, h, w).
     """
+    if not works_in_parts(found.masks):
+        weights = found.scores * same
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        return (weights @ found.masks.flatten(1)).unflatten(1, found.masks.shape[1:])
     masks = found.masks.new_zeros(len(same), *found.masks.shape[1:])
     for mask, members in zip(masks, same):
         weights = found.scores * members
@@ -246,11 +268,7 @@ def _on_image(
 
 def _candidates(instances: Instances, view: int, size: Size, mirrored: bool) -> Candidates:
     """The instances of a view with masks on the map of the image, those whose mask is lost left out."""
-    height, width = instances.image_size
-    source = instances.mask_source
-    masks = torch.zeros(len(instances), *size, device=instances.scores.device)
-    for k in range(len(instances)):
-        masks[k] = source.logits(k, (0, 0, width, height), size)
+    masks = instances.mask_source.frame_logits(instances.image_size, size)
     # Interpolated probabilities can be 0 or 1, whose logits are infinite.
     masks = masks.clamp(-MAX_LOGIT, MAX_LOGIT)
     masks = masks.flip(-1) if mirrored else masks

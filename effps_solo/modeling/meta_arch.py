@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList, Instances
 from torch import nn
@@ -18,11 +18,18 @@ from torch import nn
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
-from .fusion import PanopticFusion, build_panoptic_fusion
-from .instance_head import InstanceHead, StepTotals, build_instance_head
-from .postprocessing import STRIDE, instances_to_output, stride4_size, upsample_logits
-
-OUTPUTS = ("panoptic_seg", "sem_seg", "instances")
+from .fusion import FusionThresholds, PanopticFusion, build_panoptic_fusion
+from .instance_head import (
+    InstanceHead,
+    InstanceTargets,
+    StepTotals,
+    build_instance_head,
+    total_over_processes,
+)
+from .outputs import OUTPUTS, check_outputs, output_size_of
+from .postprocessing import instances_to_output
+from .sem_seg_head import SemanticHead, build_semantic_head
+from .upsampling import STRIDE, stride4_size, upsample_logits
 
 
 @META_ARCH_REGISTRY.register()
@@ -34,7 +41,7 @@ class EfficientPS(nn.Module):
         self,
         *,
         backbone: Backbone,
-        sem_seg_head: Optional[nn.Module],
+        sem_seg_head: Optional[SemanticHead],
         instance_head: InstanceHead,
         fusion: PanopticFusion,
         label_space: PanopticLabelSpace,
@@ -46,8 +53,7 @@ class EfficientPS(nn.Module):
         """
         Args:
             backbone: with neck; returns a dict of features.
-            sem_seg_head: features -> logits (N, C, Hp/4, Wp/4); has ``losses``. None: the model
-                makes instances only.
+            sem_seg_head: see :class:`SemanticHead`; None: the model makes instances only.
             instance_head: see :class:`InstanceHead`.
             fusion: see :class:`PanopticFusion`; idle without a semantic head.
             label_space: of the data set.
@@ -82,7 +88,7 @@ class EfficientPS(nn.Module):
         has_semantics = bool(cfg.MODEL.SEM_SEG_HEAD.NAME)
         return {
             "backbone": backbone,
-            "sem_seg_head": build_sem_seg_head(cfg, shapes) if has_semantics else None,
+            "sem_seg_head": build_semantic_head(cfg, shapes) if has_semantics else None,
             "instance_head": build_instance_head(cfg, shapes),
             "fusion": build_panoptic_fusion(cfg, label_space),
             "label_space": label_space,
@@ -112,20 +118,73 @@ class EfficientPS(nn.Module):
             training: a dict of scalar losses. Inference: N dicts with the requested keys,
             "panoptic_seg" ((H, W) int32, segments_info), "sem_seg" (C, H, W) logits, "instances".
         """
+        if self.training:
+            return self.losses(batched_inputs, totals)
+        return self.inference(batched_inputs)
+
+    def losses(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        totals: Optional[StepTotals] = None,
+        *,
+        whole_images: bool = False,
+    ) -> Dict[str, torch.Tensor]:
+        """Scalar losses by name; in evaluation mode those of validation.
+
+        Args:
+            batched_inputs, totals: see :meth:`forward`.
+            whole_images: the images are whole ones as at inference, not training crops.
+        """
         images = self._preprocess(batched_inputs)
         features = self.backbone(images.tensor)
-        if self.training:
-            return self._losses(batched_inputs, images, features, totals)
-        return self._inference(batched_inputs, images, features)
+        padded_size = (images.tensor.shape[-2], images.tensor.shape[-1])
+        losses: Dict[str, torch.Tensor] = {}
+        if self.sem_seg_head is not None:
+            sem_seg = self._semantic_targets(batched_inputs, padded_size)
+            losses.update(self.sem_seg_head.losses(self.sem_seg_head(features), sem_seg))
+        targets = self._instance_targets(batched_inputs, padded_size, whole_images)
+        totals = totals or total_over_processes(targets.counts)
+        losses.update(self.instance_head.losses(features, images.image_sizes, targets, totals))
+        return losses
+
+    def inference(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        *,
+        outputs: Optional[Sequence[str]] = None,
+        thresholds: Optional[FusionThresholds] = None,
+        whole_masks: bool = True,
+    ) -> List[Dict[str, Any]]:
+        """Predictions of each image, see :meth:`forward`.
+
+        Args:
+            outputs: what to make; None: the model's own.
+            thresholds: of the fusion; None: its own.
+            whole_masks: see :func:`.postprocessing.instances_to_output`.
+        """
+        outputs = self.outputs if outputs is None else tuple(outputs)
+        # The fusion does not look at instances below its threshold.
+        min_score = 0.0 if "instances" in outputs else (thresholds or self.fusion.thresholds).score
+        return [
+            self.image_outputs(
+                logits,
+                instances,
+                output_size_of(x, instances.image_size),
+                outputs=outputs,
+                thresholds=thresholds,
+                whole_masks=whole_masks,
+            )
+            for x, (logits, instances) in zip(
+                batched_inputs, self.head_outputs(batched_inputs, min_score=min_score)
+            )
+        ]
 
     def count_targets(self, batched_inputs: List[Dict[str, Any]]) -> torch.Tensor:
         """(n,) what the losses of these images are divided by, see :class:`StepTotals`."""
         sizes = [x["image"].shape[-2:] for x in batched_inputs]
         unit = max(self._size_divisor(sizes), 1)
         height, width = (-(-max(lengths) // unit) * unit for lengths in zip(*sizes))
-        padded_size = (height, width)
-        instances, ignore = self._instance_targets(batched_inputs, padded_size)
-        return self.instance_head.count_targets(padded_size, instances, ignore)
+        return self._instance_targets(batched_inputs, (height, width)).counts
 
     def _preprocess(self, batched_inputs: List[Dict[str, Any]]) -> ImageList:
         images = [x["image"].to(self.device) for x in batched_inputs]
@@ -142,26 +201,11 @@ class EfficientPS(nn.Module):
         small = max(side for size in image_sizes for side in size) <= divisor
         return 2 * divisor if self.training and small else divisor
 
-    def _losses(
-        self,
-        batched_inputs: List[Dict[str, Any]],
-        images: ImageList,
-        features: Dict[str, torch.Tensor],
-        totals: Optional[StepTotals],
-    ) -> Dict[str, torch.Tensor]:
-        losses: Dict[str, torch.Tensor] = {}
-        if self.sem_seg_head is not None:
-            sem_seg = self._semantic_targets(batched_inputs, images)
-            losses.update(self.sem_seg_head.losses(self.sem_seg_head(features), sem_seg))
-        targets = self._instance_targets(batched_inputs, images.tensor.shape[-2:])
-        losses.update(self.instance_head.losses(features, images.image_sizes, *targets, totals))
-        return losses
-
     def _semantic_targets(
-        self, batched_inputs: List[Dict[str, Any]], images: ImageList
+        self, batched_inputs: List[Dict[str, Any]], padded_size: Tuple[int, int]
     ) -> torch.Tensor:
         """sem_seg (N, Hp, Wp); padding is void."""
-        shape = (len(batched_inputs), *images.tensor.shape[-2:])
+        shape = (len(batched_inputs), *padded_size)
         sem_seg = torch.full(shape, self.label_space.ignore_label, device=self.device)
         for i, x in enumerate(batched_inputs):
             height, width = x["sem_seg"].shape
@@ -169,97 +213,79 @@ class EfficientPS(nn.Module):
         return sem_seg
 
     def _instance_targets(
-        self, batched_inputs: List[Dict[str, Any]], padded_size: Tuple[int, int]
-    ) -> Tuple[List[Instances], torch.Tensor]:
-        """Instances, and ignore masks (N, Hp/4, Wp/4) bool; padding is not ignored."""
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        padded_size: Tuple[int, int],
+        whole_images: bool = False,
+    ) -> InstanceTargets:
+        """Those of the instance head; padding is not ignored."""
         height, width = padded_size
         shape = (len(batched_inputs), height // STRIDE, width // STRIDE)
         ignore = torch.zeros(shape, dtype=torch.bool, device=self.device)
         for i, x in enumerate(batched_inputs):
             rows, columns = x["instance_ignore"].shape
             ignore[i, :rows, :columns] = x["instance_ignore"].to(self.device)
-        return [x["instances"].to(self.device) for x in batched_inputs], ignore
-
-    def _inference(
-        self,
-        batched_inputs: List[Dict[str, Any]],
-        images: ImageList,
-        features: Dict[str, torch.Tensor],
-    ) -> List[Dict[str, Any]]:
-        # Nobody sees the instances below the fusion's threshold if only the panoptic map is wanted.
-        min_score = 0.0 if "instances" in self.outputs else self.fusion.score_thresh
-        return [
-            self.image_outputs(logits, instances, output_size_of(x, instances.image_size))
-            for x, (logits, instances) in zip(
-                batched_inputs, self._head_outputs(images, features, min_score)
-            )
-        ]
+        instances = [x["instances"].to(self.device) for x in batched_inputs]
+        return self.instance_head.targets(padded_size, instances, ignore, whole_images=whole_images)
 
     def head_outputs(
-        self, batched_inputs: List[Dict[str, Any]], min_score: float = 0.0
+        self, batched_inputs: List[Dict[str, Any]], *, min_score: float = 0.0, scale: float = 1.0
     ) -> List[Tuple[Optional[torch.Tensor], Instances]]:
         """What the two heads say of each image, before the fusion.
 
         Args:
-            min_score: the caller has no use for instances below it.
+            min_score, scale: see :meth:`InstanceHead.inference`.
 
         Returns:
             N pairs of semantic logits (C, ceil(h/4), ceil(w/4)) of the image without padding - None
             without a semantic head - and instances, see :meth:`InstanceHead.inference`.
         """
         images = self._preprocess(batched_inputs)
-        return self._head_outputs(images, self.backbone(images.tensor), min_score)
-
-    def _head_outputs(
-        self, images: ImageList, features: Dict[str, torch.Tensor], min_score: float
-    ) -> List[Tuple[Optional[torch.Tensor], Instances]]:
+        features = self.backbone(images.tensor)
         semantic_logits: List[Optional[torch.Tensor]] = [None] * len(images)
         if self.sem_seg_head is not None:
             padded = self.sem_seg_head(features)
             sizes = [stride4_size(size) for size in images.image_sizes]
             semantic_logits = [x[:, :rows, :columns] for x, (rows, columns) in zip(padded, sizes)]
-        detections = self.instance_head.inference(features, images.image_sizes, min_score)
-        return list(zip(semantic_logits, detections))
+        found = self.instance_head.inference(
+            features, images.image_sizes, min_score=min_score, scale=scale
+        )
+        return list(zip(semantic_logits, found))
 
     def image_outputs(
         self,
         semantic_logits: Optional[torch.Tensor],
         instances: Instances,
         output_size: Tuple[int, int],
+        *,
+        outputs: Sequence[str],
+        thresholds: Optional[FusionThresholds] = None,
+        whole_masks: bool = True,
     ) -> Dict[str, Any]:
-        """The requested outputs of one image.
+        """The outputs of one image.
 
         Args:
             semantic_logits, instances: as :meth:`head_outputs` gives them.
             output_size: (H, W).
+            outputs, thresholds, whole_masks: see :meth:`inference`.
         """
         result: Dict[str, Any] = {}
-        if semantic_logits is not None:
-            result.update(self._semantic_outputs(semantic_logits, instances, output_size))
-        if "instances" in self.outputs:
-            result["instances"] = instances_to_output(instances, output_size, self.label_space)
-        return result
-
-    def _semantic_outputs(
-        self, semantic_logits: torch.Tensor, instances: Instances, output_size: Tuple[int, int]
-    ) -> Dict[str, Any]:
-        """Of one image "panoptic_seg" and "sem_seg", as far as they are requested."""
-        result: Dict[str, Any] = {}
-        if "panoptic_seg" in self.outputs:
-            result["panoptic_seg"] = self.fusion(semantic_logits, instances, output_size)
-        if "sem_seg" in self.outputs:
+        if semantic_logits is not None and "panoptic_seg" in outputs:
+            result["panoptic_seg"] = self.fusion(
+                semantic_logits, instances, output_size, thresholds
+            )
+        if semantic_logits is not None and "sem_seg" in outputs:
             logits = semantic_logits.float()
             result["sem_seg"] = upsample_logits(logits, instances.image_size, output_size)
+        if "instances" in outputs:
+            result["instances"] = instances_to_output(
+                instances, output_size, self.label_space, whole_masks=whole_masks
+            )
         return result
-
-
-def output_size_of(x: Dict[str, Any], image_size: Tuple[int, int]) -> Tuple[int, int]:
-    """(H, W) of the output that an input dict asks for; that of the network's image by default."""
-    return int(x.get("height", image_size[0])), int(x.get("width", image_size[1]))
 
 
 def _check_class_counts(
-    sem_seg_head: Optional[nn.Module],
+    sem_seg_head: Optional[SemanticHead],
     instance_head: InstanceHead,
     label_space: PanopticLabelSpace,
 ) -> None:
@@ -280,16 +306,4 @@ def _check_class_counts(
         raise ConfigError(
             "the data set has no thing classes, and without a semantic head (MODEL.SEM_SEG_HEAD.NAME "
             "is '') there is nothing to learn; name a semantic head"
-        )
-
-
-def check_outputs(outputs: Sequence[str], sem_seg_head: Optional[nn.Module]) -> None:
-    """Raise ConfigError for an output that is unknown or needs the semantic head that is missing."""
-    unknown = sorted(set(outputs) - set(OUTPUTS))
-    if unknown:
-        raise ConfigError(f"MODEL.OUTPUTS names {unknown}; choose from {OUTPUTS}")
-    if sem_seg_head is None and list(outputs) != ["instances"]:
-        raise ConfigError(
-            f"MODEL.OUTPUTS is {list(outputs)}, but without a semantic head (MODEL.SEM_SEG_HEAD.NAME "
-            "is '') it must be ['instances']"
         )

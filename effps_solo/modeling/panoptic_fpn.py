@@ -26,7 +26,7 @@ from effps_solo.utils.errors import ConfigError
 
 from .fusion.segments import mean_winning_probability
 from .instance_head import StepTotals
-from .meta_arch import OUTPUTS, check_outputs, output_size_of
+from .outputs import OUTPUTS, check_outputs, output_size_of
 
 THINGS = 0  # Detectron2's semantic label of all things
 _TARGET_FIELDS = ("gt_boxes", "gt_classes", "gt_masks")

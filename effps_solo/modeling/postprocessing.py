@@ -1,255 +1,107 @@
-"""From the network's frame to the output's frame.
+"""The masks of instances in the frame of the output. K instances, H x W output pixels."""
 
-The network sees an image of (h, w) pixels, padded; its maps have stride 4: point (i, j) of a map lies
-at pixel (4 i + 2, 4 j + 2). The output has (H, W) pixels. Either frame has its origin in the corner of
-the first pixel, and pixel centres at halves.
-"""
-
-from dataclasses import dataclass
-from typing import Callable, Sequence, Tuple
+from typing import Iterator, List, Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 
 from effps_solo.structures.label_space import PanopticLabelSpace
 
-STRIDE = 4
-CONTESTED_CHUNK = 2**16  # pixels that are interpolated at once
-Size = Tuple[int, int]
-# Indices of the map points around each output row or column, and the weight of the second.
-Neighbours = Tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+from .detections import boxes_from_masks
+from .execution import works_in_parts
+from .upsampling import STRIDE, Size
+
+NUM_CHUNKS = (
+    8  # in which masks are made on a GPU: less memory, in as many operations for any number
+)
 
 
-def stride4_size(image_size: Size) -> Size:
-    """Rows and columns of the stride-4 map that cover an image of (h, w)."""
-    return -(-image_size[0] // STRIDE), -(-image_size[1] // STRIDE)
-
-
-@dataclass
-class PointSampler:
-    """Bilinear samples of stride-4 maps at P points of the output, each in a channel of its own.
+class WindowedMasks:
+    """K masks, each in memory as a window of the frame; a field of ``Instances``, like BitMasks.
 
     Attributes:
-        corners: (4, P) int64, the surrounding points of the maps as y * w + x: upper left, upper
-            right, lower left, lower right.
-        wy, wx: (P,) weights of the lower and of the right ones.
+        windows: rows and columns of each.
+        masks: (rows, columns) bool of each, on a CPU.
+        size: (H, W) of the frame.
     """
 
-    corners: torch.Tensor
-    wy: torch.Tensor
-    wx: torch.Tensor
+    def __init__(
+        self, windows: List[Tuple[slice, slice]], masks: List[torch.Tensor], size: Size
+    ) -> None:
+        self.windows, self.masks, self.size = windows, masks, size
 
-    @classmethod
-    def at(
-        cls, rows: Neighbours, columns: Neighbours, y: torch.Tensor, x: torch.Tensor, width: int
-    ) -> "PointSampler":
-        """Of the pixels y, x (P,) of the output.
+    def __len__(self) -> int:
+        return len(self.masks)
 
-        Args:
-            rows, columns: of all rows and all columns of the output, see :func:`_neighbours`.
-            width: of the maps.
-        """
-        top, low = (index.index_select(0, y) * width for index in rows[:2])
-        left, right = (index.index_select(0, x) for index in columns[:2])
-        corners = torch.stack([top + left, top + right, low + left, low + right])
-        return cls(corners, rows[2].index_select(0, y), columns[2].index_select(0, x))
+    def __getitem__(self, index: Union[int, torch.Tensor]) -> Union[torch.Tensor, "WindowedMasks"]:
+        """(H, W) bool for a number; some of the masks for an int64 or bool tensor."""
+        if not isinstance(index, torch.Tensor):
+            whole = torch.zeros(self.size, dtype=torch.bool)
+            whole[self.windows[index]] = self.masks[index]
+            return whole
+        chosen = torch.arange(len(self))[index.cpu()].tolist()
+        return WindowedMasks(
+            [self.windows[k] for k in chosen], [self.masks[k] for k in chosen], self.size
+        )
 
-    def __call__(self, maps: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-        """(C, h4, w4) maps and (P,) channel indices -> (P,) samples."""
-        index = self.corners + channels * (maps.shape[1] * maps.shape[2])
-        values = maps.flatten().index_select(0, index.flatten()).unflatten(0, (4, -1))
-        upper, lower = _mix(values[0], values[1], self.wx), _mix(values[2], values[3], self.wx)
-        return _mix(upper, lower, self.wy)
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return (self[k] for k in range(len(self)))  # one is in memory as a whole
 
-    def __getitem__(self, index: torch.Tensor) -> "PointSampler":
-        """The sampler of some of the points."""
-        corners = self.corners.index_select(1, index)
-        return PointSampler(corners, self.wy.index_select(0, index), self.wx.index_select(0, index))
+    def to(self, *args: object, **kwargs: object) -> "WindowedMasks":
+        """Itself, as ``Instances.to`` wants: masks for evaluation, which stay on the CPU."""
+        return self
 
+    def boxes(self) -> torch.Tensor:
+        """(K, 4) float XYXY in pixels, tight; zeros where a mask is empty."""
+        boxes = torch.zeros(len(self), 4)
+        for k, (mask, (rows, columns)) in enumerate(zip(self.masks, self.windows)):
+            y, x = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+            if len(y):
+                boxes[k] = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
+                boxes[k] += boxes.new_tensor([columns.start, rows.start, columns.start, rows.start])
+        return boxes
 
-def _mix(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Interpolation; torch.lerp rounds differently when its ends are swapped."""
-    return first * (1 - weight) + second * weight
-
-
-# (channels (P,), sampler of P points) -> scores (P,)
-ScoreAt = Callable[[torch.Tensor, PointSampler], torch.Tensor]
-# sampler of P points -> labels (P,)
-LabelAt = Callable[[PointSampler], torch.Tensor]
-
-
-def upsampled_argmax(scores: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
-    """Argmax over the channels of bilinearly upsampled maps, see :func:`best_channel`.
-
-    Args:
-        scores: (C, h4, w4) stride-4 maps, C >= 1.
-        image_size, output_size: (h, w) of the network's frame, (H, W).
-
-    Returns:
-        (H, W) int64 channel indices.
-    """
-    winner = scores.max(dim=0).indices
-    return upsampled_labels(
-        winner,
-        image_size,
-        output_size,
-        lambda sample: best_channel(winner, sample, scores_of(scores)),
-    )
+    def tensor(self) -> torch.Tensor:
+        """(K, H, W) bool."""
+        whole = torch.zeros((len(self), *self.size), dtype=torch.bool)
+        for into, window, mask in zip(whole, self.windows, self.masks):
+            into[window] = mask
+        return whole
 
 
-def scores_of(maps: torch.Tensor) -> ScoreAt:
-    """The scores that (C, h4, w4) ``maps`` hold."""
-    return lambda channels, sample: sample(maps, channels)
-
-
-def upsampled_labels(
-    labels: torch.Tensor, image_size: Size, output_size: Size, label_at: LabelAt
-) -> torch.Tensor:
-    """The label of every pixel, without upsampling a map.
-
-    Where the four surrounding points have one label, which is nearly everywhere, so has the pixel.
-
-    Args:
-        labels: (h4, w4) integers of the stride-4 points.
-        image_size: (h, w) of the network's frame, without padding.
-        output_size: (H, W).
-        label_at: decides everywhere else.
-
-    Returns:
-        (H, W) in the type of ``labels``.
-    """
-    rows = _neighbours(image_size[0], output_size[0], labels.shape[0], labels.device)
-    columns = _neighbours(image_size[1], output_size[1], labels.shape[1], labels.device)
-    y0, x0 = rows[0], columns[0]
-    contested = _at(_between_rivals(labels), y0, x0).flatten().nonzero()[:, 0]
-    decided = []
-    for pixels in _chunks(contested):
-        y = pixels // output_size[1]
-        x = pixels - y * output_size[1]  # no remainder: see best_channel
-        decided.append(label_at(PointSampler.at(rows, columns, y, x, labels.shape[1])))
-    values = torch.cat(decided).to(labels.dtype)
-    whole = _at(labels, y0, x0).flatten().scatter(0, contested, values)
-    return whole.unflatten(0, (output_size[0], output_size[1]))
-
-
-def _chunks(pixels: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Parts whose interpolation stays in the caches; an exported graph has no loop, and one part."""
-    return [pixels] if torch.compiler.is_compiling() else pixels.split(CONTESTED_CHUNK)
-
-
-def _at(plane: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """(h, w) -> (len(rows), len(columns)).
-
-    Columns first: those are copied one by one, rows as a whole. Here as elsewhere in this module
-    index_select and scatter are two to four times faster than indexing.
-    """
-    return plane.index_select(1, columns).index_select(0, rows)
-
-
-def _between_rivals(labels: torch.Tensor) -> torch.Tensor:
-    """(h4, w4) bool: whether the points (i, j) .. (i + 1, j + 1) have different labels."""
-    right = torch.cat([labels[:, 1:], labels[:, -1:]], dim=1)
-    below = torch.cat([labels[1:], labels[-1:]])
-    diagonal = torch.cat([right[1:], right[-1:]])
-    return (right != labels) | (below != labels) | (diagonal != labels)
-
-
-def best_channel(winner: torch.Tensor, sampler: PointSampler, score_at: ScoreAt) -> torch.Tensor:
-    """(P,) int64: of the channels that win at the points around each pixel the best there.
-
-    The lowest of equals; a channel that wins only between the points could be missed in theory. Most
-    pixels have two channels to choose from: each is looked at once.
-
-    Args:
-        winner: (h4, w4) int64, the winner of each stride-4 point.
-        sampler: of P pixels.
-        score_at: the scores of given channels at given points.
-    """
-    candidates = winner.flatten().index_select(0, sampler.corners.flatten()).unflatten(0, (4, -1))
-    first, second, third, fourth = candidates
-    new = [
-        (second != first) | (third != first) | (fourth != first),  # else there is no choice
-        second != first,
-        (third != first) & (third != second),
-        (fourth != first) & (fourth != second) & (fourth != third),
-    ]
-    flat = candidates.flatten()
-    chosen = torch.cat(new).nonzero()[:, 0]
-    # No remainder: ONNX has none of a number that is not known at export.
-    point = torch.arange(candidates.shape[1], device=flat.device).repeat(4)
-    values = score_at(flat.index_select(0, chosen), sampler[point.index_select(0, chosen)])
-    scores = torch.full(flat.shape, -torch.inf, device=flat.device)
-    scores = scores.scatter(0, chosen, values.to(scores.dtype)).view_as(candidates)
-    best, channel = scores[0], first
-    for other_score, other in zip(scores[1:], candidates[1:]):
-        better = (other_score > best) | ((other_score == best) & (other < channel))
-        best, channel = best.maximum(other_score), other.where(better, channel)
-    return channel
-
-
-def _neighbours(
-    image_length: int, output_length: int, map_length: int, device: torch.device
-) -> Neighbours:
-    """Indices of the map points around each output pixel, and the weight of the second.
-
-    In fractions of integers, so that a map which covers the image exactly treats an output and its
-    mirror image alike to the bit: the same points, and weights that add up to 1 without rounding.
-    """
-    # The position (pixel + 1/2) image_length / output_length / STRIDE - 1/2 in parts of 1 / unit.
-    unit = 2 * STRIDE * output_length
-    pixel = torch.arange(output_length, device=device)
-    position = (2 * pixel + 1) * image_length - unit // 2
-    position = position.clamp(0, (map_length - 1) * unit)
-    first = position // unit
-    rest = position - first * unit
-    second = first + (rest > 0)  # the first itself where its weight is 0
-    larger = 1 - torch.minimum(rest, unit - rest) / unit
-    return first, second, torch.where(2 * rest > unit, larger, 1 - larger)
-
-
-def resample(maps: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
-    """(C, h4, w4) stride-4 maps of an image of (h, w) -> (C, H, W) over the same image, bilinear."""
-    y0, y1, wy = _neighbours(image_size[0], output_size[0], maps.shape[1], maps.device)
-    x0, x1, wx = _neighbours(image_size[1], output_size[1], maps.shape[2], maps.device)
-    rows = _mix(maps[:, y0], maps[:, y1], wy[:, None])
-    return _mix(rows[:, :, x0], rows[:, :, x1], wx)
-
-
-def upsample_logits(logits: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
-    """(C, h4, w4) stride-4 logits -> (C, H, W) by bilinear interpolation, padding cut off."""
-    full = F.interpolate(logits[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
-    full = full[:, :, : image_size[0], : image_size[1]]
-    if tuple(image_size) != tuple(output_size):
-        full = F.interpolate(full, size=output_size, mode="bilinear", align_corners=False)
-    return full[0]
-
-
-def output_mask(
-    instances: Instances, k: int, output_size: Size
-) -> Tuple[slice, slice, torch.Tensor]:
-    """The mask of instance ``k`` in the output frame, inside a window around its box.
+def windowed_masks(instances: Instances, output_size: Size) -> WindowedMasks:
+    """The masks in the output frame, each inside a window around its box.
 
     Args:
         instances: an instance head's result in the network's frame.
-
-    Returns:
-        rows and columns of the window, and its (rows, columns) bool mask.
+        output_size: (H, W).
     """
     scale_y = output_size[0] / instances.image_size[0]
     scale_x = output_size[1] / instances.image_size[1]
-    x0, y0, x1, y1 = instances.pred_boxes.tensor[k].tolist()
-    # A mask reaches up to one stride beyond the stride-4 points that it holds.
-    rows = _window(y0 - STRIDE, y1 + STRIDE, scale_y, output_size[0])
-    columns = _window(x0 - STRIDE, x1 + STRIDE, scale_x, output_size[1])
-    window = (
-        columns.start / scale_x,
-        rows.start / scale_y,
-        columns.stop / scale_x,
-        rows.stop / scale_y,
-    )
-    size = (rows.stop - rows.start, columns.stop - columns.start)
-    return rows, columns, instances.mask_source.logits(k, window, size) > 0
+    windows = [
+        # A mask reaches up to one stride beyond the stride-4 points that it holds.
+        (
+            _window(y0 - STRIDE, y1 + STRIDE, scale_y, output_size[0]),
+            _window(x0 - STRIDE, x1 + STRIDE, scale_x, output_size[1]),
+        )
+        for x0, y0, x1, y1 in instances.pred_boxes.tensor.tolist()
+    ]
+    masks: List[torch.Tensor] = []
+    if not works_in_parts(instances.scores):
+        for chunk in _chunks_of_masks(instances, output_size):
+            of_chunk = zip(chunk.cpu(), windows[len(masks) :])
+            masks += [mask[window].clone() for mask, window in of_chunk]
+        return WindowedMasks(windows, masks, output_size)
+    for k, (rows, columns) in enumerate(windows):
+        window = (
+            columns.start / scale_x,
+            rows.start / scale_y,
+            columns.stop / scale_x,
+            rows.stop / scale_y,
+        )
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        masks.append(instances.mask_source.logits(k, window, size) > 0)
+    return WindowedMasks(windows, masks, output_size)
 
 
 def _window(start: float, stop: float, scale: float, length: int) -> slice:
@@ -258,29 +110,56 @@ def _window(start: float, stop: float, scale: float, length: int) -> slice:
     return slice(first, last)
 
 
+def _chunks_of_masks(instances: Instances, output_size: Size) -> Iterator[torch.Tensor]:
+    """(k, H, W) bool of at most NUM_CHUNKS parts of the instances."""
+    step = max(1, -(-len(instances) // NUM_CHUNKS))
+    for start in range(0, len(instances), step):
+        source = instances.mask_source[slice(start, start + step)]
+        yield source.frame_logits(instances.image_size, output_size) > 0
+
+
+def output_masks(instances: Instances, output_size: Size) -> torch.Tensor:
+    """(K, H, W) bool: the masks in the output frame."""
+    if works_in_parts(instances.scores):
+        return windowed_masks(instances, output_size).tensor()
+    nothing = torch.zeros((0, *output_size), dtype=torch.bool, device=instances.scores.device)
+    return torch.cat([nothing, *_chunks_of_masks(instances, output_size)])
+
+
 def instances_to_output(
-    instances: Instances, output_size: Size, label_space: PanopticLabelSpace
+    instances: Instances,
+    output_size: Size,
+    label_space: PanopticLabelSpace,
+    *,
+    whole_masks: bool = True,
 ) -> Instances:
     """Detectron2's ``Instances`` of the output frame.
+
+    Args:
+        whole_masks: pred_masks is a tensor; else a :class:`WindowedMasks`, for many and large ones.
 
     Returns:
         those with a mask of at least one pixel: scores, pred_classes (contiguous ids), pred_boxes
         (tight boxes of the masks) and pred_masks (K, H, W) bool.
     """
-    device = instances.scores.device
-    masks = torch.zeros((len(instances), *output_size), dtype=torch.bool, device=device)
-    boxes = torch.zeros((len(instances), 4), device=device)
-    for k in range(len(instances)):
-        rows, columns, mask = output_mask(instances, k, output_size)
-        masks[k, rows, columns] = mask
-        y, x = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
-        if len(y):
-            boxes[k] = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
-            boxes[k] += boxes.new_tensor([columns.start, rows.start, columns.start, rows.start])
-    result = Instances(output_size)
-    result.scores = instances.scores
-    thing_ids = torch.tensor(label_space.thing_ids, dtype=torch.int64, device=device)
-    result.pred_classes = thing_ids[instances.thing_index]
-    result.pred_boxes = Boxes(boxes)
-    result.pred_masks = masks
-    return result[result.pred_boxes.nonempty()]
+    masks: Union[torch.Tensor, WindowedMasks]
+    if whole_masks and not works_in_parts(instances.scores):
+        masks = output_masks(instances, output_size)
+        boxes = boxes_from_masks(masks)
+    else:
+        masks = windowed_masks(instances, output_size)
+        boxes = masks.boxes().to(instances.scores.device)
+    thing_ids = torch.tensor(
+        label_space.thing_ids, dtype=torch.int64, device=instances.scores.device
+    )
+    result = Instances(
+        output_size,
+        scores=instances.scores,
+        pred_classes=thing_ids[instances.thing_index],
+        pred_boxes=Boxes(boxes),
+        pred_masks=masks,
+    )
+    result = result[result.pred_boxes.nonempty()]
+    if whole_masks and isinstance(masks, WindowedMasks):
+        result.pred_masks = result.pred_masks.tensor()
+    return result

@@ -21,14 +21,15 @@ the stride-4 points around it, and only they are evaluated there. The output has
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
-from effps_solo.modeling.postprocessing import (
-    STRIDE,
+from effps_solo.modeling.detections import Detections
+from effps_solo.modeling.execution import works_in_parts
+from effps_solo.modeling.upsampling import (
     PointSampler,
     best_channel,
     scores_of,
@@ -36,12 +37,10 @@ from effps_solo.modeling.postprocessing import (
 )
 from effps_solo.structures.label_space import PanopticLabelSpace
 
-from .base import PanopticFusion, SegmentsInfo, Size
+from .base import FusionThresholds, PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
-from .segments import mean_winning_probability, segments_info
-
-Window = Tuple[slice, slice]  # rows and columns of stride-4 points
-SUPPORT_MARGIN = 1  # a mask's border lies up to one stride-4 point beyond its box
+from .overlaps import in_support, support_windows, without_overlaps
+from .segments import SegmentTable, mean_winning_probability, segments_info
 
 
 def fuse_logits(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> torch.Tensor:
@@ -103,41 +102,87 @@ class AdaptiveFusion(PanopticFusion):
         }
 
     def forward(
-        self, semantic_logits: torch.Tensor, instances: Instances, output_size: Size
-    ) -> Tuple[torch.Tensor, SegmentsInfo]:
-        """See :meth:`PanopticFusion.forward`."""
-        semantic_logits = semantic_logits.float()
-        mask_logits = instances.mask_source.stride4_logits(semantic_logits.shape[-2:])
-        windows = support_windows(instances.pred_boxes.tensor, semantic_logits.shape[-2:])
-        kept = without_overlaps(
-            mask_logits, windows, self._confident(instances), self.overlap_thresh
-        )
-        votes = self.votes(semantic_logits, mask_logits, instances.thing_index, kept)
-        winner = winning_channel(votes, [windows[k] for k in kept.tolist()])
-        code = self.upsample(winner, votes, instances.image_size, output_size)
-        scores, thing_index = instances.scores[kept], instances.thing_index[kept]
-        class_scores = mean_winning_probability(semantic_logits, votes.class_of_unclaimed)
-        panoptic_seg, table = self.assemble(code, scores, thing_index, class_scores)
-        return panoptic_seg, segments_info(table)
-
-    def votes(
         self,
         semantic_logits: torch.Tensor,
-        mask_logits: torch.Tensor,
-        thing_index: torch.Tensor,
-        kept: torch.Tensor,
+        instances: Instances,
+        output_size: Size,
+        thresholds: Optional[FusionThresholds] = None,
+    ) -> Tuple[torch.Tensor, SegmentsInfo]:
+        """See :meth:`PanopticFusion.forward`."""
+        detections = Detections(
+            instances.scores,
+            torch.ones_like(instances.scores, dtype=torch.bool),
+            instances.thing_index,
+            instances.pred_boxes.tensor,
+            instances.mask_source.stride4_logits(semantic_logits.shape[-2:]),
+        )
+        panoptic_seg, table = self.fuse(
+            semantic_logits, detections, instances.image_size, output_size, thresholds
+        )
+        return panoptic_seg, segments_info(table)
+
+    def fuse(
+        self,
+        semantic_logits: torch.Tensor,
+        detections: Detections,
+        image_size: Size,
+        output_size: Size,
+        thresholds: Optional[FusionThresholds] = None,
+    ) -> Tuple[torch.Tensor, SegmentTable]:
+        """:meth:`forward` on tensors, with the segments as a table.
+
+        Args:
+            semantic_logits: (C, h4, w4) at stride 4, without padding.
+            detections: K instances with masks of (h4, w4).
+            image_size: (h, w) of the network's frame.
+        """
+        thresholds = thresholds or self.thresholds
+        semantic_logits = semantic_logits.float()
+        wanted = detections.valid & (detections.scores >= thresholds.score)
+        kept = without_overlaps(
+            detections.mask_logits, detections.boxes, wanted, thresholds.overlap
+        )
+        if works_in_parts(kept):  # what is left out costs nothing
+            detections = detections._replace(
+                scores=detections.scores[kept],
+                valid=detections.valid[kept],
+                thing_index=detections.thing_index[kept],
+                boxes=detections.boxes[kept],
+            )
+            rows, kept = kept.nonzero()[:, 0], kept[kept]
+        else:
+            rows = torch.arange(kept.shape[0], device=kept.device)
+        votes = self.votes(semantic_logits, detections, rows)
+        winner = winning_channel(votes, kept)
+        code = self.upsample(winner, votes, image_size, output_size)
+        class_scores = mean_winning_probability(semantic_logits, votes.class_of_unclaimed)
+        return self.assemble(
+            code,
+            detections.scores,
+            detections.thing_index,
+            class_scores,
+            thresholds.stuff_area,
+        )
+
+    def votes(
+        self, semantic_logits: torch.Tensor, detections: Detections, rows: torch.Tensor
     ) -> "Votes":
-        """The channels that compete: the stuff classes and the kept instances."""
-        thing_ids = self._ids(self.label_space.thing_ids, thing_index)
+        """The channels that compete: the stuff classes and the K instances.
+
+        Args:
+            rows: (K,) of their masks in ``detections.mask_logits``.
+        """
+        thing_ids = self._ids(self.label_space.thing_ids, rows)
         candidates, ids = self._unclaimed(semantic_logits)
         return Votes(
             rivals=self._rivals(semantic_logits),
-            mask_logits=mask_logits,
+            mask_logits=detections.mask_logits,
             scale=self.instance_logit_scale,
             semantic_logits=semantic_logits,
             class_of_unclaimed=ids[candidates.max(dim=0).indices],
-            rows=kept,
-            classes=thing_ids[thing_index[kept]],
+            rows=rows,
+            classes=thing_ids[detections.thing_index],
+            boxes=detections.boxes,
         )
 
     def _rivals(self, semantic_logits: torch.Tensor) -> torch.Tensor:
@@ -188,6 +233,7 @@ class Votes:
         semantic_logits: (C, h4, w4), of which ``classes`` are ML_B.
         class_of_unclaimed: (h4, w4) int64, contiguous id where no instance wins.
         rows, classes: (K,) of each instance; contiguous ids.
+        boxes: (K, 4) XYXY in pixels; an instance has no vote farther than a point from its box.
     """
 
     rivals: torch.Tensor
@@ -197,6 +243,7 @@ class Votes:
     class_of_unclaimed: torch.Tensor
     rows: torch.Tensor
     classes: torch.Tensor
+    boxes: torch.Tensor
 
     def at(self, channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
         """(P,) votes of the given channels, one at each of P points.
@@ -214,61 +261,31 @@ class Votes:
         return votes.scatter(0, of_instance, fused_votes(mask_logits, semantic_logits))
 
 
-def winning_channel(votes: Votes, windows: List[Window]) -> torch.Tensor:
+def winning_channel(votes: Votes, kept: torch.Tensor) -> torch.Tensor:
     """(h4, w4) int64: which channel of ``votes`` has the largest at each point, the first of equals.
 
-    One instance after the other, each in its window: no (K, h4, w4) tensor of votes exists.
-
     Args:
-        windows: K of them, of :func:`support_windows`.
+        kept: (K,) bool, the instances that have a vote.
     """
+    size = (votes.semantic_logits.shape[1], votes.semantic_logits.shape[2])
+    if not works_in_parts(kept):
+        fused = fused_votes(
+            votes.scale * votes.mask_logits.float(),  # all of them are rows
+            votes.semantic_logits.index_select(0, votes.classes),
+        )
+        may_vote = in_support(votes.boxes, size) & kept[:, None, None]
+        return (
+            torch.cat([votes.rivals, fused.masked_fill(~may_vote, -torch.inf)]).max(dim=0).indices
+        )
+    # One instance after the other, each in its window: no (K, h4, w4) tensor of votes exists.
     best, winner = votes.rivals.max(dim=0)
     rows, classes = votes.rows.tolist(), votes.classes.tolist()
-    for k, (row, category, window) in enumerate(zip(rows, classes, windows)):
-        mask_logits = votes.scale * votes.mask_logits[row][window].float()
-        vote = fused_votes(mask_logits, votes.semantic_logits[category][window])
+    windows = support_windows(votes.boxes, size)
+    for k in kept.nonzero()[:, 0].tolist():
+        window = windows[k]
+        mask_logits = votes.scale * votes.mask_logits[rows[k]][window].float()
+        vote = fused_votes(mask_logits, votes.semantic_logits[classes[k]][window])
         wins = vote > best[window]
         best[window] = torch.where(wins, vote, best[window])
         winner[window].masked_fill_(wins, len(votes.rivals) + k)
     return winner
-
-
-def without_overlaps(
-    mask_logits: torch.Tensor, windows: List[Window], order: torch.Tensor, threshold: float
-) -> torch.Tensor:
-    """Visit masks in order; drop those that better ones already cover, and empty ones.
-
-    Args:
-        mask_logits: (n, h, w), above 0 inside.
-        windows: n of them, which hold the masks.
-        order: (K,) which masks to visit, best first.
-        threshold: a mask is dropped when more than this fraction of it is taken.
-
-    Returns:
-        the kept ones of ``order``.
-    """
-    taken = torch.zeros(mask_logits.shape[-2:], dtype=torch.bool, device=mask_logits.device)
-    kept = []
-    for k in order.tolist():
-        mask = mask_logits[k][windows[k]] > 0
-        counts = torch.stack([mask.sum(), (mask & taken[windows[k]]).sum()])
-        area, overlap = counts.tolist()  # one synchronisation with a GPU, not two
-        if area > 0 and overlap <= threshold * area:
-            taken[windows[k]] |= mask
-            kept.append(k)
-    return torch.tensor(kept, dtype=torch.int64, device=mask_logits.device)
-
-
-def support_windows(boxes: torch.Tensor, size: Size) -> List[Window]:
-    """Rows and columns of the stride-4 points in or next to each box, where it has a vote.
-
-    Args:
-        boxes: (K, 4) XYXY in pixels of the network's frame.
-        size: (h, w) of the stride-4 map.
-    """
-    low = (boxes[:, :2] / STRIDE).floor() - SUPPORT_MARGIN
-    high = (boxes[:, 2:] / STRIDE).ceil() + SUPPORT_MARGIN
-    return [
-        (slice(max(y0, 0), min(max(y1, 0), size[0])), slice(max(x0, 0), min(max(x1, 0), size[1])))
-        for x0, y0, x1, y1 in torch.cat([low, high], dim=1).int().tolist()
-    ]

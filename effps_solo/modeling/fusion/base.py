@@ -5,7 +5,8 @@ C classes, T of them things, K instances; h4 x w4 stride-4 points; H x W output 
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Dict, List, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -20,6 +21,21 @@ Size = Tuple[int, int]
 SegmentsInfo = List[Dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class FusionThresholds:
+    """What decides whether an instance or a stuff segment is in the panoptic map.
+
+    Attributes:
+        score: instances below it are left out.
+        overlap: an instance of which a larger fraction is taken already is left out.
+        stuff_area: stuff classes that cover a smaller fraction of the image become void.
+    """
+
+    score: float = 0.5
+    overlap: float = 0.5
+    stuff_area: float = 2048 / (1024 * 2048)
+
+
 class PanopticFusion(nn.Module, ABC):
     """Merges semantic logits and instances into one panoptic map; has no parameters."""
 
@@ -28,25 +44,19 @@ class PanopticFusion(nn.Module, ABC):
         self,
         *,
         label_space: PanopticLabelSpace,
-        score_thresh: float = 0.5,
-        overlap_thresh: float = 0.5,
-        stuff_area_fraction: float = 2048 / (1024 * 2048),
+        thresholds: FusionThresholds = FusionThresholds(),
         void_unclaimed_things: bool = True,
     ) -> None:
         """
         Args:
             label_space: of the data set.
-            score_thresh: instances below it are left out.
-            overlap_thresh: an instance of which a larger fraction is taken already is left out.
-            stuff_area_fraction: stuff classes that cover less of the image become void.
+            thresholds: where a call names no others.
             void_unclaimed_things: pixels that the semantic head gives to a class of things, and no
                 instance claims, are void; else they get the best stuff class.
         """
         super().__init__()
         self.label_space = label_space
-        self.score_thresh = score_thresh
-        self.overlap_thresh = overlap_thresh
-        self.stuff_area_fraction = stuff_area_fraction
+        self.thresholds = thresholds
         self.void_unclaimed_things = void_unclaimed_things
 
     @classmethod
@@ -54,9 +64,9 @@ class PanopticFusion(nn.Module, ABC):
         node = cfg.MODEL.PANOPTIC_FUSION
         return {
             "label_space": label_space,
-            "score_thresh": node.SCORE_THRESH,
-            "overlap_thresh": node.OVERLAP_THRESH,
-            "stuff_area_fraction": node.STUFF_AREA_FRACTION,
+            "thresholds": FusionThresholds(
+                node.SCORE_THRESH, node.OVERLAP_THRESH, node.STUFF_AREA_FRACTION
+            ),
             "void_unclaimed_things": node.VOID_UNCLAIMED_THINGS,
         }
 
@@ -66,24 +76,20 @@ class PanopticFusion(nn.Module, ABC):
         semantic_logits: torch.Tensor,
         instances: Instances,
         output_size: Size,
+        thresholds: Optional[FusionThresholds] = None,
     ) -> Tuple[torch.Tensor, SegmentsInfo]:
         """
         Args:
             semantic_logits: (C, h4, w4) at stride 4, without padding.
             instances: an instance head's result for this image, K of them, best first.
             output_size: (H, W).
+            thresholds: None: the fusion's own.
 
         Returns:
             panoptic_seg: (H, W) int32, 0 is void.
             segments_info: one dict per segment: id, category_id (contiguous), isthing (bool),
                 score in [0, 1] and area in output pixels. Things come first, best first.
         """
-
-    def _confident(self, instances: Instances) -> torch.Tensor:
-        """(K,) indices of the instances that reach ``score_thresh``, best first."""
-        confident = (instances.scores >= self.score_thresh).nonzero()[:, 0]
-        order = instances.scores[confident].argsort(descending=True, stable=True)
-        return confident[order]
 
     def _unclaimed(self, semantic_logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         """What competes for the pixels that no instance claims: logits (R, h4, w4), class ids (R,)."""
@@ -99,6 +105,7 @@ class PanopticFusion(nn.Module, ABC):
         scores: torch.Tensor,
         thing_index: torch.Tensor,
         class_scores: torch.Tensor,
+        stuff_area: float,
     ) -> Tuple[torch.Tensor, SegmentTable]:
         """Number the segments, drop small stuff, count areas.
 
@@ -107,6 +114,7 @@ class PanopticFusion(nn.Module, ABC):
                 the contiguous id c, which is void if it is a class of things, K + C for void.
             scores, thing_index: (K,) of the instances.
             class_scores: (C,) of the stuff segments, :func:`.segments.mean_winning_probability`.
+            stuff_area: of :class:`FusionThresholds`.
 
         Returns:
             panoptic_seg (H, W), and a table of K + C rows, instances first, then classes.
@@ -117,7 +125,7 @@ class PanopticFusion(nn.Module, ABC):
         is_thing_class = (classes[:, None] == thing_ids).any(dim=1)
         is_instance = torch.ones_like(thing_index, dtype=torch.bool)
         # No instance holds the pixels of a thing class: they are void, however many.
-        min_stuff_area = max(1.0, self.stuff_area_fraction * code.numel())
+        min_stuff_area = max(1.0, stuff_area * code.numel())
         min_areas = torch.where(is_thing_class, math.inf, min_stuff_area)
         return number_segments(
             code,

@@ -7,15 +7,18 @@ them. A pixel that it gives to things and no instance claims is void in both, un
 ``VOID_UNCLAIMED_THINGS`` is False.
 """
 
-from typing import List, Tuple
+from typing import Optional, Tuple
 
 import torch
 from detectron2.structures import Instances
 
-from effps_solo.modeling.postprocessing import output_mask, upsampled_argmax
+from effps_solo.modeling.execution import works_in_parts
+from effps_solo.modeling.postprocessing import output_masks, windowed_masks
+from effps_solo.modeling.upsampling import upsampled_argmax
 
-from .base import PanopticFusion, SegmentsInfo, Size
+from .base import FusionThresholds, PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
+from .overlaps import first_come, kept_in_rounds
 from .segments import mean_winning_probability, segments_info
 
 
@@ -24,31 +27,42 @@ class HeuristicFusion(PanopticFusion):
     """Paste fusion; see the module's docstring."""
 
     def forward(
-        self, semantic_logits: torch.Tensor, instances: Instances, output_size: Size
+        self,
+        semantic_logits: torch.Tensor,
+        instances: Instances,
+        output_size: Size,
+        thresholds: Optional[FusionThresholds] = None,
     ) -> Tuple[torch.Tensor, SegmentsInfo]:
         """See :meth:`PanopticFusion.forward`."""
-        owner, pasted = self._paste(instances, output_size)
+        thresholds = thresholds or self.thresholds
+        instances = instances[instances.scores >= thresholds.score]
+        owner = self._paste(instances, output_size, thresholds.overlap)
         semantic_logits = semantic_logits.float()
         candidates, ids = self._unclaimed(semantic_logits)
         classes = ids[upsampled_argmax(candidates, instances.image_size, output_size)]
-        code = torch.where(owner >= 0, owner, classes + len(pasted))
+        code = torch.where(owner >= 0, owner, classes + len(instances))
         winner = ids[candidates.max(dim=0).indices]
         class_scores = mean_winning_probability(semantic_logits, winner)
-        scores, thing_index = instances.scores[pasted], instances.thing_index[pasted]
-        panoptic_seg, table = self.assemble(code, scores, thing_index, class_scores)
+        panoptic_seg, table = self.assemble(
+            code, instances.scores, instances.thing_index, class_scores, thresholds.stuff_area
+        )
         return panoptic_seg, segments_info(table)
 
-    def _paste(self, instances: Instances, output_size: Size) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Owner of each pixel (H, W) as an index into the pasted instances, and their indices."""
+    @staticmethod
+    def _paste(instances: Instances, output_size: Size, overlap: float) -> torch.Tensor:
+        """(H, W) int64: the instance that owns a pixel; -1: none."""
         device = instances.scores.device
         owner = torch.full(tuple(output_size), -1, dtype=torch.int64, device=device)
-        pasted: List[int] = []
-        for k in self._confident(instances).tolist():
-            rows, columns, mask = output_mask(instances, k, output_size)
-            area = int(mask.sum())
-            free = mask & (owner[rows, columns] < 0)
-            if area == 0 or area - int(free.sum()) > self.overlap_thresh * area:
-                continue
-            owner[rows, columns][free] = len(pasted)
-            pasted.append(k)
-        return owner, torch.tensor(pasted, dtype=torch.int64, device=device)
+        if not works_in_parts(owner):
+            masks = output_masks(instances, output_size)
+            kept = kept_in_rounds(masks, torch.ones_like(masks[:, 0, 0]), overlap)
+            # The first of those that stay, or the row of -1 behind them all.
+            holds = torch.cat([masks & kept[:, None, None], owner[None] < 0])
+            number = torch.arange(len(holds), device=device)
+            number[-1] = -1
+            return number[holds.to(torch.uint8).argmax(dim=0)]
+        found = windowed_masks(instances, output_size)
+        for k in first_come(zip(found.windows, found.masks), output_size, overlap):
+            free = found.masks[k] & (owner[found.windows[k]] < 0)
+            owner[found.windows[k]][free] = k
+        return owner

@@ -58,9 +58,15 @@ def number_segments(
 
 def segments_info(table: SegmentTable) -> List[Dict[str, Any]]:
     """Detectron2's list of the segments in the map: id, category_id, isthing, score and area."""
-    rows = zip(*(column.tolist() for column in table))
+    rows = torch.stack([column.double() for column in table], dim=1).tolist()  # one read from a GPU
     return [
-        {"id": id_, "category_id": category, "isthing": isthing, "score": score, "area": area}
+        {
+            "id": int(id_),
+            "category_id": int(category),
+            "isthing": bool(isthing),
+            "score": score,
+            "area": int(area),
+        }
         for id_, category, isthing, score, area in rows
         if id_ > 0
     ]

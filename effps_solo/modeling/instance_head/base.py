@@ -1,9 +1,8 @@
 """The contract of an instance head, and of the masks that it hands to the panoptic fusion."""
 
-import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ContextManager, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +39,10 @@ class MaskSource(ABC):
         """
 
     @abstractmethod
+    def frame_logits(self, image_size: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
+        """(K, H, W): :meth:`logits` of all instances over the whole image of (h, w), ``size`` is (H, W)."""
+
+    @abstractmethod
     def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
         """(K, h, w) logits at the stride-4 points (4 i + 2, 4 j + 2); ``size`` is (h, w)."""
 
@@ -70,20 +73,27 @@ class Stride4Masks(MaskSource):
         return Stride4Masks(self.maps.to(*args, **kwargs), self.of_probabilities)
 
     def logits(self, k: int, window: Window, size: Tuple[int, int]) -> torch.Tensor:
-        height, width = self.maps.shape[-2:]
+        return self._sampled(self.maps[k : k + 1], window, size)[0]
+
+    def frame_logits(self, image_size: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
+        return self._sampled(self.maps, (0, 0, image_size[1], image_size[0]), size)
+
+    def _sampled(self, maps: torch.Tensor, window: Window, size: Tuple[int, int]) -> torch.Tensor:
+        """(n, h4, w4) -> (n, h, w)."""
+        height, width = maps.shape[-2:]
         x0, y0, x1, y1 = window
-        x = _cell_centers(x0, x1, size[1], self.maps) / (2 * width) - 1  # 4 px, 2 units a map
-        y = _cell_centers(y0, y1, size[0], self.maps) / (2 * height) - 1
+        x = _cell_centers(x0, x1, size[1], maps) / (2 * width) - 1  # 4 px, 2 units a map
+        y = _cell_centers(y0, y1, size[0], maps) / (2 * height) - 1
         y, x = torch.meshgrid(y, x, indexing="ij")
         grid = torch.stack([x, y], dim=-1)[None]
-        values = self.maps[k][None, None].float()
+        values = maps[None].float()
         sampled = F.grid_sample(
             values.sigmoid() if self.of_probabilities else values,
             grid,
             mode="bilinear",
             padding_mode="border",
             align_corners=False,
-        )[0, 0]
+        )[0]
         return sampled.logit() if self.of_probabilities else sampled
 
     def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
@@ -104,7 +114,7 @@ class StepTotals:
     the mean over its parts, which hold equally many images.
 
     Attributes:
-        counts: (n,) int64, :meth:`InstanceHead.count_targets` summed over the parts.
+        counts: (n,) int64, those of :class:`InstanceTargets` summed over the parts.
         num_parts: processes times micro-batches.
     """
 
@@ -126,6 +136,24 @@ def total_over_processes(counts: torch.Tensor, num_micro_batches: int = 1) -> St
     return StepTotals(counts, num_processes * num_micro_batches)
 
 
+@dataclass
+class InstanceTargets:
+    """What the losses of N images are computed from; a head may add to it.
+
+    Attributes:
+        instances: the ground truth of each image, fields as PanopticDatasetMapper makes them; any may
+            be empty.
+        ignore_masks: (N, Hp/4, Wp/4) bool, crowds and void, where a detection is no mistake; None: there
+            are none.
+        counts: (n,) int64, what the losses are divided by; n = 0 for a head whose losses are means over
+            its part of the step.
+    """
+
+    instances: List[Instances]
+    ignore_masks: Optional[torch.Tensor]
+    counts: torch.Tensor
+
+
 class InstanceHead(nn.Module, ABC):
     """Base of the instance heads: neck features -> losses in training, ``Instances`` after it.
 
@@ -135,66 +163,57 @@ class InstanceHead(nn.Module, ABC):
 
     num_classes: int
 
-    def count_targets(
+    def targets(
         self,
         padded_size: Tuple[int, int],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
-    ) -> torch.Tensor:
-        """Count what :meth:`losses` divides by, without the network.
+        *,
+        whole_images: bool = False,
+    ) -> InstanceTargets:
+        """The targets of :meth:`losses`, made without the network.
 
         Args:
             padded_size: (Hp, Wp).
-            instances, ignore_masks: see :meth:`losses`.
-
-        Returns:
-            (n,) int64 on the device of ``instances``; n = 0 for a head whose losses are means over
-            its part of the step.
+            instances, ignore_masks: see :class:`InstanceTargets`.
+            whole_images: the images are whole ones as at inference, not training crops.
         """
-        return torch.zeros(0, dtype=torch.int64)
+        return InstanceTargets(instances, ignore_masks, torch.zeros(0, dtype=torch.int64))
 
     @abstractmethod
     def losses(
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
-        instances: List[Instances],
-        ignore_masks: Optional[torch.Tensor],
-        totals: Optional[StepTotals] = None,
+        targets: InstanceTargets,
+        totals: StepTotals,
     ) -> Dict[str, torch.Tensor]:
         """
         Args:
             features: the neck's outputs of N images padded to (Hp, Wp).
             image_sizes: N pairs (h, w) without padding.
-            instances: the ground truth of each image, fields as PanopticDatasetMapper makes them;
-                any may be empty.
-            ignore_masks: (N, Hp/4, Wp/4) bool, crowds and void, where a detection is no mistake;
-                None: there are none.
-            totals: of the whole step; None: these are all the images of this process, and it asks
-                the others.
+            targets: of :meth:`targets`.
+            totals: of the whole step.
 
         Returns:
             named scalar losses, finite and with a gradient for every parameter of the head even
             if no image holds an object.
         """
 
-    def at_scale(self, factor: float) -> ContextManager[None]:
-        """Within the context inference sees images enlarged by ``factor``, objects and all.
-
-        A head that counts on a certain size adapts; this one does not.
-        """
-        return contextlib.nullcontext()
-
     @abstractmethod
     def inference(
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
+        *,
         min_score: float = 0.0,
+        scale: float = 1.0,
     ) -> List[Instances]:
         """
         Args:
             min_score: the caller has no use for instances below it.
+            scale: the images are enlarged by this factor, objects and all; a head that counts on a
+                certain size adapts.
 
         Returns:
             N ``Instances`` with ``image_size`` (h, w), in descending order of score: scores (K,)

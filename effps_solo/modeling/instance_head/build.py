@@ -21,12 +21,16 @@ Instance heads by name. A head is a subclass of :class:`InstanceHead`, called wi
 def build_instance_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> InstanceHead:
     """Build ``MODEL.INSTANCE_HEAD.NAME``; for 0 thing classes a :class:`NoInstanceHead`.
 
+    ``MODEL.SOLOV2.PARITY`` makes PublishedSOLOv2InstanceHead of SOLOv2InstanceHead.
+
     Raises:
         ConfigError: no head has that name.
     """
     if cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES == 0:
         return NoInstanceHead()
     name = cfg.MODEL.INSTANCE_HEAD.NAME
+    if name == "SOLOv2InstanceHead" and cfg.MODEL.SOLOV2.PARITY:
+        name = "PublishedSOLOv2InstanceHead"
     if name not in INSTANCE_HEAD_REGISTRY:
         known = sorted(key for key, _ in INSTANCE_HEAD_REGISTRY)
         raise ConfigError(f"MODEL.INSTANCE_HEAD.NAME is '{name}'; choose one of {known}")

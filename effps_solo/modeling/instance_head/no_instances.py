@@ -1,11 +1,11 @@
 """The instance head of data sets without things."""
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Tuple
 
 import torch
 from detectron2.structures import Boxes, Instances
 
-from .base import InstanceHead, StepTotals, Stride4Masks
+from .base import InstanceHead, InstanceTargets, StepTotals, Stride4Masks
 
 STRIDE = 4
 
@@ -19,9 +19,8 @@ class NoInstanceHead(InstanceHead):
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
-        instances: List[Instances],
-        ignore_masks: Optional[torch.Tensor],
-        totals: Optional[StepTotals] = None,
+        targets: InstanceTargets,
+        totals: StepTotals,
     ) -> Dict[str, torch.Tensor]:
         """{}; see :meth:`InstanceHead.losses`."""
         return {}
@@ -30,7 +29,9 @@ class NoInstanceHead(InstanceHead):
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
+        *,
         min_score: float = 0.0,
+        scale: float = 1.0,
     ) -> List[Instances]:
         """See :meth:`InstanceHead.inference`; K is 0."""
         like = next(iter(features.values())).float()

@@ -1,22 +1,26 @@
 """The semantic head of EfficientPS (section 3.3)."""
 
-from typing import Dict, List
+from functools import partial
+from typing import Callable, Dict, List
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
-from torch import nn
 
 from effps_solo.utils.errors import ConfigError
 
+from .base import SemanticHead
 from .blocks import DensePredictionCell, LargeScaleFeatureExtractor, MismatchCorrection
 from .loss import hard_pixel_cross_entropy
 
+# (N, C, H, W) logits and (N, H, W) int64 target -> scalar.
+SemanticLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class EfficientPSSemanticHead(nn.Module):
+class EfficientPSSemanticHead(SemanticHead):
     """p2 .. p5 -> class logits at stride 4.
 
     p5 and p4 go through DPC, p3 and p2 through LSFE; MC blocks carry the coarse levels down. One 1x1
@@ -35,9 +39,8 @@ class EfficientPSSemanticHead(nn.Module):
         convs_dim: int = 128,
         norm: str = "BN",
         activation: str = "leaky_relu",
-        ignore_value: int = 255,
+        semantic_loss: SemanticLoss = hard_pixel_cross_entropy,
         loss_weight: float = 1.0,
-        top_fraction: float = 0.25,
     ) -> None:
         """
         Args:
@@ -46,12 +49,11 @@ class EfficientPSSemanticHead(nn.Module):
             num_classes: C, things and stuff.
             convs_dim: channels of each of the four branches.
             norm, activation: names of :mod:`effps_solo.modeling.layers`.
-            ignore_value: the id of void in the targets.
+            semantic_loss: (N, C, H, W) fp32 logits at the size of the image, (N, H, W) target -> scalar.
             loss_weight: factor on ``loss_sem_seg``.
-            top_fraction: fraction of the pixels that the loss keeps.
 
         Raises:
-            ConfigError: wrong strides, no class, or a fraction out of range.
+            ConfigError: wrong strides or no class.
         """
         super().__init__()
         strides = [input_shape[f].stride for f in in_features]
@@ -62,15 +64,9 @@ class EfficientPSSemanticHead(nn.Module):
             )
         if num_classes < 1:
             raise ConfigError(f"MODEL.SEM_SEG_HEAD.NUM_CLASSES must be positive, got {num_classes}")
-        if not 0 < top_fraction <= 1:
-            raise ConfigError(
-                f"MODEL.SEM_SEG_HEAD.TOP_FRACTION must be in (0, 1], got {top_fraction}"
-            )
         self.in_features = list(in_features)
         self.num_classes = num_classes
-        self.ignore_value = ignore_value
-        self.loss_weight = loss_weight
-        self.top_fraction = top_fraction
+        self.semantic_loss, self.loss_weight = semantic_loss, loss_weight
 
         in2, in3, in4, in5 = (input_shape[f].channels for f in in_features)
         style = {"norm": norm, "activation": activation}
@@ -92,9 +88,12 @@ class EfficientPSSemanticHead(nn.Module):
             "convs_dim": node.CONVS_DIM,
             "norm": node.NORM,
             "activation": node.ACTIVATION,
-            "ignore_value": node.IGNORE_VALUE,
+            "semantic_loss": partial(
+                hard_pixel_cross_entropy,
+                top_fraction=node.TOP_FRACTION,
+                ignore_value=node.IGNORE_VALUE,
+            ),
             "loss_weight": node.LOSS_WEIGHT,
-            "top_fraction": node.TOP_FRACTION,
         }
 
     def forward(self, features: Dict[str, torch.Tensor]) -> torch.Tensor:
@@ -119,22 +118,12 @@ class EfficientPSSemanticHead(nn.Module):
         return logits
 
     def losses(self, logits: torch.Tensor, target: torch.Tensor) -> Dict[str, torch.Tensor]:
-        """
-        Args:
-            logits: (N, C, Hp/4, Wp/4).
-            target: (N, Hp, Wp) int64 contiguous ids or ``ignore_value``.
-
-        Returns:
-            {"loss_sem_seg": scalar}.
-        """
+        """{"loss_sem_seg"}; see :meth:`SemanticHead.losses`."""
         at_least_fp32 = torch.promote_types(logits.dtype, torch.float32)
         logits = F.interpolate(
             logits.to(at_least_fp32), size=target.shape[-2:], mode="bilinear", align_corners=False
         )
-        loss = hard_pixel_cross_entropy(
-            logits, target, top_fraction=self.top_fraction, ignore_value=self.ignore_value
-        )
-        return {"loss_sem_seg": self.loss_weight * loss}
+        return {"loss_sem_seg": self.loss_weight * self.semantic_loss(logits, target)}
 
 
 def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,12 @@ def hard_pixel_cross_entropy(
 
     Returns:
         scalar: the mean over the N images; 0, with a gradient of 0, where all pixels are ignored.
+
+    Raises:
+        ValueError: ``top_fraction`` is out of range.
     """
+    if not 0 < top_fraction <= 1:
+        raise ValueError(f"MODEL.SEM_SEG_HEAD.TOP_FRACTION must be in (0, 1], got {top_fraction}")
     logits = logits if logits.dtype == torch.float64 else logits.float()
     pixel_loss = _pixel_losses(logits, target, ignore_value).flatten(1)
     num_hard = max(1, math.ceil(top_fraction * pixel_loss.shape[1]))

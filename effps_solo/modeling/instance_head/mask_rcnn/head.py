@@ -11,7 +11,7 @@ N images padded to (Hp, Wp), T thing classes, P proposals, K instances.
 """
 
 import contextlib
-from typing import Any, ContextManager, Dict, List, Optional, Tuple
+from typing import Any, ContextManager, Dict, Iterator, List, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -22,7 +22,7 @@ from detectron2.structures import ImageList, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage, has_event_storage
 from torch import nn
 
-from effps_solo.modeling.instance_head.base import InstanceHead, StepTotals
+from effps_solo.modeling.instance_head.base import InstanceHead, InstanceTargets, StepTotals
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
 from effps_solo.utils.errors import ConfigError
 
@@ -76,32 +76,34 @@ class MaskRCNNInstanceHead(InstanceHead):
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
-        instances: List[Instances],
-        ignore_masks: Optional[torch.Tensor],
-        totals: Optional[StepTotals] = None,
+        targets: InstanceTargets,
+        totals: StepTotals,
     ) -> Dict[str, torch.Tensor]:
         """{"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}.
 
         See :meth:`InstanceHead.losses`; as Detectron2 has them, means over this part of the step.
-        Of ``instances`` gt_boxes, gt_classes and gt_masks are used; gt_masks has Detectron2's
+        Of the instances gt_boxes, gt_classes and gt_masks are used; gt_masks has Detectron2's
         ``crop_and_resize(boxes, size)``, as BitMasks and ObjectMasks do.
         """
         images = _image_list(features, image_sizes)
-        targets = [_without_other_fields(x) for x in instances]
-        with _event_storage():
-            proposals, losses = self.proposal_generator(images, features, targets)
-            if ignore_masks is not None:
+        instances = [_without_other_fields(x) for x in targets.instances]
+        with _event_storage(), _training_mode(self.proposal_generator, self.roi_heads):
+            proposals, losses = self.proposal_generator(images, features, instances)
+            if targets.ignore_masks is not None:
                 proposals = [
-                    self._without_ignored(*each) for each in zip(proposals, targets, ignore_masks)
+                    self._without_ignored(*each)
+                    for each in zip(proposals, instances, targets.ignore_masks)
                 ]
-            _, roi_losses = self.roi_heads(images, features, proposals, targets)
+            _, roi_losses = self.roi_heads(images, features, proposals, instances)
         return {**losses, **roi_losses}
 
     def inference(
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
+        *,
         min_score: float = 0.0,
+        scale: float = 1.0,
     ) -> List[Instances]:
         """See :meth:`InstanceHead.inference`; pred_boxes are those of the box head.
 
@@ -164,6 +166,19 @@ def _without_other_fields(instances: Instances) -> Instances:
 def _event_storage() -> ContextManager[Any]:
     """Detectron2's losses log; without a trainer into nothing."""
     return contextlib.nullcontext() if has_event_storage() else EventStorage()
+
+
+@contextlib.contextmanager
+def _training_mode(*modules: nn.Module) -> Iterator[None]:
+    """Detectron2's modules compute losses in training mode alone; the norms inside stay as they are."""
+    before = [module.training for module in modules]
+    for module in modules:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before):
+            module.training = training
 
 
 def _to_contract(detections: Instances) -> Instances:

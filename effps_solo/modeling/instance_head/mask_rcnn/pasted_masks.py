@@ -50,19 +50,11 @@ class PastedMasks(MaskSource):
         return PastedMasks(self.probabilities.to(*args, **kwargs), boxes)
 
     def logits(self, k: int, window: Window, size: Tuple[int, int]) -> torch.Tensor:
-        x0, y0, x1, y1 = window
-        box = self.boxes[k].float()
-        y = _relative_centers(y0, y1, size[0], box[1::2])
-        x = _relative_centers(x0, x1, size[1], box[0::2])
-        y, x = torch.meshgrid(y, x, indexing="ij")
-        sampled = F.grid_sample(
-            self.probabilities[k][None, None].float(),
-            torch.stack([x, y], dim=-1)[None],
-            mode="bilinear",
-            padding_mode="zeros",
-            align_corners=False,
-        )
-        return _to_logits(sampled[0, 0])
+        return _pasted(self.probabilities[k : k + 1], self.boxes[k : k + 1], window, size)[0]
+
+    def frame_logits(self, image_size: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
+        window = (0, 0, image_size[1], image_size[0])
+        return _pasted(self.probabilities, self.boxes, window, size)
 
     def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
         boxes, probabilities = self.boxes.float(), self.probabilities.float()
@@ -78,6 +70,24 @@ class PastedMasks(MaskSource):
             return _to_logits(rows @ probabilities @ columns.transpose(1, 2))
 
 
+def _pasted(
+    probabilities: torch.Tensor, boxes: torch.Tensor, window: Window, size: Tuple[int, int]
+) -> torch.Tensor:
+    """(n, S, S) over (n, 4) boxes -> (n, h, w) logits in a window."""
+    x0, y0, x1, y1 = window
+    boxes = boxes.float()
+    y = _relative_centers(y0, y1, size[0], boxes[:, 1::2])[:, :, None].expand(-1, -1, size[1])
+    x = _relative_centers(x0, x1, size[1], boxes[:, 0::2])[:, None].expand(-1, size[0], -1)
+    sampled = F.grid_sample(
+        probabilities[:, None].float(),
+        torch.stack([x, y], dim=-1),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    return _to_logits(sampled[:, 0])
+
+
 def _relative_centers(start: float, stop: float, count: int, edges: torch.Tensor) -> torch.Tensor:
     """The centres of ``count`` equal cells of [start, stop] relative to boxes, whose edges are +-1.
 
@@ -85,10 +95,10 @@ def _relative_centers(start: float, stop: float, count: int, edges: torch.Tensor
     bit.
 
     Args:
-        edges: (2,) or (K, 2), the first and last position of each box.
+        edges: (K, 2), the first and last position of each box.
 
     Returns:
-        (count,) or (K, count).
+        (K, count).
     """
     cells_per_pixel = count / (stop - start)
     index = torch.arange(count, device=edges.device, dtype=torch.float32)

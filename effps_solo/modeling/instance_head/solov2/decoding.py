@@ -1,6 +1,6 @@
-"""Decoding of SOLOv2 (section 3.3 and appendix A): the scores and masks of an image -> instances.
+"""Decoding of SOLOv2 (section 3.3 and appendix A): the scores and masks of an image -> detections.
 
-Equals the published decoding with ``parity``. Without it four things differ:
+Differs from the published decoding (:mod:`.published`) in four things:
 
 - Masks are judged by their part inside the image; as published with their part in the padding, too,
   so that results depend on the other images of a batch.
@@ -10,28 +10,24 @@ Equals the published decoding with ``parity``. Without it four things differ:
   the best by class score times maskness stay.
 - Between the stride-4 points logits are interpolated; as published, probabilities.
 
-T thing classes, h x w the stride-4 map.
+T thing classes, K candidates.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Tuple
+from typing import Tuple
 
 import torch
-from detectron2.structures import Boxes, Instances
 
-from effps_solo.modeling.instance_head.base import Stride4Masks
+from effps_solo.modeling.detections import Detections
+from effps_solo.modeling.execution import indices_where
+from effps_solo.modeling.upsampling import stride4_size
 
 from . import inference
+from .candidate_masks import candidate_masks
 from .dynamic_masks import DynamicMasks
 from .targets import MASK_STRIDE
 
-
-class Candidates(NamedTuple):
-    """scores (K,) in descending order, cells (K,) and classes (K,)."""
-
-    scores: torch.Tensor
-    cells: torch.Tensor
-    classes: torch.Tensor
+_DROPPED = -1.0  # a score that ranks below all others
 
 
 @dataclass
@@ -45,7 +41,6 @@ class Decoder:
         update_thresh: lowest score after Matrix NMS.
         min_mask_area: smallest mask in stride-4 points.
         max_detections: instances per image at most.
-        parity: as published, see the module's docstring.
     """
 
     score_thresh: float = 0.1
@@ -55,7 +50,6 @@ class Decoder:
     update_thresh: float = 0.05
     min_mask_area: int = 1
     max_detections: int = 100
-    parity: bool = False
 
     def __call__(
         self,
@@ -64,7 +58,7 @@ class Decoder:
         strides: torch.Tensor,
         image_size: Tuple[int, int],
         min_score: float = 0.0,
-    ) -> Instances:
+    ) -> Detections:
         """
         Args:
             scores: (cells, T) after points NMS.
@@ -72,73 +66,48 @@ class Decoder:
             strides: (cells,) of the features behind each cell.
             image_size: (h, w) in pixels, without padding.
             min_score: the caller has no use for instances below it.
-
-        Returns:
-            see :meth:`InstanceHead.inference`.
         """
         lowest = max(self.update_thresh, min_score)
-        candidates = self._candidates(scores, max(self.score_thresh, min_score))
+        candidates = inference.select_candidates(
+            scores, max_candidates=self.nms_pre, threshold=max(self.score_thresh, min_score)
+        )
+        maps = candidate_masks(masks, candidates.cells, stride4_size(image_size))
+        areas, maskness, intersections = maps.measures()
+        scores = candidates.scores * maskness
+        keep = candidates.valid & (areas >= self.min_mask_area) & (scores >= lowest)
+        # Ranked last they lower no other score.
+        scores = scores.masked_fill(~keep, _DROPPED)
+        iou = inference.same_class_iou(intersections, candidates.classes)
+        scores, order = self.suppressed(iou, scores, lowest)
+        logits, boxes = maps.maps(order)
+        return Detections(
+            scores,
+            scores >= lowest,
+            candidates.classes[order],
+            in_pixels(boxes, image_size),
+            logits,
+        )
 
-        # A cell may be a candidate for several classes; its mask is measured once.
-        cells, mask_of = candidates.cells.unique(return_inverse=True)
-        masks = masks.of(cells)
-        reach = masks.reach()
-        measures = self._measure(masks, reach, image_size)
-        scores = candidates.scores * measures.maskness[mask_of]
-        keep = self._large_enough(measures.areas, strides[cells])[mask_of] & (scores >= lowest)
-        best = keep.nonzero()[:, 0]
-        best = best[scores[best].argsort(descending=True, stable=True)][: self.nms_pre]
-        row = mask_of[best]
-        iou = inference.same_class_iou(
-            measures.intersections[row[:, None], row], candidates.classes[best]
-        )
-        scores = inference.decayed_scores(
-            iou, scores[best], kernel=self.nms_kernel, sigma=self.nms_sigma
-        )
+    def suppressed(
+        self, iou: torch.Tensor, scores: torch.Tensor, lowest: float
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Scores after Matrix NMS of those that stay, best first, and which candidates they are.
+
+        Args:
+            iou: (K, K) of :func:`.inference.same_class_iou`.
+            scores: (K,).
+            lowest: others are dropped.
+        """
+        scores = inference.decayed_scores(iou, scores, kernel=self.nms_kernel, sigma=self.nms_sigma)
         scores, order = scores.sort(descending=True, stable=True)
-        order = order[scores >= lowest][: self.max_detections]
-        best = best[order]
-        result = Instances(image_size)
-        result.scores, result.thing_index = scores[: len(order)], candidates.classes[best]
-        # Only these few masks are made as a whole.
-        self._add_masks(result, mask_of[best], masks, reach)
-        return result
-
-    def _candidates(self, scores: torch.Tensor, threshold: float) -> Candidates:
-        """The (cell, class) pairs that get a mask."""
-        limit = scores.numel() if self.parity else self.nms_pre
-        values, cells, classes = inference.select_candidates(scores, max_candidates=limit)
-        above = values > threshold
-        return Candidates(values[above], cells[above], classes[above])
-
-    def _measure(
-        self, masks: DynamicMasks, reach: torch.Tensor, image_size: Tuple[int, int]
-    ) -> inference.MaskMeasures:
-        """What decides about masks that lie where ``reach`` says."""
-        height, width = masks.features.shape[1:] if self.parity else _map_size(image_size)
-        return inference.measure_masks(masks.logits, reach, (height, width))
-
-    def _large_enough(self, areas: torch.Tensor, strides: torch.Tensor) -> torch.Tensor:
-        """(k,) bool of the areas of k masks."""
-        large = areas >= self.min_mask_area
-        return large & (areas > strides) if self.parity else large
-
-    def _add_masks(
-        self, result: Instances, chosen: torch.Tensor, masks: DynamicMasks, reach: torch.Tensor
-    ) -> None:
-        """Set ``pred_boxes`` and ``mask_source`` of the instances, whose masks are the (K,) chosen."""
-        height, width = _map_size(result.image_size)
-        if self.parity:  # probabilities far away count, too, where they are interpolated
-            logits = masks.logits(chosen)
-            boxes = inference.boxes_from_masks(logits[:, :height, :width] > 0)
-        else:
-            logits, boxes = masks.whole(chosen, reach[chosen], (height, width))
-        result.pred_boxes = Boxes(boxes * MASK_STRIDE)
-        result.pred_boxes.clip(result.image_size)
-        result.mask_source = Stride4Masks(logits, of_probabilities=self.parity)
+        rank = torch.arange(scores.shape[0], device=scores.device)
+        best = indices_where((scores >= lowest) & (rank < self.max_detections))
+        return scores[best], order[best]
 
 
-def _map_size(image_size: Tuple[int, int]) -> Tuple[int, int]:
-    """(h, w) of the stride-4 map without padding."""
-    height, width = (-(-side // MASK_STRIDE) for side in image_size)
-    return height, width
+def in_pixels(boxes: torch.Tensor, image_size: Tuple[int, int]) -> torch.Tensor:
+    """(K, 4) boxes in stride-4 points -> in pixels, cut to an image of (h, w)."""
+    height, width = image_size
+    x = (boxes[:, 0::2] * MASK_STRIDE).clamp(0, width)
+    y = (boxes[:, 1::2] * MASK_STRIDE).clamp(0, height)
+    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)

@@ -11,7 +11,9 @@ from typing import Optional, Tuple
 import torch
 import torch.nn.functional as F
 
-from .inference import TILE, boxes_from_extents, tiles_in_reach
+from effps_solo.modeling.detections import boxes_from_extents
+
+from .inference import TILE, tiles_in_reach
 from .position_prior import position_prior_bounds, position_prior_terms
 from .targets import MASK_STRIDE
 

@@ -3,14 +3,16 @@
 L levels with S_h x S_w cells each; cells run level-major, then row-major.
 """
 
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import torch
+from detectron2.layers import ShapeSpec
 from torch import nn
 
 from effps_solo.utils.errors import ConfigError
 
 from .position_prior import base_extents
+from .targets import MASK_STRIDE
 
 Grids = Sequence[Tuple[int, int]]
 
@@ -21,13 +23,43 @@ def check_levels(
     test_num_grids: Sequence,
     scale_ranges: Sequence,
 ) -> None:
-    """Raise ConfigError unless every level has a feature, two grids and a scale range."""
+    """Raise ConfigError unless every level has a feature, two grids and a usable scale range."""
     if not len(in_features) == len(num_grids) == len(test_num_grids) == len(scale_ranges):
         raise ConfigError(
             "one grid and one scale range per level: MODEL.INSTANCE_HEAD.IN_FEATURES has "
             f"{len(in_features)} entries, MODEL.SOLOV2.NUM_GRIDS {len(num_grids)}, "
             f"MODEL.SOLOV2.TEST_NUM_GRIDS {len(test_num_grids)}, "
             f"MODEL.SOLOV2.SCALE_RANGES {len(scale_ranges)}"
+        )
+
+    check_scale_ranges(scale_ranges)
+
+
+def check_scale_ranges(scale_ranges: Sequence) -> None:
+    """Raise ConfigError for a range that is empty, and for sizes between two ranges that no level learns."""
+    ranges = sorted((float(low), float(high)) for low, high in scale_ranges)
+    reached = ranges[0][0]
+    for low, high in ranges:
+        if low > high:
+            raise ConfigError(f"MODEL.SOLOV2.SCALE_RANGES: the range [{low:g}, {high:g}] is empty")
+        if low > reached:
+            raise ConfigError(
+                f"MODEL.SOLOV2.SCALE_RANGES: no level learns objects between {reached:g} and {low:g} px; "
+                "let each range begin where another has not ended"
+            )
+        reached = max(reached, high)
+
+
+def check_mask_features(
+    mask_in_features: Sequence[str], input_shape: Dict[str, ShapeSpec], consecutive: bool
+) -> None:
+    """Raise ConfigError unless the mask branch begins at stride 4, and misses no level if ``consecutive``."""
+    strides = [input_shape[name].stride for name in mask_in_features]
+    wanted = [MASK_STRIDE * 2**level for level in range(len(strides))]
+    if strides[:1] != [MASK_STRIDE] or (consecutive and strides != wanted):
+        raise ConfigError(
+            f"MODEL.SOLOV2.MASK_IN_FEATURES {list(mask_in_features)} have strides {strides}; they must "
+            f"begin at stride {MASK_STRIDE}" + (" and double" if consecutive else "")
         )
 
 
@@ -93,5 +125,7 @@ class Cells(nn.Module):
 
     def scaled(self, factor: float) -> "Cells":
         """Cells in ``factor`` times as many rows and columns, rounded, on the same device."""
+        if factor == 1:
+            return self
         grids = [(max(1, round(h * factor)), max(1, round(w * factor))) for h, w in self.num_grids]
         return Cells(grids, *self._levels).to(self.centers)

@@ -1,36 +1,46 @@
 """The SOLOv2 instance head (Wang et al., NeurIPS 2020): wiring of branches, targets and decoding.
 
-With ``variant`` "full" and ``parity`` it equals the published head and its training on one process:
-on several, the counts that divide the losses are means over all of them. Without ``parity`` four
-faults are mended: a cell that two objects claim has one owner (:mod:`.targets`), objects without a
-stride-4 mask stay out of the mean of the dice losses, crowds and void are no background, and what
-:mod:`.decoding` lists. Without "full" the branches are lighter (:mod:`.branches`), and masks have a
-prior of their place (:mod:`.position_prior`).
+Four faults of the published head (:mod:`.published`) are mended: a cell that two objects claim has one owner
+(:mod:`.targets`), objects without a stride-4 mask stay out of the mean of the mask losses, crowds and void
+are no background, and what :mod:`.decoding` lists. With ``variant`` "full" the branches are the published
+ones; without it they are lighter (:mod:`.branches`), and masks have a prior of their place
+(:mod:`.position_prior`).
 
 N images padded to (Hp, Wp), T thing classes, L levels, P positive cells, K instances.
 """
 
-import contextlib
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 
-from effps_solo.modeling.instance_head.base import InstanceHead, StepTotals, total_over_processes
+from effps_solo.modeling.detections import Detections
+from effps_solo.modeling.instance_head.base import (
+    InstanceHead,
+    InstanceTargets,
+    StepTotals,
+    Stride4Masks,
+)
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
 from effps_solo.utils.errors import ConfigError
 
 from . import branches, inference
 from .decoding import Decoder
 from .dynamic_masks import DynamicMasks, cell_frame
-from .grids import Cells, check_levels, flatten_cells, resampled_strides
+from .grids import Cells, check_levels, check_mask_features, flatten_cells, resampled_strides
 from .losses import category_focal_loss, dice_loss, in_chunks
 from .position_prior import NUM_PARAMETERS
-from .targets import MASK_STRIDE, GridTargets, assign_to_grid, trains_mask
+from .targets import GridTargets, assign_to_grid, trains_mask
+
+# (cells, T) logits and (cells,) categories -> the summed loss, see category_focal_loss.
+CategoryLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# (P, h, w) mask logits and targets -> (P,) losses, see dice_loss.
+MaskLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass
@@ -52,9 +62,26 @@ class SOLOv2Output:
         return (SOLOv2Output(c, k, maps.permute(0, 3, 1, 2)) for c, k, maps in parts)
 
 
+@dataclass
+class SOLOv2Targets(InstanceTargets):
+    """The targets of N images.
+
+    Attributes:
+        cells: those that the targets are of.
+        grids: of each image.
+        has_mask: of each image (P,) bool, whether a pair of a cell and an object trains a mask.
+    """
+
+    cells: Cells
+    grids: List[GridTargets]
+    has_mask: List[torch.Tensor]
+
+
 @INSTANCE_HEAD_REGISTRY.register()
 class SOLOv2InstanceHead(InstanceHead):
     """Dynamic instance segmentation by grid cells: focal loss for classes, dice loss for masks."""
+
+    decoder_type = Decoder
 
     @configurable
     def __init__(
@@ -74,12 +101,11 @@ class SOLOv2InstanceHead(InstanceHead):
         mask_channels: int = 96,
         norm: str = "GN",
         center_sigma: float = 0.2,
-        focal_alpha: float = 0.25,
-        focal_gamma: float = 2.0,
+        category_loss: CategoryLoss = category_focal_loss,
+        mask_loss: MaskLoss = dice_loss,
         category_loss_weight: float = 1.0,
         mask_loss_weight: float = 3.0,
         mask_loss_chunk: int = 256,
-        parity: bool = False,
         **decoding: Any,
     ) -> None:
         """
@@ -98,18 +124,20 @@ class SOLOv2InstanceHead(InstanceHead):
             mask_channels: channels inside the mask branch.
             norm: a name of :mod:`effps_solo.modeling.layers`.
             center_sigma: sigma of the centre region.
-            focal_alpha, focal_gamma: of the focal loss.
+            category_loss: (cells, T) logits, (cells,) categories -> the sum of the losses of the cells.
+            mask_loss: (P, h, w) logits, (P, h, w) bool targets -> (P,).
             category_loss_weight, mask_loss_weight: factors on the two losses.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
-            parity: targets, mask loss and decoding as published, see the module's docstring.
             decoding: of :class:`Decoder`.
 
         Raises:
-            ConfigError: unknown variant, lists of different lengths, or no class.
+            ConfigError: unknown variant, lists of different lengths, gaps between scale ranges, mask
+                features that do not begin at stride 4, or no class.
         """
         super().__init__()
         test_num_grids = test_num_grids or num_grids
         check_levels(in_features, num_grids, test_num_grids, scale_ranges)
+        check_mask_features(mask_in_features, input_shape, variant == "full")
         grid_type, mask_type = branches.branch_types(variant)
         if num_classes < 1:
             raise ConfigError(
@@ -121,12 +149,10 @@ class SOLOv2InstanceHead(InstanceHead):
         self.kernel_dim = kernel_dim
         self.has_position_prior = variant == "efficient"
         self.center_sigma = center_sigma
-        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        self.category_loss, self.mask_loss = category_loss, mask_loss
         self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
         self.mask_loss_chunk = mask_loss_chunk
-        self.parity = parity
-        self.decoder = Decoder(parity=parity, **decoding)
-
+        self.decoder = self.decoder_type(**decoding)
         self.grid_branches = grid_type(
             input_shape[in_features[0]].channels,
             num_classes=num_classes,
@@ -163,12 +189,12 @@ class SOLOv2InstanceHead(InstanceHead):
             "mask_channels": node.MASK_CHANNELS,
             "norm": node.NORM,
             "center_sigma": node.CENTER_SIGMA,
-            "focal_alpha": node.FOCAL_ALPHA,
-            "focal_gamma": node.FOCAL_GAMMA,
+            "category_loss": partial(
+                category_focal_loss, alpha=node.FOCAL_ALPHA, gamma=node.FOCAL_GAMMA
+            ),
             "category_loss_weight": node.CATEGORY_LOSS_WEIGHT,
             "mask_loss_weight": node.MASK_LOSS_WEIGHT,
             "mask_loss_chunk": node.MASK_LOSS_CHUNK,
-            "parity": node.PARITY,
             "score_thresh": node.SCORE_THRESH,
             "nms_pre": node.NMS_PRE,
             "nms_kernel": node.NMS_KERNEL,
@@ -178,59 +204,48 @@ class SOLOv2InstanceHead(InstanceHead):
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    @contextlib.contextmanager
-    def at_scale(self, factor: float) -> Iterator[None]:
-        """Grids with ``factor`` times the rows and columns: cells keep their size in pixels."""
-        cells = self.test_cells
-        self.test_cells = cells.scaled(factor)
-        try:
-            yield
-        finally:
-            self.test_cells = cells
-
-    def forward(self, features: Dict[str, torch.Tensor]) -> SOLOv2Output:
-        """Neck features -> the dense outputs of the three branches."""
+    def forward(self, features: Dict[str, torch.Tensor], cells: Cells) -> SOLOv2Output:
+        """Neck features -> the dense outputs of the three branches for ``cells``."""
         levels = [features[f] for f in self.in_features]
-        category, kernels = self.grid_branches(levels, self._cells().num_grids)
+        category, kernels = self.grid_branches(levels, cells.num_grids)
         mask_features = self.mask_branch([features[f] for f in self.mask_in_features])
         return SOLOv2Output(flatten_cells(category), flatten_cells(kernels), mask_features)
 
-    def count_targets(
+    def targets(
         self,
         padded_size: Tuple[int, int],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
-    ) -> torch.Tensor:
-        """(2,) positive cells, masks; see :meth:`InstanceHead.count_targets`."""
-        targets = self._targets(padded_size, instances, ignore_masks)
-        return _count(targets, self._trains_mask(targets, instances))
+        *,
+        whole_images: bool = False,
+    ) -> SOLOv2Targets:
+        """``counts`` are positive cells and masks; see :meth:`InstanceHead.targets`.
+
+        Whole images have the grids of inference.
+        """
+        cells = self.test_cells if whole_images else self.cells
+        grids = self._assign(padded_size, instances, ignore_masks, cells)
+        has_mask = self._has_mask(grids, instances)
+        counts = torch.stack([sum(t.num_positive for t in grids), sum(m.sum() for m in has_mask)])
+        return SOLOv2Targets(instances, ignore_masks, counts, cells, grids, has_mask)
 
     def losses(
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
-        instances: List[Instances],
-        ignore_masks: Optional[torch.Tensor],
-        totals: Optional[StepTotals] = None,
+        targets: InstanceTargets,
+        totals: StepTotals,
     ) -> Dict[str, torch.Tensor]:
         """{"loss_category", "loss_mask"}; see :meth:`InstanceHead.losses`."""
-        output = self(features)
-        height, width = output.mask_features.shape[-2:]
-        padded_size = (height * MASK_STRIDE, width * MASK_STRIDE)
-        targets = self._targets(padded_size, instances, ignore_masks)
-        wanted = self._trains_mask(targets, instances)
-        totals = totals or total_over_processes(_count(targets, wanted))
-        category = torch.cat([t.category for t in targets])
-        loss_category = category_focal_loss(
-            output.category.flatten(0, 1),
-            category,
-            alpha=self.focal_alpha,
-            gamma=self.focal_gamma,
-        )
-        dice = [self._dice(*x) for x in zip(output.of_images(), targets, wanted, instances)]
+        assert isinstance(targets, SOLOv2Targets)
+        output = self(features, targets.cells)
+        category = torch.cat([t.category for t in targets.grids])
+        loss_category = self.category_loss(output.category.flatten(0, 1), category)
+        images = zip(output.of_images(), targets.grids, targets.has_mask, targets.instances)
+        mask_losses = [self._mask_losses(targets.cells, *image) for image in images]
         num_positive, num_masks = totals.counts.to(loss_category)
         loss_category = loss_category / ((num_positive + 1) / totals.num_parts)
-        loss_mask = torch.cat(dice).sum() / (num_masks.clamp(min=1) / totals.num_parts)
+        loss_mask = torch.cat(mask_losses).sum() / (num_masks.clamp(min=1) / totals.num_parts)
         return {
             "loss_category": self.category_loss_weight * loss_category,
             "loss_mask": self.mask_loss_weight * loss_mask,
@@ -240,46 +255,67 @@ class SOLOv2InstanceHead(InstanceHead):
         self,
         features: Dict[str, torch.Tensor],
         image_sizes: List[Tuple[int, int]],
+        *,
         min_score: float = 0.0,
+        scale: float = 1.0,
     ) -> List[Instances]:
         """See :meth:`InstanceHead.inference`.
+
+        Grids have ``scale`` times the rows and columns: cells keep their size in pixels.
+        """
+        found = self.detections(features, image_sizes, min_score=min_score, scale=scale)
+        return [self._as_instances(*each) for each in zip(found, image_sizes)]
+
+    def detections(
+        self,
+        features: Dict[str, torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+        *,
+        min_score: float = 0.0,
+        scale: float = 1.0,
+    ) -> List[Detections]:
+        """:meth:`inference` as tensors.
 
         Matrix NMS of a candidate never looks at lower scores and only lowers scores, so cutting
         the candidates at ``min_score`` gives the same instances above it.
         """
-        output = self(features)
-        strides = self._cells().strides
+        cells = self.test_cells.scaled(scale)
+        output = self(features, cells)
+        images = zip(cell_scores(output, cells), output.of_images(), image_sizes)
         return [
-            self.decoder(scores, self.masks(each), strides, size, min_score)
-            for scores, each, size in zip(self.cell_scores(output), output.of_images(), image_sizes)
+            self.decoder(scores, self.masks(each, cells), cells.strides, size, min_score)
+            for scores, each, size in images
         ]
 
-    def cell_scores(self, output: SOLOv2Output) -> torch.Tensor:
-        """(N, cells, T) class probabilities after points NMS."""
-        maps, grids = [], self._cells().num_grids
-        for logits, grid in zip(output.category.split([h * w for h, w in grids], 1), grids):
-            scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, grid)
-            maps.append(inference.points_nms(scores))
-        return flatten_cells(maps)
-
-    def masks(self, output: SOLOv2Output) -> DynamicMasks:
-        """Those of all cells; of the output of one image."""
+    def masks(self, output: SOLOv2Output, cells: Cells) -> DynamicMasks:
+        """Those of all ``cells``; of the output of one image."""
         masks = DynamicMasks(output.kernels.squeeze(0), output.mask_features.squeeze(0))
         if self.has_position_prior:
-            cells = self._cells()
             masks.centers = cells.centers * cell_frame(masks.features)
             masks.extents = cells.extents
         return masks
 
+    @staticmethod
+    def _as_instances(found: Detections, image_size: Tuple[int, int]) -> Instances:
+        return Instances(
+            image_size,
+            scores=found.scores,
+            thing_index=found.thing_index,
+            pred_boxes=Boxes(found.boxes),
+            mask_source=Stride4Masks(found.mask_logits),
+        )
+
     @torch.no_grad()
-    def _targets(
+    def _assign(
         self,
         padded_size: Tuple[int, int],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
+        cells: Cells,
+        one_owner: bool = True,
     ) -> List[GridTargets]:
-        """Of every image."""
-        ignored = [None] * len(instances) if ignore_masks is None or self.parity else ignore_masks
+        """The targets of every image."""
+        ignored = [None] * len(instances) if ignore_masks is None else ignore_masks
         return [
             assign_to_grid(
                 x.gt_centers,
@@ -287,30 +323,28 @@ class SOLOv2InstanceHead(InstanceHead):
                 x.gt_areas,
                 x.gt_classes,
                 padded_size=padded_size,
-                num_grids=self.cells.num_grids,
+                num_grids=cells.num_grids,
                 scale_ranges=self.scale_ranges,
                 center_sigma=self.center_sigma,
                 num_classes=self.num_classes,
                 ignore=ignore,
-                one_owner=not self.parity,
+                one_owner=one_owner,
             )
             for x, ignore in zip(instances, ignored)
         ]
 
-    def _trains_mask(
-        self, targets: List[GridTargets], instances: List[Instances]
-    ) -> List[torch.Tensor]:
-        masks = [x.gt_stride4_masks for x in instances]
-        return [trains_mask(t, m) | self.parity for t, m in zip(targets, masks)]
+    def _has_mask(self, grids: List[GridTargets], instances: List[Instances]) -> List[torch.Tensor]:
+        return [trains_mask(t, x.gt_stride4_masks) for t, x in zip(grids, instances)]
 
-    def _dice(
+    def _mask_losses(
         self,
+        cells: Cells,
         output: SOLOv2Output,
         targets: GridTargets,
-        wanted: torch.Tensor,
+        has_mask: torch.Tensor,
         instances: Instances,
     ) -> torch.Tensor:
-        """Dice losses of the ``wanted`` ones of one image's pairs of a positive cell and an object.
+        """Of one image's pairs of a positive cell and an object that has a mask.
 
         Crowds and void count as outside, for the mask of an annotated object is complete; were they
         ignored, masks would flow into the crowds beside them.
@@ -318,21 +352,20 @@ class SOLOv2InstanceHead(InstanceHead):
         masks = instances.gt_stride4_masks
         height, width = output.mask_features.shape[-2:]
         masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
+        predicted = self.masks(output, cells)
 
-        predicted = self.masks(output)
+        def loss(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+            return self.mask_loss(predicted.of(cells).logits(), masks[objects])
 
-        def dice(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-            return dice_loss(predicted.of(cells).logits(), masks[objects])
-
-        cells, objects = targets.cell_index[wanted], targets.instance_index[wanted]
-        return in_chunks(dice, cells, objects, size=self.mask_loss_chunk)
-
-    def _cells(self) -> Cells:
-        return self.cells if self.training else self.test_cells
+        chosen, objects = targets.cell_index[has_mask], targets.instance_index[has_mask]
+        return in_chunks(loss, chosen, objects, size=self.mask_loss_chunk)
 
 
-def _count(targets: List[GridTargets], wanted: List[torch.Tensor]) -> torch.Tensor:
-    """(2,) int64: positive cells, and pairs of a cell and an object whose mask it learns."""
-    num_positive = sum(t.num_positive for t in targets)
-    num_masks = torch.stack([w.sum() for w in wanted]).sum()
-    return torch.stack([num_masks.new_tensor(num_positive), num_masks])
+def cell_scores(output: SOLOv2Output, cells: Cells) -> torch.Tensor:
+    """(N, cells, T) class probabilities after points NMS."""
+    maps = []
+    sizes = [rows * columns for rows, columns in cells.num_grids]
+    for logits, grid in zip(output.category.split(sizes, 1), cells.num_grids):
+        scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, grid)
+        maps.append(inference.points_nms(scores))
+    return flatten_cells(maps)

@@ -11,6 +11,8 @@ from typing import Callable, Iterator, NamedTuple, Tuple
 import torch
 import torch.nn.functional as F
 
+from effps_solo.modeling.execution import indices_where, works_in_parts
+
 _MIN_LINEAR_DECAY = 1e-6
 TILE = 32  # points to the side of the squares in which masks are measured
 
@@ -30,25 +32,40 @@ def points_nms(scores: torch.Tensor) -> torch.Tensor:
     return scores * (local_max == scores)
 
 
-def select_candidates(
-    scores: torch.Tensor, *, max_candidates: int
-) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+class Candidates(NamedTuple):
+    """The (cell, class) pairs that get a mask, K of them.
+
+    Attributes:
+        scores: (K,) in descending order.
+        cells, classes: (K,) int64.
+        valid: (K,) bool, see :func:`effps_solo.modeling.execution.indices_where`.
+    """
+
+    scores: torch.Tensor
+    cells: torch.Tensor
+    classes: torch.Tensor
+    valid: torch.Tensor
+
+
+def select_candidates(scores: torch.Tensor, *, max_candidates: int, threshold: float) -> Candidates:
     """The best (cell, class) pairs, before any mask is made.
 
     Args:
         scores: (cells, T) after points NMS.
+        max_candidates: at most so many.
+        threshold: a candidate has a higher score.
 
     Returns:
-        scores (K,) in descending order, cells (K,) and classes (K,), K the smaller of
-        ``max_candidates`` and cells * T. Of equal scores the earlier pair comes first; which of
-        them is the last to be taken is not defined.
+        of equal scores the earlier pair comes first; which of them is the last to be taken is not defined.
     """
     num_classes = scores.shape[1]
     flat = scores.flatten()
     chosen = flat.topk(min(max_candidates, flat.shape[0])).indices.sort().values
     values, order = flat[chosen].sort(descending=True, stable=True)
-    chosen = chosen[order]
-    return values, chosen // num_classes, chosen % num_classes
+    passes = values > threshold
+    kept = indices_where(passes)
+    chosen = chosen[order[kept]]
+    return Candidates(values[kept], chosen // num_classes, chosen % num_classes, passes[kept])
 
 
 class MaskMeasures(NamedTuple):
@@ -65,7 +82,22 @@ class MaskMeasures(NamedTuple):
     intersections: torch.Tensor
 
 
-def measure_masks(
+def measure_whole_masks(logits: torch.Tensor) -> MaskMeasures:
+    """Measure masks that are in memory as a whole.
+
+    Args:
+        logits: (K, h, w).
+    """
+    logits = logits.flatten(1).float()
+    inside = (logits > 0).float()
+    areas = inside.sum(dim=1)
+    maskness = (logits.sigmoid() * inside).sum(dim=1) / areas.clamp(min=1)
+    # Counts above 256 are not exact in the low precision that autocast would choose.
+    with torch.autocast(logits.device.type, enabled=False):
+        return MaskMeasures(areas, maskness, inside @ inside.T)
+
+
+def measure_masks_by_tiles(
     mask_logits: Callable[[torch.Tensor, slice, slice], torch.Tensor],
     reach: torch.Tensor,
     size: Tuple[int, int],
@@ -100,7 +132,7 @@ def tiles_in_reach(
     """Which masks may lie in a tile, its rows and its columns; of the tiles where any may.
 
     Args:
-        reach, size: of :func:`measure_masks`.
+        reach, size: those of :func:`measure_masks_by_tiles`.
     """
     down, across = (-(-side // TILE) for side in size)
     tile, mask = reach[:, :down, :across].flatten(1).T.nonzero(as_tuple=True)
@@ -176,39 +208,15 @@ def same_class_iou(intersections: torch.Tensor, classes: torch.Tensor) -> torch.
 
 def mask_intersections(masks: torch.Tensor) -> torch.Tensor:
     """(K, h, w) bool masks -> (K, K) points that two masks share, as fp32."""
+    if masks.numel() == 0:
+        return masks.new_zeros(len(masks), len(masks), dtype=torch.float32)
+    if not works_in_parts(masks):
+        return measure_whole_masks(masks.float()).intersections
 
     def logits(members: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
         return masks[members, rows, columns].float()
 
     size = (masks.shape[1], masks.shape[2])
-    if masks.numel() == 0:
-        return torch.zeros(len(masks), len(masks), device=masks.device)
     padding = (0, -size[1] % TILE, 0, -size[0] % TILE)
     tiled = F.pad(masks, padding).unflatten(2, (-1, TILE)).unflatten(1, (-1, TILE))
-    return measure_masks(logits, tiled.any(dim=4).any(dim=2), size).intersections
-
-
-def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:
-    """Tight boxes of masks.
-
-    Args:
-        masks: (K, h, w) bool.
-
-    Returns:
-        (K, 4) float XYXY in mask pixels, x1 and y1 exclusive; zeros where a mask is empty.
-    """
-    return boxes_from_extents(masks.any(dim=1), masks.any(dim=2))
-
-
-def boxes_from_extents(columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """:func:`boxes_from_masks` of the (K, w) columns and the (K, h) rows in which masks have points."""
-    (x0, x1), (y0, y1) = _extent(columns), _extent(rows)
-    boxes = torch.stack([x0, y0, x1, y1], dim=1).float()
-    return boxes * rows.any(dim=1)[:, None]
-
-
-def _extent(occupied: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """First and last + 1 true position of each row of (K, n) bool."""
-    first = occupied.int().argmax(dim=1)
-    last = occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
-    return first, last
+    return measure_masks_by_tiles(logits, tiled.any(dim=4).any(dim=2), size).intersections

@@ -34,9 +34,10 @@ class GridTargets:
     instance_index: torch.Tensor
 
     @property
-    def num_positive(self) -> int:
-        """Number of different positive cells."""
-        return len(self.cell_index.unique_consecutive())
+    def num_positive(self) -> torch.Tensor:
+        """() int64, number of different positive cells."""
+        repeated = self.cell_index[1:] == self.cell_index[:-1]
+        return len(self.cell_index) - repeated.sum()
 
 
 def assign_to_grid(
