@@ -126,6 +126,7 @@ def test_a_mask_smaller_than_an_output_pixel() -> None:
     result = instances_to_output(_instances(maps, (64, 64), [0, 1]), (8, 8), STREET)
     assert result.pred_classes.tolist() == [12]
 
+
 def _many(image_size: Size, of_probabilities: bool = False) -> Instances:
     """Thirteen objects, one of them empty."""
     torch.manual_seed(0)
@@ -151,9 +152,7 @@ def test_masks_made_at_once_are_those_made_one_by_one(
         assert torch.equal(parts.pred_boxes.tensor, boxes_from_masks(_tensor(parts)))
         masks = output_masks(instances, output_size)
         with all_at_once():
-            results[whole] = instances_to_output(
-                instances, output_size, STREET, whole_masks=whole
-            )
+            results[whole] = instances_to_output(instances, output_size, STREET, whole_masks=whole)
             assert not (output_masks(instances, output_size) ^ masks)[sure].any()
         assert torch.equal(results[whole].scores, parts.scores)
         assert torch.equal(results[whole].pred_classes, parts.pred_classes)

@@ -143,7 +143,9 @@ def test_support_windows() -> None:
 def test_support_is_that_of_the_windows() -> None:
     torch.manual_seed(0)
     inside = _blobs(9, 20, 24)[1:] > 0
-    boxes = torch.cat([_boxes(inside), torch.tensor([[-9.0, 90.0, -8.0, 99.0], [3.0, 3.0, 5.0, 5.0]])])
+    boxes = torch.cat(
+        [_boxes(inside), torch.tensor([[-9.0, 90.0, -8.0, 99.0], [3.0, 3.0, 5.0, 5.0]])]
+    )
     expected = torch.zeros(len(boxes), 20, 24, dtype=torch.bool)
     for mask, window in zip(expected, support_windows(boxes, (20, 24))):
         mask[window] = True
