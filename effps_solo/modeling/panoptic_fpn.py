@@ -133,20 +133,33 @@ class LabelSpacePanopticFPN(PanopticFPN):
         tensor = images.tensor.contiguous(memory_format=torch.channels_last)
         return ImageList(tensor, images.image_sizes)
 
-    def inference(self, batched_inputs: List[Dict[str, Any]], do_postprocess: bool = True) -> Any:
-        """See :meth:`EfficientPS.forward`; without ``do_postprocess`` Detectron2's raw outputs."""
+    def inference(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        do_postprocess: bool = True,
+        *,
+        outputs: Optional[Sequence[str]] = None,
+    ) -> Any:
+        """See :meth:`EfficientPS.inference`; without ``do_postprocess`` Detectron2's raw outputs."""
         detections, sem_seg = super().inference(batched_inputs, do_postprocess=False)
         if not do_postprocess:
             return detections, sem_seg
-        return [self._image_outputs(*each) for each in zip(batched_inputs, detections, sem_seg)]
+        outputs = self.outputs if outputs is None else outputs
+        images = zip(batched_inputs, detections, sem_seg)
+        return [self._image_outputs(*image, outputs) for image in images]
 
     def _image_outputs(
-        self, x: Dict[str, Any], detections: Instances, sem_seg: torch.Tensor
+        self,
+        x: Dict[str, Any],
+        detections: Instances,
+        sem_seg: torch.Tensor,
+        outputs: Sequence[str],
     ) -> Dict[str, Any]:
         """Detectron2's post-processing of one image, then our label space.
 
         Args:
             sem_seg: (S + 1, Hp, Wp) logits.
+            outputs: what to return.
         """
         image_size = detections.image_size
         size = output_size_of(x, image_size)
@@ -164,11 +177,11 @@ class LabelSpacePanopticFPN(PanopticFPN):
         )
         panoptic = (panoptic_seg, self._segments_info(panoptic_seg, segments, sem_seg))
         result: Dict[str, Any] = {}
-        if "panoptic_seg" in self.outputs:
+        if "panoptic_seg" in outputs:
             result["panoptic_seg"] = panoptic
-        if "sem_seg" in self.outputs:
+        if "sem_seg" in outputs:
             result["sem_seg"] = class_logits(sem_seg, *panoptic, self.label_space)
-        if "instances" in self.outputs:
+        if "instances" in outputs:
             result["instances"] = self._with_contiguous_ids(instances)
         return result
 
