@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 from effps_solo.checkpoint.checkpointer import IMAGENET_PREFIX, EffPSCheckpointer
 from effps_solo.config.setup import check_device
 from effps_solo.data.augmentation import build_augmentations
+from effps_solo.modeling.fusion import PanopticFusion
 from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError
 from effps_solo.utils.machine import keep_freed_memory
@@ -26,8 +28,6 @@ from .preparation import build_inference_model
 logger = logging.getLogger(__name__)
 
 FINAL_WEIGHTS = "model_final.pth"  # in OUTPUT_DIR, at the end of a training
-# Attributes of the fusion, and of Detectron2's PanopticFPN, which has none.
-_THRESHOLD_NAMES = ("score_thresh", "combine_instances_score_thresh")
 _SEGMENT_KEYS = ("id", "category_id", "isthing", "score")
 
 
@@ -86,9 +86,10 @@ class Predictor:
     def confidence_threshold(self, value: float) -> None:
         self._confidence_threshold = value
         for module in self.model.modules():
-            for name in _THRESHOLD_NAMES:
-                if hasattr(module, name):
-                    setattr(module, name, value)
+            if isinstance(module, PanopticFusion):
+                module.thresholds = replace(module.thresholds, score=value)
+            elif hasattr(module, "combine_instances_score_thresh"):  # Detectron2's PanopticFPN
+                module.combine_instances_score_thresh = value
 
     def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         """The panoptic map of ``image``, (H, W) int32, and its segments, as in the model's "panoptic_seg".
