@@ -136,6 +136,21 @@ def all_at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
 
 
 @pytest.fixture
+def as_exported(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A context in which everything works as in an exported graph."""
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        import torch
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.compiler, "is_compiling", lambda: True)
+            yield
+
+    return context
+
+
+@pytest.fixture
 def perfect() -> Callable[[str, Record], Record]:
     """(data set, record) -> the ground truth as the model's output."""
     return _perfect

@@ -70,7 +70,7 @@ def _boxes(inside: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
 def test_the_overlap_test_in_rounds_is_that_in_order(
-    all_at_once: AllAtOnce, seed: int, threshold: float
+    all_at_once: AllAtOnce, as_exported: AllAtOnce, seed: int, threshold: float
 ) -> None:
     torch.manual_seed(seed)
     logits = _blobs(14, 20, 24)
@@ -78,8 +78,9 @@ def test_the_overlap_test_in_rounds_is_that_in_order(
     wanted = torch.rand(14) < 0.9
     expected = without_overlaps(logits, boxes, wanted, threshold)
     assert expected.any()
-    with all_at_once():
-        assert torch.equal(without_overlaps(logits, boxes, wanted, threshold), expected)
+    for form in (all_at_once, as_exported):
+        with form():
+            assert torch.equal(without_overlaps(logits, boxes, wanted, threshold), expected)
     assert torch.equal(kept_in_rounds(logits > 0, wanted, threshold), expected)
 
 
