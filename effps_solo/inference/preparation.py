@@ -35,7 +35,9 @@ def build_inference_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
     precision = Precision.from_config(cfg, "TEST")
     if precision.dtype is not None:
         autocast = torch.autocast(precision.device_type, precision.dtype)
-        model.forward = autocast(model.forward)
+        for name in ("forward", "inference"):  # either is called
+            if hasattr(model, name):
+                setattr(model, name, autocast(getattr(model, name)))
     return model
 
 

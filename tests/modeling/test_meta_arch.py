@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances
 
 from effps_solo import EfficientPS
@@ -380,6 +381,7 @@ def test_masks_in_windows_are_those_of_the_whole_frame(offset_model: EfficientPS
     for name in ("scores", "pred_classes"):
         assert torch.equal(windows.get(name), whole.get(name))
     assert torch.equal(windows.pred_boxes.tensor, whole.pred_boxes.tensor)
+    assert instances_to_coco_json(windows, 0) == instances_to_coco_json(whole, 0)
 
 
 @pytest.mark.parametrize("boxes", [BOXES, []], ids=["objects", "empty"])
