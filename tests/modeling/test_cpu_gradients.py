@@ -57,9 +57,14 @@ def test_depthwise_convolution(
     torch.testing.assert_close(gradients(found, x, weight), gradients(expected, x, weight))
 
 
+@pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2)])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_depthwise_convolution_in_bf16(kernel: int, stride: Tuple[int, int]) -> None:
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_convolution_in_bf16(
+    kernel: int, stride: Tuple[int, int], onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without oneDNN, as for processors with AVX2 alone: torch's own gradients sum in bf16 there."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
     x = leaf(2, 32, 17, 19, dtype=torch.bfloat16, memory_format=torch.channels_last)
     weight = leaf(32, 1, kernel, kernel, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
