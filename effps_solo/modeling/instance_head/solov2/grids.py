@@ -128,4 +128,4 @@ class Cells(nn.Module):
         if factor == 1:
             return self
         grids = [(max(1, round(h * factor)), max(1, round(w * factor))) for h, w in self.num_grids]
-        return Cells(grids, *self._levels).to(self.centers)
+        return Cells(grids, *self._levels).to(self.centers.device)
