@@ -14,7 +14,8 @@ from torch import nn
 
 from effps_solo.checkpoint import imagenet
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer, plain_data
-from effps_solo.checkpoint.safe_loading import CheckpointError, safe_load_checkpoint
+from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
+from effps_solo.utils.errors import CheckpointError
 
 
 class ToyModel(nn.Module):
