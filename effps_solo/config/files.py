@@ -15,6 +15,8 @@ from detectron2.config import CfgNode
 
 from effps_solo.utils.errors import UNSAFE_HINT, ConfigError
 
+from .migration import migrate
+
 BASE_KEY = "_BASE_"
 _TYPE_MISMATCH = re.compile(
     r"Type mismatch \(<class '(\w+)'> vs\. <class '(\w+)'>\) "
@@ -28,7 +30,7 @@ def load_config_file(cfg: CfgNode, path: str, allow_unsafe: bool = False) -> Non
 
     Args:
         cfg: holds every known key; changed in place, and left as it was when an error is raised.
-        path: a local ``.yaml`` file in Detectron2's format.
+        path: a local ``.yaml`` file in Detectron2's format; of an older version of this package, too.
         allow_unsafe: accept YAML tags that construct arbitrary Python objects.
 
     Raises:
@@ -37,6 +39,7 @@ def load_config_file(cfg: CfgNode, path: str, allow_unsafe: bool = False) -> Non
     """
     merged = cfg.clone()
     for file, content in _read_chain(path, allow_unsafe):
+        migrate(content, file)
         _check_version(content, merged, file)
         _check_keys(content, merged, file)
         try:
