@@ -49,7 +49,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
             model, save_dir, save_to_disk, checkpointables: see Detectron2.
             allow_unsafe: load pickles that can run code.
             use_ema: of a checkpoint that holds averaged weights, too, load those into the model.
-            complete: refuse checkpoints that leave a part of the model as it is.
+            complete: refuse checkpoints that lack tensors of the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.use_ema = use_ema

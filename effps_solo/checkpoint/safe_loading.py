@@ -1,4 +1,4 @@
-"""Reads checkpoints that somebody else made without running code from them.
+"""Reads checkpoints of unknown origin without running code from them.
 
 Detectron2 unpickles ``.pkl`` checkpoints, which can run any code. Everything here refuses such files
 unless the caller says ``allow_unsafe=True`` (``--allow-unsafe`` on the command lines).

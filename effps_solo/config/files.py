@@ -1,4 +1,4 @@
-"""Reads config files that somebody else made without running code from them.
+"""Reads config files of unknown origin without running code from them.
 
 Detectron2 falls back to PyYAML's unsafe loader by default (``_BASE_`` files included), which can run any
 code. Everything here refuses such files unless the caller says ``allow_unsafe=True`` (``--allow-unsafe``

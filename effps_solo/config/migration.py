@@ -1,4 +1,4 @@
-"""Config files of older versions of this package: their keys get the names of today.
+"""Migration of config files that older versions of this package wrote: renamed and removed keys.
 
 Every config that a program saves states the version that wrote it, as ``EFFPS_SOLO.VERSION`` (Detectron2's
 own ``VERSION`` counts other changes). A file without it is one of 0.1, or was written by hand.
@@ -45,21 +45,21 @@ def removed(key: str) -> Migration:
     return migration
 
 
-# (version that renamed or removed keys, how), oldest first. Whatever is older passes through it.
+# (version that renamed or removed a key, migration), oldest first; applied to files of older versions.
 MIGRATIONS: Tuple[Tuple[str, Migration], ...] = ()
 
 
 def migrate(content: Dict[str, Any], file: str) -> None:
-    """Give the keys of a config file the names of this version, in place; takes the file's version out.
+    """Bring the keys of a config file to those of this version, in place; removes the version that it states.
 
-    A warning tells of a file that a newer version wrote.
+    Logs a warning when a newer version wrote the file.
 
     Args:
         content: of the YAML file, nested.
         file: its name, for messages.
 
     Raises:
-        UserError: what the file states as its version is none.
+        UserError: the version that the file states is invalid.
         ConfigError: an old and a new name of one key are both given.
     """
     source = f"config file '{file}'"
@@ -74,7 +74,7 @@ def migrate(content: Dict[str, Any], file: str) -> None:
 
 
 def _take(section: Any, key: str) -> Any:
-    """Take a dotted key out of nested dicts, and the sections that it leaves empty; _ABSENT: no such key."""
+    """Remove a dotted key, and sections that become empty; returns its value, or _ABSENT."""
     name, _, rest = key.partition(".")
     if not isinstance(section, dict) or name not in section:
         return _ABSENT

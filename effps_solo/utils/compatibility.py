@@ -1,4 +1,4 @@
-"""Files of other versions of this package: what wrote them, and whether that was a newer one."""
+"""The version of this package that wrote a file, and a warning where it is newer."""
 
 import logging
 from typing import Any
@@ -21,7 +21,7 @@ def version_of(value: Any, source: str) -> Version:
         source: of it, for messages: "config file 'x.yaml'".
 
     Raises:
-        UserError: ``value`` is no version.
+        UserError: ``value`` is not a valid version.
     """
     if value is None:
         return FIRST_VERSION
