@@ -6,9 +6,14 @@ Symbols in the comments are those of the papers: EfficientPS (Mohan & Valada, IJ
 
 from detectron2.config import CfgNode as CN
 
+from effps_solo.utils.version import __version__
+
 
 def add_effps_solo_config(cfg: CN) -> None:
     """Add the keys of effps_solo to ``cfg`` (a Detectron2 ``get_cfg()`` result), in place."""
+    cfg.EFFPS_SOLO = CN()
+    # The version that writes this config into a file, for those that read it; see migration.py.
+    cfg.EFFPS_SOLO.VERSION = __version__
     _add_input_keys(cfg)
     _add_backbone_keys(cfg)
     _add_sem_seg_head_keys(cfg)

@@ -7,13 +7,13 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
-from effps_solo.checkpoint.safe_loading import load_config_file, merge_overrides
 from effps_solo.data.datasets import register_datasets
 from effps_solo.data.datasets.files import expand
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
 from .defaults import add_effps_solo_config
+from .files import load_config_file, merge_overrides
 
 FROM_DATA = -1  # a NUM_CLASSES that the data set decides
 

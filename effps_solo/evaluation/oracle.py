@@ -1,4 +1,4 @@
-"""The bound of the representation: how good could a perfect network be?
+"""The oracle: an upper bound of PQ, that of a perfect network under a config.
 
 The ground truth itself goes through what the network can express - objects that own a grid cell, masks and
 semantic labels at stride 4 - and through the real fusion. The PQ of the result bounds the PQ of a model
