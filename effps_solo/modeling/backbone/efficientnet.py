@@ -27,7 +27,13 @@ from timm.layers import (
 from torch import nn
 
 from effps_solo.modeling.cpu_gradients import depthwise_conv2d
-from effps_solo.modeling.layers import GroupNorm, SyncBatchNorm, fold_norm, get_activation
+from effps_solo.modeling.layers import (
+    GroupNorm,
+    SyncBatchNorm,
+    fold_norm,
+    get_activation,
+    resolve_norm,
+)
 from effps_solo.utils.errors import ConfigError
 
 BN_EPS = 1e-3  # TensorFlow's default, with which the ImageNet weights were made
@@ -35,13 +41,14 @@ GN_GROUP_SIZE = 8  # every channel count of every EfficientNet is a multiple of 
 # Last stage (index into timm's ``blocks``) of each stride 4, 8, 16, 32.
 STAGE_OF_FEATURE = {"res2": 1, "res3": 2, "res4": 4, "res5": 6}
 STRIDE_OF_FEATURE = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+_NORMS = ("BN", "SyncBN", "naiveSyncBN", "nnSyncBN", "GN", "FrozenBN")
 
 
 class NaiveSyncBatchNormAct(SyncBatchNorm):
     """Detectron2's synchronised BN (which runs on a CPU) with timm's built-in activation."""
 
     def __init__(self, channels: int, eps: float, act: nn.Module) -> None:
-        super().__init__(channels, eps=eps, stats_mode="N")
+        super().__init__(channels, eps=eps)
         self.act = act
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -104,32 +111,26 @@ def _replace_convs(module: nn.Module) -> None:
 def _convert_norm(norm: str, layer: BatchNormAct2d) -> nn.Module:
     """``layer`` as the norm ``norm``, with the activation that timm builds into its norms."""
     channels, act = layer.num_features, layer.act
-    if norm == "naiveSyncBN" or (norm == "SyncBN" and not torch.cuda.is_available()):
+    if norm == "naiveSyncBN":
         return NaiveSyncBatchNormAct(channels, layer.eps, act)
     if norm == "GN":
         return GroupNormAct(channels, layer.eps, act)
-    if norm in ("SyncBN", "nnSyncBN"):
+    if norm == "nnSyncBN":
         converted = SyncBatchNormAct(channels, eps=layer.eps)
         converted.drop, converted.act = nn.Identity(), act
         return converted
-    raise ConfigError(
-        f"MODEL.EFFICIENTNET.NORM is '{norm}'; choose one of BN, SyncBN, naiveSyncBN, "
-        "nnSyncBN, GN and FrozenBN"
-    )
+    return freeze_batch_norm_2d(layer) if norm == "FrozenBN" else layer
 
 
-def _replace_norms(module: nn.Module, norm: str) -> None:
-    """Replace every BatchNormAct2d below ``module`` by the norm ``norm``, in place."""
-    if norm == "BN":
-        return
-    if norm == "FrozenBN":
-        freeze_batch_norm_2d(module)
-        return
-    for name, child in module.named_children():
-        if isinstance(child, BatchNormAct2d):
-            setattr(module, name, _convert_norm(norm, child))
-        else:
-            _replace_norms(child, norm)
+def _replace_norms(network: nn.Module, norm: str) -> None:
+    """Replace every BatchNormAct2d below ``network`` by the norm ``norm``, in place."""
+    if norm not in _NORMS:
+        raise ConfigError(f"MODEL.EFFICIENTNET.NORM is '{norm}'; choose one of {list(_NORMS)}")
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, BatchNormAct2d):
+            parent, _, attribute = name.rpartition(".")
+            converted = _convert_norm(resolve_norm(norm), layer)
+            setattr(network.get_submodule(parent), attribute, converted)
 
 
 @BACKBONE_REGISTRY.register()

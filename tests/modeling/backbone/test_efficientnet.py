@@ -11,7 +11,7 @@ from torch import nn
 
 from effps_solo import add_effps_solo_config
 from effps_solo.modeling.backbone import EfficientNet
-from effps_solo.modeling.layers import GroupNorm
+from effps_solo.modeling.layers import GroupNorm, SyncBatchNorm
 
 FEATURES = ["res2", "res3", "res4", "res5"]
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -215,6 +215,11 @@ def test_every_norm_runs_in_training(norm: str) -> None:
     outputs = net(torch.randn(2, 3, 64, 64))
     sum(x.mean() for x in outputs.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_sync_bn_is_that_of_neck_and_heads() -> None:
+    net = EfficientNet(name="tf_efficientnet_lite0", norm="naiveSyncBN")
+    assert all(isinstance(layer, SyncBatchNorm) for layer in _norms(net))
 
 
 def test_group_norm_has_groups_of_eight_channels() -> None:
