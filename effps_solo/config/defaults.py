@@ -74,6 +74,9 @@ def _add_backbone_keys(cfg: CN) -> None:
     cfg.MODEL.EFFICIENTNET.ACTIVATION = "leaky_relu"
     # Activation after the pointwise convolution of stage 0 as well (as released).
     cfg.MODEL.EFFICIENTNET.STAGE0_ACTIVATION = True
+    # What stays as MODEL.WEIGHTS has it, weights and statistics of batch norms: 0 nothing, 1 the stem,
+    # 2 the stages of res2, too, ... 5 all. (MODEL.BACKBONE.FREEZE_AT is that of ResNets.)
+    cfg.MODEL.EFFICIENTNET.FREEZE_AT = 0
 
     cfg.MODEL.TWO_WAY_FPN = CN()
     cfg.MODEL.TWO_WAY_FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
