@@ -98,6 +98,7 @@ def _add_sem_seg_head_keys(cfg: CN) -> None:
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]
     # Number of classes C, things and stuff; -1: as many as DATASETS.TRAIN[0] has.
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = -1
+    # IGNORE_VALUE, the id of void, always is the ignore_label in the metadata of DATASETS.TRAIN[0].
     cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 128
     cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"

@@ -31,14 +31,14 @@ def load_config(
         allow_unsafe: let YAML construct arbitrary Python objects.
 
     Returns:
-        the config, not frozen, with class counts in place of -1.
+        the config, not frozen, with class counts in place of -1, and the data set's id of void.
 
     Raises:
         ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
     """
     cfg = read_config(config_file, overrides, allow_unsafe)
     register_datasets(cfg)
-    _fill_class_counts(cfg)
+    _fill_from_data(cfg)
     return cfg
 
 
@@ -63,12 +63,13 @@ def _find_descriptions(cfg: CfgNode, folder: str) -> None:
     )
 
 
-def _fill_class_counts(cfg: CfgNode) -> None:
-    """Set each NUM_CLASSES of -1 to what the data set ``DATASETS.TRAIN[0]`` has."""
-    semantic, instance = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INSTANCE_HEAD
-    if FROM_DATA not in (semantic.NUM_CLASSES, instance.NUM_CLASSES) or not cfg.DATASETS.TRAIN:
+def _fill_from_data(cfg: CfgNode) -> None:
+    """Set what the data set ``DATASETS.TRAIN[0]`` decides: each NUM_CLASSES of -1, and the id of void."""
+    if not cfg.DATASETS.TRAIN:
         return
     label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+    semantic, instance = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INSTANCE_HEAD
+    semantic.IGNORE_VALUE = label_space.ignore_label
     if semantic.NUM_CLASSES == FROM_DATA:
         semantic.NUM_CLASSES = label_space.num_classes
     if instance.NUM_CLASSES == FROM_DATA:

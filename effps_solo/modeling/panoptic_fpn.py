@@ -80,7 +80,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
-        """Detectron2's keys, but for the class counts, which are those of the data set, and for
+        """Detectron2's keys, but for class counts and void, which are those of the data set, and for
         MODEL.PANOPTIC_FUSION in place of MODEL.PANOPTIC_FPN.COMBINE.
 
         Raises:
@@ -97,6 +97,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
         cfg.defrost()
         cfg.MODEL.MASK_ON = True
         cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(label_space.stuff_ids) + 1
+        cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = label_space.ignore_label
         cfg.MODEL.ROI_HEADS.NUM_CLASSES = label_space.num_things
         arguments = super().from_config(cfg)
         del arguments["combine_stuff_area_thresh"]
