@@ -1,11 +1,13 @@
 """From a config file and command-line overrides to a ready config."""
 
+import logging
 import os
 from typing import Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
 
 from effps_solo.checkpoint.safe_loading import load_config_file, merge_overrides
 from effps_solo.data.datasets import register_datasets
@@ -14,6 +16,9 @@ from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
 from .defaults import add_effps_solo_config
+from .unused_keys import unused_keys
+
+logger = logging.getLogger(__name__)
 
 FROM_DATA = -1  # a NUM_CLASSES that the data set decides
 
@@ -22,6 +27,8 @@ def load_config(
     config_file: str, overrides: Sequence[str] = (), allow_unsafe: bool = False
 ) -> CfgNode:
     """Detectron2's defaults, this project's keys, ``config_file``, ``overrides``; data sets registered.
+
+    Logs a line for each key that they set and no part of the model reads, see :mod:`.unused_keys`.
 
     Args:
         config_file: a YAML file; "" for the defaults alone. ``DATASETS.DESCRIPTIONS`` in it, or in
@@ -37,6 +44,9 @@ def load_config(
         ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
     """
     cfg = read_config(config_file, overrides, allow_unsafe)
+    if comm.is_main_process():
+        for line in unused_keys(cfg):
+            logger.warning(line)
     register_datasets(cfg)
     _fill_from_data(cfg)
     return cfg
