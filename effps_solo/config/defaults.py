@@ -79,6 +79,9 @@ def _add_backbone_keys(cfg: CN) -> None:
     cfg.MODEL.EFFICIENTNET.ACTIVATION = "leaky_relu"
     # Activation after the pointwise convolution of stage 0 as well (as released).
     cfg.MODEL.EFFICIENTNET.STAGE0_ACTIVATION = True
+    # What stays as MODEL.WEIGHTS has it, weights and statistics of batch norms: 0 nothing, 1 the stem,
+    # 2 the stages of res2, too, ... 5 all. (MODEL.BACKBONE.FREEZE_AT is that of ResNets.)
+    cfg.MODEL.EFFICIENTNET.FREEZE_AT = 0
 
     cfg.MODEL.TWO_WAY_FPN = CN()
     cfg.MODEL.TWO_WAY_FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
@@ -100,6 +103,7 @@ def _add_sem_seg_head_keys(cfg: CN) -> None:
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]
     # Number of classes C, things and stuff; -1: as many as DATASETS.TRAIN[0] has.
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = -1
+    # IGNORE_VALUE, the id of void, always is the ignore_label in the metadata of DATASETS.TRAIN[0].
     cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 128
     cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"

@@ -1,10 +1,11 @@
 """Detectron2's PanopticFPN (Kirillov et al., CVPR 2019) on our data sets: a baseline to compare with.
 
-Networks, losses, thresholds and the merging of both outputs are Detectron2's own, unchanged but for
-MODEL.PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS, which holds for all methods. It knows two label spaces:
-its semantic head tells 0 for all things together and 1 .. S for the stuff, its box head a thing
-index. Here they are translated from what PanopticDatasetMapper gives and to what the evaluators
-expect, in which things may have any contiguous ids.
+Networks, losses and the merging of both outputs are Detectron2's own. How they are merged the keys of
+MODEL.PANOPTIC_FUSION say, which hold for all methods: its thresholds, the smallest stuff area as a
+fraction of the image, and VOID_UNCLAIMED_THINGS. It knows two label spaces: its semantic head tells
+0 for all things together and 1 .. S for the stuff, its box head a thing index. Here they are
+translated from what PanopticDatasetMapper gives and to what the evaluators expect, in which things
+may have any contiguous ids.
 
 Unlike EfficientPS's Mask R-CNN head it takes proposals in crowds and void for negatives.
 
@@ -43,6 +44,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
         self,
         *,
         label_space: PanopticLabelSpace,
+        stuff_area_fraction: float,
         void_unclaimed_things: bool = True,
         outputs: Sequence[str] = OUTPUTS,
         **kwargs: Any,
@@ -50,6 +52,8 @@ class LabelSpacePanopticFPN(PanopticFPN):
         """
         Args:
             label_space: of the data set.
+            stuff_area_fraction: stuff classes that cover less of the image become void; stands for
+                Detectron2's combine_stuff_area_thresh in pixels.
             void_unclaimed_things: pixels of things that no instance claims are void (Detectron2);
                 else they get the best stuff class.
             outputs: what inference returns, of "panoptic_seg", "sem_seg", "instances".
@@ -66,6 +70,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
                 "set has none"
             )
         self.label_space = label_space
+        self.stuff_area_fraction = stuff_area_fraction
         self.void_unclaimed_things = void_unclaimed_things
         self.outputs = tuple(outputs)
         labels = semantic_labels(label_space, self.sem_seg_head.ignore_value)
@@ -75,7 +80,8 @@ class LabelSpacePanopticFPN(PanopticFPN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
-        """Detectron2's keys, but for the class counts, which are those of the data set.
+        """Detectron2's keys, but for class counts and void, which are those of the data set, and for
+        MODEL.PANOPTIC_FUSION in place of MODEL.PANOPTIC_FPN.COMBINE.
 
         Raises:
             ConfigError: MODEL.SEM_SEG_HEAD is not one for Detectron2's PanopticFPN.
@@ -91,10 +97,16 @@ class LabelSpacePanopticFPN(PanopticFPN):
         cfg.defrost()
         cfg.MODEL.MASK_ON = True
         cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(label_space.stuff_ids) + 1
+        cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = label_space.ignore_label
         cfg.MODEL.ROI_HEADS.NUM_CLASSES = label_space.num_things
+        arguments = super().from_config(cfg)
+        del arguments["combine_stuff_area_thresh"]
         return {
-            **super().from_config(cfg),
+            **arguments,
             "label_space": label_space,
+            "combine_instances_score_thresh": fusion.SCORE_THRESH,
+            "combine_overlap_thresh": fusion.OVERLAP_THRESH,
+            "stuff_area_fraction": fusion.STUFF_AREA_FRACTION,
             "void_unclaimed_things": fusion.VOID_UNCLAIMED_THINGS,
             "outputs": outputs,
         }
@@ -159,7 +171,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
             instances,
             labels,
             self.combine_overlap_thresh,
-            self.combine_stuff_area_thresh,
+            max(1.0, self.stuff_area_fraction * labels.numel()),
             self.combine_instances_score_thresh,
         )
         panoptic = (panoptic_seg, self._segments_info(panoptic_seg, segments, sem_seg))
