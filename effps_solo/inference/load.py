@@ -154,7 +154,7 @@ def load(
         if overrides or device:
             raise UserError(f"{path} is exported: overrides and a device are for configs")
         model_of_file = PanopticModel(
-            load_exported(path, threads, backend, precision), max_megapixels
+            load_exported(path, threads, backend, precision, allow_unsafe), max_megapixels
         )
         model_of_file.confidence_threshold = confidence_threshold or 0.0
         return model_of_file

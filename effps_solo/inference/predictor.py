@@ -19,7 +19,6 @@ from effps_solo.config.setup import check_device
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError
-from effps_solo.utils.machine import keep_freed_memory
 
 from .preparation import build_inference_model
 
@@ -52,8 +51,6 @@ class Predictor:
         Raises:
             CheckpointError: ``MODEL.WEIGHTS`` are of no trained model, which has nothing to show.
         """
-        if cfg.MODEL.DEVICE == "cpu":
-            keep_freed_memory()
         self.model = (_trained_model(cfg, allow_unsafe) if model is None else model).eval()
         self.image_format = cfg.INPUT.FORMAT
         self.classes = classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))

@@ -72,6 +72,7 @@ def load_exported(
     threads: int = 0,
     backend: Optional[str] = None,
     precision: Optional[str] = None,
+    allow_unsafe: bool = False,
 ) -> ExportedPredictor:
     """Open what ``effps-solo export`` wrote.
 
@@ -81,13 +82,14 @@ def load_exported(
         backend: "onnx" for .onnx, "openvino" for .xml and .onnx, "torch" for .pt2; None: by the suffix.
         precision: "fp32" or "bf16", of OpenVINO; None: its choice, bf16 where the processor has units
             for it. The others compute in fp32.
+        allow_unsafe: open a .pt2 that can run code, too; only for files that you trust.
 
     Raises:
-        UserError: no such file, one not made by ``effps-solo export``, no backend for it, or one
-            without that precision.
+        UserError: no such file, one not made by ``effps-solo export``, one that can run code, no
+            backend for it, or one without that precision.
         ModuleNotFoundError: the runtime is not installed.
     """
-    session, text = open_session(Path(path), threads, backend, precision)
+    session, text = open_session(Path(path), threads, backend, precision, allow_unsafe)
     return ExportedPredictor(session, ModelDescription.from_json(text, os.fspath(path)))
 
 
