@@ -9,6 +9,7 @@ from torch import nn
 
 from effps_solo.modeling.layers import fold_norm
 from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.modeling.outputs import PanopticNetwork
 from effps_solo.modeling.precision import Precision
 from effps_solo.utils.errors import ConfigError
 
@@ -37,7 +38,8 @@ def build_inference_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
     precision = Precision.from_config(cfg, "TEST")
     if precision.dtype is not None:
         autocast = torch.autocast(precision.device_type, precision.dtype)
-        model.forward = autocast(model.forward)
+        for name in ("forward", *(["inference"] if isinstance(model, PanopticNetwork) else [])):
+            setattr(model, name, autocast(getattr(model, name)))
     return model
 
 

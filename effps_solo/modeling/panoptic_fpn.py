@@ -25,9 +25,10 @@ from detectron2.structures import ImageList, Instances
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
+from .fusion import FusionThresholds
 from .fusion.segments import mean_winning_probability
 from .instance_head import StepTotals
-from .outputs import OUTPUTS, check_outputs, output_size_of
+from .outputs import OUTPUTS, PanopticNetwork, check_outputs, output_size_of
 
 THINGS = 0  # Detectron2's semantic label of all things
 _TARGET_FIELDS = ("gt_boxes", "gt_classes", "gt_masks")
@@ -36,7 +37,7 @@ _SCORE_STRIDE = 4  # pixels between those that the score of a stuff segment is t
 
 
 @META_ARCH_REGISTRY.register()
-class LabelSpacePanopticFPN(PanopticFPN):
+class LabelSpacePanopticFPN(PanopticFPN, PanopticNetwork):
     """PanopticFPN that trains on and returns contiguous ids, as :class:`EfficientPS` does."""
 
     @configurable
@@ -44,7 +45,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
         self,
         *,
         label_space: PanopticLabelSpace,
-        stuff_area_fraction: float,
+        thresholds: FusionThresholds = FusionThresholds(),
         void_unclaimed_things: bool = True,
         outputs: Sequence[str] = OUTPUTS,
         **kwargs: Any,
@@ -52,8 +53,8 @@ class LabelSpacePanopticFPN(PanopticFPN):
         """
         Args:
             label_space: of the data set.
-            stuff_area_fraction: stuff classes that cover less of the image become void; stands for
-                Detectron2's combine_stuff_area_thresh in pixels.
+            thresholds: of the merging, where a call names no others; stand for Detectron2's
+                combine_..._thresh, of which one counts pixels.
             void_unclaimed_things: pixels of things that no instance claims are void (Detectron2);
                 else they get the best stuff class.
             outputs: what inference returns, of "panoptic_seg", "sem_seg", "instances".
@@ -70,7 +71,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
                 "set has none"
             )
         self.label_space = label_space
-        self.stuff_area_fraction = stuff_area_fraction
+        self.thresholds = thresholds
         self.void_unclaimed_things = void_unclaimed_things
         self.outputs = tuple(outputs)
         labels = semantic_labels(label_space, self.sem_seg_head.ignore_value)
@@ -100,13 +101,14 @@ class LabelSpacePanopticFPN(PanopticFPN):
         cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = label_space.ignore_label
         cfg.MODEL.ROI_HEADS.NUM_CLASSES = label_space.num_things
         arguments = super().from_config(cfg)
-        del arguments["combine_stuff_area_thresh"]
+        for name in ("overlap", "stuff_area", "instances_score"):
+            del arguments[f"combine_{name}_thresh"]
         return {
             **arguments,
             "label_space": label_space,
-            "combine_instances_score_thresh": fusion.SCORE_THRESH,
-            "combine_overlap_thresh": fusion.OVERLAP_THRESH,
-            "stuff_area_fraction": fusion.STUFF_AREA_FRACTION,
+            "thresholds": FusionThresholds(
+                fusion.SCORE_THRESH, fusion.OVERLAP_THRESH, fusion.STUFF_AREA_FRACTION
+            ),
             "void_unclaimed_things": fusion.VOID_UNCLAIMED_THINGS,
             "outputs": outputs,
         }
@@ -145,15 +147,33 @@ class LabelSpacePanopticFPN(PanopticFPN):
         tensor = images.tensor.contiguous(memory_format=torch.channels_last)
         return ImageList(tensor, images.image_sizes)
 
-    def inference(self, batched_inputs: List[Dict[str, Any]], do_postprocess: bool = True) -> Any:
-        """See :meth:`EfficientPS.forward`; without ``do_postprocess`` Detectron2's raw outputs."""
-        detections, sem_seg = super().inference(batched_inputs, do_postprocess=False)
+    def inference(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        do_postprocess: bool = True,
+        *,
+        outputs: Optional[Sequence[str]] = None,
+        thresholds: Optional[FusionThresholds] = None,
+        whole_masks: bool = True,
+    ) -> Any:
+        """See :meth:`EfficientPS.inference`; without ``do_postprocess`` Detectron2's raw outputs.
+
+        Masks are whole, as Detectron2 makes them.
+        """
+        detections, sem_seg = PanopticFPN.inference(self, batched_inputs, do_postprocess=False)
         if not do_postprocess:
             return detections, sem_seg
-        return [self._image_outputs(*each) for each in zip(batched_inputs, detections, sem_seg)]
+        wanted = (self.outputs if outputs is None else outputs, thresholds or self.thresholds)
+        images = zip(batched_inputs, detections, sem_seg)
+        return [self._image_outputs(*image, *wanted) for image in images]
 
     def _image_outputs(
-        self, x: Dict[str, Any], detections: Instances, sem_seg: torch.Tensor
+        self,
+        x: Dict[str, Any],
+        detections: Instances,
+        sem_seg: torch.Tensor,
+        outputs: Sequence[str],
+        thresholds: FusionThresholds,
     ) -> Dict[str, Any]:
         """Detectron2's post-processing of one image, then our label space.
 
@@ -170,17 +190,17 @@ class LabelSpacePanopticFPN(PanopticFPN):
         panoptic_seg, segments = combine_semantic_and_instance_outputs(
             instances,
             labels,
-            self.combine_overlap_thresh,
-            max(1.0, self.stuff_area_fraction * labels.numel()),
-            self.combine_instances_score_thresh,
+            thresholds.overlap,
+            max(1.0, thresholds.stuff_area * labels.numel()),
+            thresholds.score,
         )
         panoptic = (panoptic_seg, self._segments_info(panoptic_seg, segments, sem_seg))
         result: Dict[str, Any] = {}
-        if "panoptic_seg" in self.outputs:
+        if "panoptic_seg" in outputs:
             result["panoptic_seg"] = panoptic
-        if "sem_seg" in self.outputs:
+        if "sem_seg" in outputs:
             result["sem_seg"] = class_logits(sem_seg, *panoptic, self.label_space)
-        if "instances" in self.outputs:
+        if "instances" in outputs:
             result["instances"] = self._with_contiguous_ids(instances)
         return result
 
