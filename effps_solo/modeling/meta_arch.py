@@ -127,10 +127,9 @@ class EfficientPS(PanopticNetwork):
         *,
         whole_images: bool = False,
     ) -> Dict[str, torch.Tensor]:
-        """Scalar losses by name; in evaluation mode those of validation.
+        """Scalar losses by name; in evaluation mode those of validation. See :meth:`forward`.
 
         Args:
-            batched_inputs, totals: see :meth:`forward`.
             whole_images: the images are whole ones as at inference, not training crops.
         """
         images = self._preprocess(batched_inputs)
