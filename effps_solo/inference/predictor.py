@@ -1,8 +1,10 @@
 """Prediction on single images with a model in torch."""
 
+import contextlib
 import logging
 import os
-from typing import Any, Dict, List, Optional, Tuple
+import threading
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -37,6 +39,7 @@ class Predictor:
         model: in eval mode.
         image_format: order of the channels that it wants, "RGB" or "BGR".
         classes: of the data set that it was trained on, by contiguous id.
+        confidence_threshold: lowest score of a thing in the panoptic map, in [0, 1].
     """
 
     def __init__(
@@ -55,8 +58,9 @@ class Predictor:
         self.image_format = cfg.INPUT.FORMAT
         self.classes = classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
-        self._confidence_threshold = cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH
+        self.confidence_threshold: float = cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH
         self._overlap_thresh = cfg.MODEL.PANOPTIC_FUSION.OVERLAP_THRESH
+        self._lock = threading.Lock()
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Dict[str, Any]:
@@ -74,32 +78,42 @@ class Predictor:
         inputs = {"image": torch.from_numpy(pixels), "height": height, "width": width}
         return self.model([inputs])[0]
 
-    @property
-    def confidence_threshold(self) -> float:
-        """Lowest score of a thing in the panoptic map, in [0, 1]; can be set."""
-        return self._confidence_threshold
-
-    @confidence_threshold.setter
-    def confidence_threshold(self, value: float) -> None:
-        self._confidence_threshold = value
-        for module in self.model.modules():
-            for name in _THRESHOLD_NAMES:
-                if hasattr(module, name):
-                    setattr(module, name, value)
-
-    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    def panoptic(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         """The panoptic map of ``image``, (H, W) int32, and its segments, as in the model's "panoptic_seg".
 
         Of a model without a semantic head it holds things alone, see :func:`paste_things`.
+
+        Args:
+            confidence_threshold: for this image; None: the model's own.
         """
-        output = self(image)
+        with self._threshold_of_modules(confidence_threshold):
+            output = self(image)
         if "panoptic_seg" in output:
             panoptic_seg, segments_info = output["panoptic_seg"]
         else:
+            own = self.confidence_threshold
+            threshold = own if confidence_threshold is None else confidence_threshold
             panoptic_seg, segments_info = paste_things(
-                output["instances"], self._confidence_threshold, self._overlap_thresh
+                output["instances"], threshold, self._overlap_thresh
             )
         return panoptic_seg.cpu().numpy(), segments_info
+
+    @contextlib.contextmanager
+    def _threshold_of_modules(self, value: Optional[float]) -> Iterator[None]:
+        """Modules read it from their attributes, so that there is one prediction at a time."""
+        modules = [] if value is None else list(self.model.modules())
+        owned = [(m, name) for m in modules for name in _THRESHOLD_NAMES if hasattr(m, name)]
+        with self._lock:
+            before = [getattr(module, name) for module, name in owned]
+            try:
+                for module, name in owned:
+                    setattr(module, name, value)
+                yield
+            finally:
+                for (module, name), own in zip(owned, before):
+                    setattr(module, name, own)
 
 
 def for_panoptic_maps(cfg: CfgNode) -> None:
