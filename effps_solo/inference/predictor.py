@@ -1,10 +1,9 @@
 """Prediction on single images with a model in torch."""
 
-import contextlib
 import logging
 import os
-import threading
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from dataclasses import replace
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import nn
 from effps_solo.checkpoint.checkpointer import IMAGENET_PREFIX, EffPSCheckpointer
 from effps_solo.config.setup import check_device
 from effps_solo.data.augmentation import build_augmentations
+from effps_solo.modeling.outputs import FusionThresholds, PanopticNetwork
 from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError
 
@@ -27,8 +27,6 @@ from .preparation import build_inference_model
 logger = logging.getLogger(__name__)
 
 FINAL_WEIGHTS = "model_final.pth"  # in OUTPUT_DIR, at the end of a training
-# Attributes of the fusion, and of Detectron2's PanopticFPN, which has none.
-_THRESHOLD_NAMES = ("score_thresh", "combine_instances_score_thresh")
 _SEGMENT_KEYS = ("id", "category_id", "isthing", "score")
 
 
@@ -58,15 +56,28 @@ class Predictor:
         self.image_format = cfg.INPUT.FORMAT
         self.classes = classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
-        self.confidence_threshold: float = cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH
-        self._overlap_thresh = cfg.MODEL.PANOPTIC_FUSION.OVERLAP_THRESH
-        self._lock = threading.Lock()
+        node = cfg.MODEL.PANOPTIC_FUSION
+        self._thresholds = FusionThresholds(
+            node.SCORE_THRESH, node.OVERLAP_THRESH, node.STUFF_AREA_FRACTION
+        )
+
+    @property
+    def confidence_threshold(self) -> float:
+        """Lowest score of a thing in the panoptic map, in [0, 1]; can be set."""
+        return self._thresholds.score
+
+    @confidence_threshold.setter
+    def confidence_threshold(self, value: float) -> None:
+        self._thresholds = replace(self._thresholds, score=value)
 
     @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> Dict[str, Any]:
+    def __call__(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Dict[str, Any]:
         """
         Args:
             image: (H, W, 3) uint8 in ``image_format``, as Detectron2's ``read_image`` gives it.
+            confidence_threshold: for this image; None: the model's own.
 
         Returns:
             what the model returns for one image, in the frame of ``image``.
@@ -76,6 +87,9 @@ class Predictor:
         self._augmentations(aug_input)
         pixels = np.require(aug_input.image.transpose(2, 0, 1), requirements=["C", "W"])
         inputs = {"image": torch.from_numpy(pixels), "height": height, "width": width}
+        if isinstance(self.model, PanopticNetwork):
+            thresholds = self._with_score(confidence_threshold)
+            return self.model.inference([inputs], thresholds=thresholds)[0]
         return self.model([inputs])[0]
 
     def panoptic(
@@ -88,32 +102,18 @@ class Predictor:
         Args:
             confidence_threshold: for this image; None: the model's own.
         """
-        with self._threshold_of_modules(confidence_threshold):
-            output = self(image)
+        output = self(image, confidence_threshold)
         if "panoptic_seg" in output:
             panoptic_seg, segments_info = output["panoptic_seg"]
         else:
-            own = self.confidence_threshold
-            threshold = own if confidence_threshold is None else confidence_threshold
+            thresholds = self._with_score(confidence_threshold)
             panoptic_seg, segments_info = paste_things(
-                output["instances"], threshold, self._overlap_thresh
+                output["instances"], thresholds.score, thresholds.overlap
             )
         return panoptic_seg.cpu().numpy(), segments_info
 
-    @contextlib.contextmanager
-    def _threshold_of_modules(self, value: Optional[float]) -> Iterator[None]:
-        """Modules read it from their attributes, so that there is one prediction at a time."""
-        modules = [] if value is None else list(self.model.modules())
-        owned = [(m, name) for m in modules for name in _THRESHOLD_NAMES if hasattr(m, name)]
-        with self._lock:
-            before = [getattr(module, name) for module, name in owned]
-            try:
-                for module, name in owned:
-                    setattr(module, name, value)
-                yield
-            finally:
-                for (module, name), own in zip(owned, before):
-                    setattr(module, name, own)
+    def _with_score(self, value: Optional[float]) -> FusionThresholds:
+        return self._thresholds if value is None else replace(self._thresholds, score=value)
 
 
 def for_panoptic_maps(cfg: CfgNode) -> None:

@@ -20,7 +20,7 @@ from effps_solo.data.mapper import instances_from_objects
 from effps_solo.engine import Trainer
 from effps_solo.inference.load import SHIPPED_WEIGHTS
 from effps_solo.inference.test_time_augmentation import EfficientPSWithTTA
-from effps_solo.modeling.instance_head.solov2.head import SOLOv2Output
+from effps_solo.modeling.instance_head.solov2.output import SOLOv2Output
 from effps_solo.modeling.meta_arch import EfficientPS
 from effps_solo.modeling.postprocessing import instances_to_output
 from tests.pretended_gpu import COUNTS, GPUTensor, pretended, to_pretended_gpu
