@@ -46,14 +46,16 @@ def _add_input_keys(cfg: CN) -> None:
     # the keys below.
     # "large_scale_jitter": the same with factors on the size at which an image just fits into
     # CROP_SIZE, at test time, too; published with SCALE_RANGE (0.1, 2.0) (Ghiasi et al., CVPR 2021).
-    # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip.
+    # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip, and
+    # INPUT.MIN_SIZE_TEST / MAX_SIZE_TEST; of the keys below only COLOR_JITTER.
     cfg.INPUT.AUGMENTATION = "scale_crop"
     # Images are brought to this shorter edge (pixels) before the factors below, in training and at
     # test time; for data sets whose image sizes differ ("scale_crop" only). 0: an image's own size.
     cfg.INPUT.BASE_SHORTEST_EDGE = 0
-    # Range of the random factor on the image size.
+    # Range of the random factor on the image size (not "shortest_edge").
     cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
-    # (height, width) of the training crop in pixels; smaller images are padded with void.
+    # (height, width) of the training crop in pixels; smaller images are padded with void (not
+    # "shortest_edge").
     cfg.INPUT.CROP_SIZE = (1024, 2048)
     # Probability of a crop that is placed around a random object, for images with few of them
     # (not "shortest_edge"). Images without objects stay in the training.
@@ -229,7 +231,7 @@ def _add_solver_keys(cfg: CN) -> None:
     # a third more time.
     cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
     # Equal parts of a process' share of SOLVER.IMS_PER_BATCH that pass through the network one after the
-    # other before a step: less memory, the same result with GN or FrozenBN.
+    # other before a step: less memory, and with crops of one size and GN or FrozenBN the same result.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
     # Numbered checkpoints that stay; older ones are removed. 0: all.
     cfg.SOLVER.CHECKPOINT_KEEP = 5
@@ -248,7 +250,7 @@ def _add_test_keys(cfg: CN) -> None:
     # --eval-only and the demo take the averaged weights (SOLVER.EMA) of a checkpoint that has them.
     cfg.TEST.USE_EMA = True
     # The scalar whose best value during training keeps model_best.pth, where TEST.EVAL_PERIOD is set; of
-    # averaged weights, if there are any. "": none.
+    # averaged weights, if there are any. "": none. It needs what MODEL.OUTPUTS names.
     cfg.TEST.BEST_METRIC = "panoptic_seg/PQ"
     # --eval-only, demo and load() compute in this format ("bf16" or, on a GPU only, "fp16"), or in fp32.
     cfg.TEST.AMP = CN()

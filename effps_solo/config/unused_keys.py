@@ -4,7 +4,7 @@ Detectron2's defaults hold the keys of all its models, and silence about those t
 trainings. The table only knows parts of this project: what a part of one's own reads is its affair.
 """
 
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -21,7 +21,7 @@ class Unused(NamedTuple):
     """
 
     keys: Tuple[str, ...]
-    parts: Mapping[str, Tuple[str, ...]]
+    parts: Mapping[str, Sequence[str]]
     instead: str
 
 
