@@ -1,8 +1,10 @@
 """Set-up shared by all tests, and the option ``--strict-skips``."""
 
+import contextlib
 import json
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional
@@ -114,6 +116,40 @@ def fresh_loggers() -> Iterator[None]:
     for logger, (handlers, propagate) in zip(loggers, before):
         logger.handlers[:], logger.propagate = handlers, propagate
     setup_logger.cache_clear()
+
+
+@pytest.fixture
+def all_at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A context in which a CPU works as other devices do, see effps_solo.modeling.execution."""
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        from effps_solo.modeling import execution
+
+        name, original = "works_in_parts", execution.works_in_parts
+        with monkeypatch.context() as patch:
+            # Each module has imported the name.
+            for module in list(sys.modules.values()):
+                if vars(module).get(name) is original:
+                    patch.setattr(module, name, lambda x: False)
+            yield
+
+    return context
+
+
+@pytest.fixture
+def as_exported(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A context in which everything works as in an exported graph."""
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        import torch
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.compiler, "is_compiling", lambda: True)
+            yield
+
+    return context
 
 
 @pytest.fixture

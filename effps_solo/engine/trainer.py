@@ -21,13 +21,13 @@ from effps_solo.data.build import build_train_loader
 from effps_solo.data.datasets import check_dataset_available
 from effps_solo.data.loader import TrainLoader
 from effps_solo.data.mapper import PanopticDatasetMapper
-from effps_solo.evaluation import build_evaluator
+from effps_solo.evaluation import build_evaluator, with_windowed_masks
 from effps_solo.modeling.precision import Precision
 from effps_solo.utils.errors import CheckpointError, ConfigError
 
 from .activation_checkpointing import checkpoint_activations
 from .best import BestCheckpointer
-from .distributed import distribute
+from .distributed import distribute, unwrap
 from .ema import ModelEMA
 from .failures import explained
 from .guard import NonFiniteGuard
@@ -113,6 +113,12 @@ class Trainer(DefaultTrainer):
             if comm.is_main_process():
                 results[EMA_KEY] = averaged
         self._last_eval_results = results
+        return results
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Dict[str, Any]:
+        """See Detectron2; masks of instances are not in memory as a whole."""
+        results: Dict[str, Any] = super().test(cfg, with_windowed_masks(unwrap(model)), evaluators)
         return results
 
     def resume_or_load(self, resume: bool = True) -> None:

@@ -33,13 +33,16 @@ class WindowedMasks:
     def __len__(self) -> int:
         return len(self.masks)
 
-    def __getitem__(self, index: Union[int, torch.Tensor]) -> Union[torch.Tensor, "WindowedMasks"]:
-        """(H, W) bool for a number; some of the masks for an int64 or bool tensor."""
-        if not isinstance(index, torch.Tensor):
+    def __getitem__(
+        self, index: Union[int, slice, torch.Tensor]
+    ) -> Union[torch.Tensor, "WindowedMasks"]:
+        """(H, W) bool for a number; some of the masks for a slice or an int64 or bool tensor."""
+        if isinstance(index, int):
             whole = torch.zeros(self.size, dtype=torch.bool)
             whole[self.windows[index]] = self.masks[index]
             return whole
-        chosen = torch.arange(len(self))[index.cpu()].tolist()
+        index = index.cpu() if isinstance(index, torch.Tensor) else index
+        chosen = torch.arange(len(self))[index].tolist()
         return WindowedMasks(
             [self.windows[k] for k in chosen], [self.masks[k] for k in chosen], self.size
         )

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from effps_solo.export import PanopticGraph
-from effps_solo.export.graph import first_and, rows_by_id, support, uncovered
-from effps_solo.modeling.fusion.adaptive import support_windows, without_overlaps
+from effps_solo.export.graph import rows_by_id
 from effps_solo.modeling.fusion.segments import SegmentTable
 from effps_solo.modeling.instance_head.no_instances import NoInstanceHead
 from effps_solo.modeling.meta_arch import EfficientPS
 from effps_solo.utils.errors import ConfigError
 
 MakeModel = Callable[..., EfficientPS]
+AsExported = Callable[[], Any]
 
 
 def _segments(output: Tuple[torch.Tensor, ...]) -> List[Dict[str, Any]]:
@@ -40,8 +40,12 @@ def _segments(output: Tuple[torch.Tensor, ...]) -> List[Dict[str, Any]]:
     "sizes", [((64, 96), (64, 96)), ((50, 91), (50, 91)), ((50, 91), (70, 60))]
 )
 def test_it_gives_what_the_model_gives(
-    lively_model: MakeModel, words: List[str], sizes: Tuple[Tuple[int, int], Tuple[int, int]]
+    lively_model: MakeModel,
+    as_exported: AsExported,
+    words: List[str],
+    sizes: Tuple[Tuple[int, int], Tuple[int, int]],
 ) -> None:
+    """In the form without loops, and run eagerly."""
     size, output_size = sizes
     model = lively_model(*words)
     graph = PanopticGraph(model, output_size)
@@ -52,23 +56,29 @@ def test_it_gives_what_the_model_gives(
         x = {"image": image.permute(2, 0, 1), "height": height, "width": width}
         with torch.inference_mode():
             expected, segments = model([x])[0]["panoptic_seg"]
-            output = graph(image)
-        assert output[0].dtype == torch.int32
+            outputs = [graph(image)]
+            with as_exported():
+                outputs.append(graph(image))
         things = [s["id"] for s in segments if s.pop("isthing")]
-        assert torch.equal(output[0], expected)
-        assert _segments(output) == segments
+        for output in outputs:
+            assert output[0].dtype == torch.int32
+            assert torch.equal(output[0], expected)
+            assert _segments(output) == segments
         assert bool(things) == ("0.999" not in words)
 
 
 @pytest.mark.parametrize("lowest", ["0.0", "0.3"])
-def test_nothing_passes_and_nothing_is_found(lively_model: MakeModel, lowest: str) -> None:
+def test_nothing_passes_and_nothing_is_found(
+    lively_model: MakeModel, as_exported: AsExported, lowest: str
+) -> None:
     """The first candidate stays in the graph, whatever its score; it is no object."""
     model = lively_model("MODEL.PANOPTIC_FUSION.SCORE_THRESH", lowest)
     model.instance_head.decoder.score_thresh = 0.9999
     image = torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8)
     with torch.inference_mode():
         expected, segments = model([{"image": image.permute(2, 0, 1)}])[0]["panoptic_seg"]
-        output = PanopticGraph(model, (64, 96))(image)
+        with as_exported():
+            output = PanopticGraph(model, (64, 96))(image)
     assert not any(segment.pop("isthing") for segment in segments)
     assert torch.equal(output[0], expected) and _segments(output) == segments
 
@@ -86,48 +96,6 @@ def test_parts_that_cannot_be_exported(lively_model: MakeModel) -> None:
     model.instance_head = NoInstanceHead()
     with pytest.raises(ConfigError, match="the data set has no classes of things"):
         PanopticGraph(model)
-
-
-def _blobs(count: int, height: int, width: int) -> torch.Tensor:
-    """(count, height, width) logits of boxes that overlap a lot; some are empty."""
-    logits = torch.full((count, height, width), -1.0)
-    for mask in logits[1:]:
-        y, x = (int(torch.randint(0, side, ())) for side in (height, width))
-        rows, columns = torch.randint(1, 9, (2,)).tolist()
-        mask[y : y + rows, x : x + columns] = 1.0
-    return logits
-
-
-@pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
-def test_the_overlap_test_in_rounds_is_that_in_order(seed: int, threshold: float) -> None:
-    torch.manual_seed(seed)
-    logits = _blobs(14, 20, 24)
-    windows = [(slice(0, 20), slice(0, 24))] * 14
-    wanted = torch.rand(14) < 0.9
-    expected = without_overlaps(logits, windows, wanted.nonzero()[:, 0], threshold)
-    kept = uncovered(logits > 0, wanted, threshold)
-    assert kept.nonzero()[:, 0].tolist() == expected.tolist()
-
-
-def test_support_is_that_of_the_windows() -> None:
-    torch.manual_seed(0)
-    inside = _blobs(9, 20, 24)[1:] > 0
-    rows, columns = inside.any(dim=2), inside.any(dim=1)
-    boxes = []
-    for r, c in zip(rows, columns):
-        y, x = r.nonzero()[:, 0], c.nonzero()[:, 0]
-        boxes.append([4 * x.min(), 4 * y.min(), 4 * (x.max() + 1), 4 * (y.max() + 1)])
-    expected = torch.zeros_like(inside)
-    windows = support_windows(torch.tensor(boxes, dtype=torch.float32), (20, 24))
-    for mask, window in zip(expected, windows):
-        mask[window] = True
-    assert torch.equal(support(inside), expected)
-
-
-def test_first_and() -> None:
-    assert first_and(torch.tensor([False, False, True])).tolist() == [0, 2]
-    assert first_and(torch.tensor([True])).tolist() == [0]
 
 
 def test_rows_by_id() -> None:

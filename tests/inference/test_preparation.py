@@ -105,7 +105,9 @@ def test_mixed_precision(tiny_config: Path, augmented: bool) -> None:
     head.register_forward_hook(lambda module, inputs, output: formats.append(output.dtype))
     with torch.inference_mode():
         expected, actual = (model([{"image": noise()}])[0]["sem_seg"] for model in (plain, mixed))
+        again = mixed.inference([{"image": noise()}], outputs=["sem_seg"])[0]["sem_seg"]
     assert set(formats) == {torch.bfloat16} and actual.dtype == torch.float32
+    assert torch.equal(again, actual)
     assert 0 < (actual - expected).abs().mean() < 0.05 * expected.std()
 
 

@@ -1,9 +1,10 @@
 """Test-time augmentation: its parts by hand, its symmetry to the bit, its limits."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from effps_solo.inference.preparation import build_inference_model
 from effps_solo.inference.test_time_augmentation import (
     Candidates,
     EfficientPSWithTTA,
+    mean_masks,
     mean_support,
     scaled_image,
 )
@@ -119,6 +121,43 @@ def test_one_plain_view_is_the_model_itself(tiny_config: Path) -> None:
     torch.testing.assert_close(result["instances"].scores, expected["instances"].scores)
     assert torch.equal(result["instances"].pred_masks, expected["instances"].pred_masks)
     assert segments(result) == segments(expected)
+
+
+@pytest.mark.parametrize(
+    "words", [[], HEURISTIC, MASK_RCNN], ids=["default", "paste", "Mask R-CNN"]
+)
+@torch.inference_mode()
+def test_the_views_are_merged_alike_in_both_forms(
+    tiny_config: Path, all_at_once: Callable[[], Any], words: List[str]
+) -> None:
+    """One after the other, and all at once as on other devices."""
+    tta = EfficientPSWithTTA(lively_model(tiny_config, *words), scales=(0.75, 1.0))
+    x = {"image": noise(60, 90), "height": 80, "width": 75}
+    (parts,) = tta([x])
+    with all_at_once():
+        (whole,) = tta([x])
+    torch.testing.assert_close(whole["sem_seg"], parts["sem_seg"])
+    found, same = parts["instances"], whole["instances"]
+    assert len(found) == len(same) > 0
+    torch.testing.assert_close(same.scores, found.scores)
+    assert torch.equal(same.pred_classes, found.pred_classes)
+    # Sums in another order may tip a pixel on a border.
+    assert (same.pred_masks != found.pred_masks).float().mean() < 1e-4
+    assert (whole["panoptic_seg"][0] != parts["panoptic_seg"][0]).float().mean() < 1e-3
+    assert any(s["isthing"] for s in parts["panoptic_seg"][1])
+
+
+def test_mean_masks_in_both_forms(all_at_once: Callable[[], Any]) -> None:
+    """Worked by hand: two equal masks and a smaller one; and of no object."""
+    found, same = candidates(), SAME[[0, 4]]
+    for form in (contextlib.nullcontext, all_at_once):
+        with form():
+            masks = mean_masks(found, same)
+            assert mean_masks(found, same[:0]).shape == (0, 8, 12)
+        assert masks.shape == (2, 8, 12)
+        assert masks[0, 3, 3].item() == pytest.approx(4 * (0.8 + 0.6 + 0.7 - 0.5) / 2.6)
+        assert masks[0, 0, 0].item() == pytest.approx(4.0)
+        torch.testing.assert_close(masks[1], found.masks[4])
 
 
 def square(size: int, row: int, column: int) -> torch.Tensor:

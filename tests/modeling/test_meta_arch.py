@@ -1,16 +1,21 @@
 """The whole model from keywords alone: heads x fusions x label spaces, training, frames."""
 
+from functools import partial
 from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances
 
 from effps_solo import EfficientPS
 from effps_solo.modeling.backbone import EfficientNet, TwoWayFPN
-from effps_solo.modeling.fusion import AdaptiveFusion, HeuristicFusion
+from effps_solo.modeling.fusion import AdaptiveFusion, FusionThresholds, HeuristicFusion
 from effps_solo.modeling.instance_head import NoInstanceHead, SOLOv2InstanceHead
+from effps_solo.modeling.instance_head.solov2.grids import Cells
+from effps_solo.modeling.postprocessing import WindowedMasks
 from effps_solo.modeling.sem_seg_head import EfficientPSSemanticHead
+from effps_solo.modeling.sem_seg_head.loss import hard_pixel_cross_entropy
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 LEVELS = ["p2", "p3", "p4", "p5", "p6"]
@@ -41,7 +46,7 @@ def _parts(space: PanopticLabelSpace, variant: str = "efficient", **changes: int
         in_features=LEVELS[:4],
         num_classes=changes.get("num_classes", space.num_classes),
         convs_dim=32,
-        ignore_value=space.ignore_label,
+        semantic_loss=partial(hard_pixel_cross_entropy, ignore_value=space.ignore_label),
     )
     instance_head = SOLOv2InstanceHead(
         input_shape=fpn.output_shape(),
@@ -60,7 +65,7 @@ def _parts(space: PanopticLabelSpace, variant: str = "efficient", **changes: int
         "backbone": fpn,
         "sem_seg_head": sem_seg_head,
         "instance_head": instance_head,
-        "fusion": AdaptiveFusion(label_space=space, score_thresh=0.3),
+        "fusion": AdaptiveFusion(label_space=space, thresholds=FusionThresholds(score=0.3)),
         "label_space": space,
         "pixel_mean": [127.5, 127.5, 127.5],
         "pixel_std": [127.5, 127.5, 127.5],
@@ -166,7 +171,7 @@ def _check_instances(
 def test_inference(any_model: EfficientPS, fusion: type, bias: float) -> None:
     """Heads x fusions x label spaces, without any instance and with many."""
     space = any_model.label_space
-    any_model.fusion = fusion(label_space=space, score_thresh=0.3)
+    any_model.fusion = fusion(label_space=space, thresholds=FusionThresholds(score=0.3))
     torch.manual_seed(0)
     _excite(any_model, bias)
     sizes = [SIZE, (41, 70)]
@@ -227,9 +232,10 @@ def test_padding_is_void_in_training(offset_model: EfficientPS) -> None:
     space = offset_model.label_space
     batch = [_sample(space, BOXES), _sample(space, BOXES[:1], (41, 70))]
     batch[1]["instance_ignore"][0, 0] = True
-    images = offset_model._preprocess(batch)
-    sem_seg = offset_model._semantic_targets(batch, images)
-    instances, ignore = offset_model._instance_targets(batch, images.tensor.shape[-2:])
+    padded_size = tuple(offset_model._preprocess(batch).tensor.shape[-2:])
+    sem_seg = offset_model._semantic_targets(batch, padded_size)
+    targets = offset_model._instance_targets(batch, padded_size)
+    instances, ignore = targets.instances, targets.ignore_masks
     assert sem_seg.shape == (2, 64, 96) and sem_seg.dtype == torch.int64
     assert torch.equal(sem_seg[1, :41, :70], batch[1]["sem_seg"])
     assert (sem_seg[1, 41:] == 255).all() and (sem_seg[1, :, 70:] == 255).all()
@@ -268,8 +274,7 @@ def test_padding_in_training_and_the_counts_of_its_targets(
         for seed, size in enumerate(sizes)
     ]
     assert tuple(model._preprocess(batch).tensor.shape[-2:]) == padded
-    targets = model._instance_targets(batch, padded)
-    expected = model.instance_head.count_targets(padded, *targets)
+    expected = model._instance_targets(batch, padded).counts
     assert model.count_targets(batch).tolist() == expected.tolist()
     assert expected[0] >= 2 * len(sizes) and expected[1] > 0
 
@@ -326,30 +331,79 @@ def test_a_batch_equals_single_images(offset_model: EfficientPS) -> None:
 
 @pytest.mark.parametrize("outputs", [("panoptic_seg",), ("sem_seg",), ("instances", "sem_seg"), ()])
 def test_outputs(offset_model: EfficientPS, outputs: tuple) -> None:
+    """Those of a call; without any those of the model."""
     everything = offset_model.outputs
-    offset_model.outputs = outputs
-    try:
-        with torch.no_grad():
-            result = offset_model([_image()])[0]
-    finally:
-        offset_model.outputs = everything
-    assert set(result) == set(outputs)
+    with torch.no_grad():
+        result = offset_model.inference([_image()], outputs=outputs)[0]
+        assert offset_model.outputs == everything
+        assert set(offset_model.inference([_image()])[0]) == set(everything)
+        offset_model.outputs = outputs
+        try:
+            own = offset_model([_image()])[0]
+        finally:
+            offset_model.outputs = everything
+    assert set(result) == set(own) == set(outputs)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_panoptic_map_alone_is_the_same(offset_model: EfficientPS, fusion: type) -> None:
-    """Fewer candidates are decoded when nobody wants the instances; the map does not change."""
-    before = offset_model.fusion, offset_model.outputs
-    offset_model.fusion = fusion(label_space=offset_model.label_space, score_thresh=0.4)
+    """Fewer candidates are decoded when nobody wants the instances; the map does not change.
+
+    With the fusion's own thresholds and with those of a call, above them and below.
+    """
+    before = offset_model.fusion
+    thresholds = FusionThresholds(score=0.4)
+    space, maps = offset_model.label_space, []
     try:
-        with torch.no_grad():
-            full = offset_model([_image()])[0]["panoptic_seg"]
-            offset_model.outputs = ("panoptic_seg",)
-            alone = offset_model([_image()])[0]["panoptic_seg"]
+        for own, of_call in ((0.4, None), (0.9, thresholds), (0.1, thresholds)):
+            offset_model.fusion = fusion(label_space=space, thresholds=FusionThresholds(score=own))
+            with torch.no_grad():
+                for outputs in (None, ["panoptic_seg"]):
+                    (result,) = offset_model.inference(
+                        [_image()], outputs=outputs, thresholds=of_call
+                    )
+                    maps.append(result["panoptic_seg"])
     finally:
-        offset_model.fusion, offset_model.outputs = before
-    assert any(s["isthing"] for s in full[1])
-    assert torch.equal(full[0], alone[0]) and full[1] == alone[1]
+        offset_model.fusion = before
+    assert any(s["isthing"] for s in maps[0][1])
+    for other in maps[1:]:
+        assert torch.equal(maps[0][0], other[0]) and maps[0][1] == other[1]
+
+
+def test_masks_in_windows_are_those_of_the_whole_frame(offset_model: EfficientPS) -> None:
+    image = {**_image((61, 93)), "height": 128, "width": 100}
+    with torch.no_grad():
+        (whole,) = offset_model.inference([image], outputs=["instances"])
+        (windows,) = offset_model.inference([image], outputs=["instances"], whole_masks=False)
+    whole, windows = whole["instances"], windows["instances"]
+    assert isinstance(windows.pred_masks, WindowedMasks) and len(windows) > 10
+    assert torch.equal(windows.pred_masks.tensor(), whole.pred_masks)
+    for name in ("scores", "pred_classes"):
+        assert torch.equal(windows.get(name), whole.get(name))
+    assert torch.equal(windows.pred_boxes.tensor, whole.pred_boxes.tensor)
+    assert instances_to_coco_json(windows, 0) == instances_to_coco_json(whole, 0)
+
+
+@pytest.mark.parametrize("boxes", [BOXES, []], ids=["objects", "empty"])
+def test_losses_of_whole_images_in_evaluation_mode(boxes: list) -> None:
+    """On the grids of inference; nothing in the model changes."""
+    finer = [(2 * rows, 2 * columns) for rows, columns in GRIDS]
+    model = _model("offset")
+    model.instance_head.test_cells = Cells(finer, RANGES, [8, 8, 16, 32, 32])
+    model.eval()
+    batch = [_sample(model.label_space, boxes), _sample(model.label_space, [], (48, 80))]
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        on_training_grids = model.losses(batch)
+        losses = model.losses(batch, whole_images=True)
+        model.instance_head.cells = model.instance_head.test_cells
+        expected = model.losses(batch)
+    assert set(losses) == {"loss_sem_seg", "loss_category", "loss_mask"}
+    assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
+    assert losses == expected
+    assert float(losses["loss_category"]) != float(on_training_grids["loss_category"])
+    assert not any(module.training for module in model.modules())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(

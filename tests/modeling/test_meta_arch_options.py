@@ -13,6 +13,8 @@ from torch import nn
 from effps_solo import EfficientPS, add_effps_solo_config
 from effps_solo.config.files import load_config_file
 from effps_solo.data.object_masks import ObjectMasks
+from effps_solo.modeling.instance_head import PublishedSOLOv2InstanceHead
+from effps_solo.modeling.instance_head.solov2.published import PublishedDecoder
 from effps_solo.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -159,6 +161,63 @@ def test_one_image_below_32_pixels(head: str, size: Tuple[int, int]) -> None:
     assert result["sem_seg"].shape == (19, *size)
 
 
+@pytest.mark.parametrize("boxes", [BOXES, []], ids=["objects", "empty"])
+@pytest.mark.parametrize("head", HEADS)
+def test_validation_losses(head: str, boxes: List[List[int]]) -> None:
+    """In evaluation mode on whole images; every module stays in its mode, and every norm as it is."""
+    model = build_model(_cfg(head=head)).eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        losses = model.losses([_sample(boxes), _sample([], (41, 70))], whole_images=True)
+    assert set(losses) == {"loss_sem_seg", *LOSSES[head]}
+    assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
+    assert not any(module.training for module in model.modules())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def _with_detectron2s_semantic_head(**keys: Any) -> CfgNode:
+    cfg = _cfg()
+    node = cfg.MODEL.SEM_SEG_HEAD
+    node.NAME, node.NORM = "SemSegFPNHead", "GN"
+    for key, value in keys.items():
+        node[key] = value
+    return cfg
+
+
+@pytest.mark.parametrize("void", [False, True])
+def test_detectron2s_semantic_head_is_trained(void: bool) -> None:
+    """Also on images that are void as a whole, whose mean loss would be NaN."""
+    model = build_model(_with_detectron2s_semantic_head()).train()
+    batch = [_sample(BOXES), _sample(BOXES[:1])]
+    for x in batch if void else batch[:1]:
+        x["sem_seg"][:] = 255
+    losses = model(batch)
+    assert set(losses) == {"loss_sem_seg", *SOLOV2_LOSSES}
+    assert all(loss.isfinite() for loss in losses.values())
+    assert (losses["loss_sem_seg"].item() == 0) == void
+    sum(losses.values()).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+        is_semantic = key.startswith("sem_seg_head.")
+        assert bool(parameter.grad.any()) != (void and is_semantic), key
+
+
+def test_detectron2s_semantic_head_predicts() -> None:
+    model = build_model(_with_detectron2s_semantic_head()).eval()
+    _excite(model)
+    with torch.no_grad():
+        (result,) = model([{**_image(size=(41, 70)), "height": 70, "width": 111}])
+        logits = model.sem_seg_head(model.backbone(model._preprocess([_image()]).tensor))
+    assert logits.shape == (1, 19, SIZE[0] // 4, SIZE[1] // 4)
+    assert result["panoptic_seg"][0].shape == (70, 111) and result["panoptic_seg"][1]
+    assert result["sem_seg"].shape == (19, 70, 111)
+
+
+def test_a_semantic_head_of_another_stride_names_the_key() -> None:
+    with pytest.raises(ConfigError, match="COMMON_STRIDE is 8; EfficientPS needs 4"):
+        build_model(_with_detectron2s_semantic_head(COMMON_STRIDE=8))
+
+
 def test_mask_r_cnn_on_five_levels() -> None:
     """The usual ResNet-FPN: proposals on p2 .. p6."""
     cfg = _cfg(BACKBONES[1], HEADS[1])
@@ -237,14 +296,15 @@ def test_the_released_layout() -> None:
     ]
     for pooler in (*heads.box_pooler.level_poolers, *heads.mask_pooler.level_poolers):
         assert not pooler.aligned and pooler.sampling_ratio == 2
-    assert heads.box_predictor.test_score_thresh == model.fusion.score_thresh == 0.5
+    assert heads.box_predictor.test_score_thresh == model.fusion.thresholds.score == 0.5
     assert model.fusion.instance_logit_scale == 4 and model.fusion.void_unclaimed_things
 
 
 def test_parameters_of_solov2() -> None:
     model: Any = _model_of("coco/solov2_r50_full.yaml")
     head, decoder = model.instance_head, model.instance_head.decoder
-    assert head.parity and decoder.parity and not head.has_position_prior
+    assert isinstance(head, PublishedSOLOv2InstanceHead) and isinstance(decoder, PublishedDecoder)
+    assert not head.has_position_prior
     assert (
         head.cells.num_grids == head.test_cells.num_grids == [(s, s) for s in (40, 36, 24, 16, 12)]
     )

@@ -120,6 +120,15 @@ def test_segments_are_those_of_detectron2(model: LabelSpacePanopticFPN) -> None:
     assert set(output["instances"].pred_classes.tolist()) <= set(THINGS)
 
 
+def test_outputs_of_a_call(model: LabelSpacePanopticFPN) -> None:
+    """As of EfficientPS; the pictures of a training ask for the map alone."""
+    x, everything = {"image": _sample([])["image"]}, model.outputs
+    with torch.inference_mode():
+        (result,) = model.eval().inference([x], outputs=["panoptic_seg"])
+        assert set(result) == {"panoptic_seg"}
+        assert set(model.inference([x])[0]) == set(model([x])[0]) == set(everything)
+
+
 def test_no_detection(model: LabelSpacePanopticFPN) -> None:
     torch.manual_seed(1)
     model.eval()

@@ -1,98 +1,32 @@
-"""The way from stride-4 maps to the output frame, against full-resolution references."""
+"""The masks of instances in the frame of the output, against a full sampling and both ways they are made."""
 
-import math
-from typing import List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 
-from effps_solo.modeling import postprocessing
+from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.instance_head import Stride4Masks
 from effps_solo.modeling.postprocessing import (
-    _neighbours,
+    WindowedMasks,
     instances_to_output,
-    output_mask,
-    resample,
-    stride4_size,
-    upsample_logits,
-    upsampled_argmax,
+    output_masks,
+    windowed_masks,
 )
+from effps_solo.modeling.upsampling import stride4_size
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 STREET = PanopticLabelSpace({i: i for i in range(11, 19)}, {i: i for i in range(11)})
 Size = Tuple[int, int]
+AllAtOnce = Callable[[], Any]
+FRAMES = [((32, 48), (32, 48)), ((30, 45), (30, 45)), ((32, 48), (50, 40)), ((30, 45), (13, 70))]
 
 
 def _smooth(channels: int, height: int, width: int, coarseness: int) -> torch.Tensor:
     coarse = torch.randn(1, channels, height // coarseness + 2, width // coarseness + 2)
     return F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)[0]
-
-
-def _full(logits: torch.Tensor, image_size: Size) -> torch.Tensor:
-    full = F.interpolate(logits[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
-    return full[:, : image_size[0], : image_size[1]]
-
-
-def _corner_winners(winner: torch.Tensor, image_size: Size, output_size: Size) -> List[list]:
-    """Per output pixel the set of channels that win at one of the four points around it."""
-
-    def around(index: int, image_length: int, output_length: int, count: int) -> set:
-        position = (index + 0.5) * image_length / output_length / 4 - 0.5
-        position = min(max(position, 0), count - 1)
-        return {math.floor(position), math.ceil(position)}
-
-    result = []
-    for y in range(output_size[0]):
-        rows = around(y, image_size[0], output_size[0], winner.shape[0])
-        line = []
-        for x in range(output_size[1]):
-            columns = around(x, image_size[1], output_size[1], winner.shape[1])
-            line.append({int(winner[i, j]) for i in rows for j in columns})
-        result.append(line)
-    return result
-
-
-@pytest.mark.parametrize(
-    "size, expected", [((32, 64), (8, 16)), ((33, 61), (9, 16)), ((1, 3), (1, 1))]
-)
-def test_stride4_size(size: Size, expected: Size) -> None:
-    assert stride4_size(size) == expected
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_argmax_agrees_on_smooth_maps(seed: int) -> None:
-    """Objects of some thirty points: 99.9 % of the pixels and more."""
-    torch.manual_seed(seed)
-    logits = _smooth(19, 64, 128, 32)
-    actual = upsampled_argmax(logits, (256, 512), (256, 512))
-    expected = _full(logits, (256, 512)).argmax(0)
-    assert actual.dtype == torch.int64 and actual.shape == (256, 512)
-    assert (actual == expected).float().mean() >= 0.999
-
-
-@pytest.mark.parametrize(
-    "image_size, output_size",
-    [((24, 40), (24, 40)), ((22, 37), (22, 37)), ((24, 40), (31, 33)), ((21, 39), (10, 80))],
-)
-@pytest.mark.parametrize("seed", range(2))
-def test_argmax_among_the_corner_winners(image_size: Size, output_size: Size, seed: int) -> None:
-    """On noise: the definition pixel by pixel; exact where the four points agree."""
-    torch.manual_seed(seed)
-    logits = torch.randn(4, *stride4_size(image_size))
-    actual = upsampled_argmax(logits, image_size, output_size)
-    assert actual.shape == output_size
-    rivals = _corner_winners(logits.argmax(0), image_size, output_size)
-    y = (torch.arange(output_size[0]) + 0.5) * image_size[0] / output_size[0] / 4 - 0.5
-    x = (torch.arange(output_size[1]) + 0.5) * image_size[1] / output_size[1] / 4 - 0.5
-    for i in range(output_size[0]):
-        for j in range(output_size[1]):
-            row, column = float(y[i]), float(x[j])
-            best = max(_bilinear(logits[c], row, column) for c in rivals[i][j])
-            assert _bilinear(logits[actual[i, j]], row, column) >= best - 1e-5
-            if len(rivals[i][j]) == 1:
-                assert {int(actual[i, j])} == rivals[i][j]
 
 
 def _bilinear(mask: torch.Tensor, row: float, column: float) -> float:
@@ -104,48 +38,6 @@ def _bilinear(mask: torch.Tensor, row: float, column: float) -> float:
     upper = (1 - b) * float(mask[i, j]) + b * float(mask[i, m])
     lower = (1 - b) * float(mask[k, j]) + b * float(mask[k, m])
     return (1 - a) * upper + a * lower
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 10**6])
-def test_argmax_in_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = torch.randn(5, 6, 9)
-    expected = upsampled_argmax(scores, (24, 36), (31, 50))
-    monkeypatch.setattr(postprocessing, "CONTESTED_CHUNK", chunk)
-    assert torch.equal(upsampled_argmax(scores, (24, 36), (31, 50)), expected)
-
-
-def test_argmax_worked_by_hand() -> None:
-    # Points at x = 2 and 6; channel 0 wins the first by 3, channel 1 the second by 1: the border
-    # is three quarters of the way, at x = 5.
-    logits = torch.tensor([[[3.0, 0.0]], [[0.0, 1.0]]])
-    actual = upsampled_argmax(logits, (4, 8), (4, 8))
-    assert actual.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1]] * 4
-    doubled = upsampled_argmax(logits, (4, 8), (8, 16))
-    assert doubled.tolist() == [[0] * 10 + [1] * 6] * 8
-
-
-def test_argmax_of_one_channel_and_of_ties() -> None:
-    assert not upsampled_argmax(torch.randn(1, 3, 5), (12, 20), (12, 20)).any()
-    assert not upsampled_argmax(torch.zeros(3, 3, 5), (12, 20), (30, 7)).any()
-
-
-def test_argmax_of_one_point() -> None:
-    logits = torch.tensor([1.0, 3.0, 2.0]).view(3, 1, 1)
-    assert (upsampled_argmax(logits, (3, 2), (7, 9)) == 1).all()
-
-
-@pytest.mark.parametrize("image_size", [(32, 48), (29, 46), (3, 5)])
-def test_upsample_logits(image_size: Size) -> None:
-    """The logits of the padded frame: upsampled by 4, the padding cut off, then resized."""
-    torch.manual_seed(0)
-    logits = torch.randn(3, 8, 12)
-    same = upsample_logits(logits, image_size, image_size)
-    torch.testing.assert_close(same, _full(logits, image_size))
-    other = upsample_logits(logits, image_size, (20, 31))
-    expected = F.interpolate(
-        _full(logits, image_size)[None], size=(20, 31), mode="bilinear", align_corners=False
-    )[0]
-    torch.testing.assert_close(other, expected)
 
 
 def _instances(maps: torch.Tensor, image_size: Size, thing_index: List[int]) -> Instances:
@@ -176,10 +68,7 @@ def _reference_masks(maps: torch.Tensor, image_size: Size, output_size: Size) ->
     return masks
 
 
-@pytest.mark.parametrize(
-    "image_size, output_size",
-    [((32, 48), (32, 48)), ((30, 45), (30, 45)), ((32, 48), (50, 40)), ((30, 45), (13, 70))],
-)
+@pytest.mark.parametrize("image_size, output_size", FRAMES)
 def test_masks_equal_a_full_sampling(image_size: Size, output_size: Size) -> None:
     torch.manual_seed(0)
     maps = _smooth(5, *stride4_size(image_size), 3)
@@ -188,10 +77,11 @@ def test_masks_equal_a_full_sampling(image_size: Size, output_size: Size) -> Non
     result = instances_to_output(instances, output_size, STREET)
     assert result.image_size == output_size and len(result) == 5
     assert (result.pred_masks != expected).float().mean() < 1e-3
+    windowed = windowed_masks(instances, output_size)
     for k in range(5):
-        rows, columns, mask = output_mask(instances, k, output_size)
+        rows, columns = windowed.windows[k]
         window = torch.zeros(output_size, dtype=torch.bool)
-        window[rows, columns] = mask
+        window[rows, columns] = windowed.masks[k]
         assert torch.equal(window, result.pred_masks[k])
 
 
@@ -237,38 +127,104 @@ def test_a_mask_smaller_than_an_output_pixel() -> None:
     assert result.pred_classes.tolist() == [12]
 
 
-@pytest.mark.parametrize("length, output", [(64, 64), (64, 48), (64, 37), (36, 100), (1008, 672)])
-def test_neighbours_of_mirrored_pixels_are_mirrored_to_the_bit(length: int, output: int) -> None:
-    points = length // 4
-    first, second, weight = _neighbours(length, output, points, torch.device("cpu"))
-    position = (torch.arange(output, dtype=torch.float64) + 0.5) * length / output / 4 - 0.5
-    found = first + weight.double() * (second - first)
-    torch.testing.assert_close(found, position.clamp(0, points - 1), atol=2e-7, rtol=0)
-    between = first != second
-    assert (weight[~between] == 0).all() and (second - first <= 1).all()
-    mirrored = (points - 1 - first).flip(0), (points - 1 - second).flip(0)
-    assert torch.equal(mirrored[1], first) and torch.equal(mirrored[0], second)
-    assert torch.equal((1 - weight).flip(0)[between], weight[between])
-    assert torch.equal(1 - (1 - weight), weight)
-
-
-@pytest.mark.parametrize("image_size, output_size", [((24, 40), (31, 33)), ((24, 40), (12, 80))])
-def test_argmax_of_mirrored_maps_is_mirrored(image_size: Size, output_size: Size) -> None:
+def _many(image_size: Size, of_probabilities: bool = False) -> Instances:
+    """Thirteen objects, one of them empty."""
     torch.manual_seed(0)
-    logits = torch.randn(4, *stride4_size(image_size))
-    plain = upsampled_argmax(logits, image_size, output_size)
-    mirrored = upsampled_argmax(logits.flip(-1), image_size, output_size)
-    assert torch.equal(mirrored.flip(-1), plain)
+    maps = _smooth(13, *stride4_size(image_size), 3) - 0.3
+    maps[4] = -1.0
+    instances = _instances(maps, image_size, [k % 8 for k in range(13)])
+    instances.mask_source = Stride4Masks(maps, of_probabilities)
+    return instances
 
 
-def test_resampled_maps() -> None:
-    torch.manual_seed(0)
-    maps = torch.randn(3, 6, 9)
-    assert torch.equal(resample(maps, (24, 36), (6, 9)), maps)
-    padded = torch.cat([maps, torch.full((3, 6, 2), 99.0)], dim=2)
-    sampled = resample(padded[:, :, :9], (22, 34), (50, 31))
-    for i, j in ((0, 0), (49, 30), (25, 7), (13, 29)):
-        row, column = (i + 0.5) * 22 / 50 / 4 - 0.5, (j + 0.5) * 34 / 31 / 4 - 0.5
-        expected = [_bilinear(m, row, column) for m in maps]
-        assert sampled[:, i, j].tolist() == pytest.approx(expected, abs=1e-5)
-    assert resample(maps[:0], (24, 36), (5, 5)).shape == (0, 5, 5)
+@pytest.mark.parametrize("of_probabilities", [False, True])
+@pytest.mark.parametrize("image_size, output_size", FRAMES)
+def test_masks_made_at_once_are_those_made_one_by_one(
+    all_at_once: AllAtOnce, image_size: Size, output_size: Size, of_probabilities: bool
+) -> None:
+    instances = _many(image_size, of_probabilities)
+    # Rounding may tip a pixel on a border.
+    sure = instances.mask_source.frame_logits(image_size, output_size).abs() > 1e-5
+    assert sure.float().mean() > 0.99
+    results = {}
+    for whole in (True, False):
+        parts = instances_to_output(instances, output_size, STREET, whole_masks=whole)
+        assert torch.equal(parts.pred_boxes.tensor, boxes_from_masks(_tensor(parts)))
+        masks = output_masks(instances, output_size)
+        with all_at_once():
+            results[whole] = instances_to_output(instances, output_size, STREET, whole_masks=whole)
+            assert not (output_masks(instances, output_size) ^ masks)[sure].any()
+        assert torch.equal(results[whole].scores, parts.scores)
+        assert torch.equal(results[whole].pred_classes, parts.pred_classes)
+        assert torch.equal(
+            results[whole].pred_boxes.tensor, boxes_from_masks(_tensor(results[whole]))
+        )
+        visible = masks.flatten(1).any(dim=1)
+        assert torch.equal(_tensor(parts), masks[visible])
+        assert not (_tensor(results[whole]) ^ masks[visible])[sure[visible]].any()
+    assert isinstance(results[True].pred_masks, torch.Tensor)
+    assert isinstance(results[False].pred_masks, WindowedMasks)
+
+
+def _tensor(instances: Instances) -> torch.Tensor:
+    masks = instances.pred_masks
+    return masks.tensor() if isinstance(masks, WindowedMasks) else masks
+
+
+@pytest.mark.parametrize("output_size", [(24, 32), (100, 17)])
+def test_no_mask_at_once(all_at_once: AllAtOnce, output_size: Size) -> None:
+    empty = _instances(torch.zeros(0, 6, 8), (24, 32), [])
+    with all_at_once():
+        assert output_masks(empty, output_size).shape == (0, *output_size)
+        for whole in (True, False):
+            result = instances_to_output(empty, output_size, STREET, whole_masks=whole)
+            assert _tensor(result).shape == (0, *output_size)
+            assert result.pred_boxes.tensor.shape == (0, 4)
+
+
+def _three() -> Tuple[WindowedMasks, torch.Tensor]:
+    """Masks of a 4 x 6 frame, the second of them empty, and the same as a tensor."""
+    corner = torch.tensor([[True, False], [True, True]])
+    windows = [(slice(0, 2), slice(1, 3)), (slice(0, 1), slice(0, 1)), (slice(3, 4), slice(4, 6))]
+    masks = [corner, torch.zeros(1, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)]
+    whole = torch.zeros(3, 4, 6, dtype=torch.bool)
+    whole[0, :2, 1] = whole[0, 1, 2] = whole[2, 3, 4:] = True
+    return WindowedMasks(windows, masks, (4, 6)), whole
+
+
+def test_windowed_masks_worked_by_hand() -> None:
+    masks, whole = _three()
+    assert len(masks) == 3 and torch.equal(masks.tensor(), whole)
+    assert all(torch.equal(masks[k], whole[k]) for k in (0, 1, 2, -1))
+    assert all(torch.equal(mask, expected) for mask, expected in zip(masks, whole))
+    assert len(list(masks)) == 3
+    assert masks.boxes().tolist() == [[1, 0, 3, 2], [0, 0, 0, 0], [4, 3, 6, 4]]
+    assert masks.to("cpu") is masks
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        torch.tensor([2, 0, 2]),
+        torch.tensor([True, False, True]),
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(3, dtype=torch.bool),
+        slice(1, None),
+        slice(0, 0),
+    ],
+)
+def test_some_of_windowed_masks(index: Any) -> None:
+    masks, whole = _three()
+    chosen = masks[index]
+    assert isinstance(chosen, WindowedMasks)
+    assert torch.equal(chosen.tensor(), whole[index]) and len(chosen) == len(whole[index])
+    assert chosen.boxes().shape == (len(chosen), 4)
+
+
+def test_windowed_masks_are_a_field_of_instances() -> None:
+    masks, whole = _three()
+    instances = Instances((4, 6), scores=torch.tensor([0.9, 0.5, 0.2]), pred_masks=masks)
+    kept = instances[instances.scores < 0.6].to("cpu")
+    assert torch.equal(kept.pred_masks.tensor(), whole[1:])
+    assert torch.equal(instances[2].pred_masks.tensor(), whole[2:])
+    assert torch.equal(instances[:2].pred_masks.tensor(), whole[:2])

@@ -26,7 +26,7 @@ kernels[..., -3:] = 3.0  # Gaussians that reach far
 maps = torch.randn(1, features, 256, 512, generator=generator).relu()
 semantic_logits = torch.randn(model.label_space.num_classes, 256, 512, generator=generator)
 output = SOLOv2Output(category, kernels, maps)
-head.forward = lambda features: output
+head.forward = lambda features, cells: output
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # the peak starts anew
 before = peak()

@@ -28,7 +28,10 @@ def make_instances() -> MakeInstances:
         thing_index: Sequence[int],
         image_size: tuple = (),
     ) -> Instances:
-        """An instance head's result with the logit maps (K, h, w)."""
+        """An instance head's result with the logit maps (K, h, w): best first, in whatever order given."""
+        order = sorted(range(len(scores)), key=lambda k: -scores[k])
+        maps, scores = maps[order], [scores[k] for k in order]
+        thing_index = [thing_index[k] for k in order]
         size = tuple(image_size) or (4 * maps.shape[1], 4 * maps.shape[2])
         instances = Instances(size)
         instances.scores = torch.tensor(scores, dtype=torch.float32)

@@ -13,7 +13,7 @@ from detectron2.config import get_cfg
 from detectron2.structures import Instances
 
 from effps_solo import add_effps_solo_config
-from effps_solo.modeling.fusion import AdaptiveFusion, build_panoptic_fusion
+from effps_solo.modeling.fusion import AdaptiveFusion, FusionThresholds, build_panoptic_fusion
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 ROAD, HOUSE, CAR, PERSON = 0, 1, 2, 3
@@ -21,8 +21,11 @@ STREET = PanopticLabelSpace({26: CAR, 24: PERSON}, {7: ROAD, 11: HOUSE})
 MakeInstances = Callable[..., Instances]
 
 
-def _fusion(label_space: PanopticLabelSpace = STREET, **kwargs: Any) -> AdaptiveFusion:
-    return AdaptiveFusion(label_space=label_space, **{"stuff_area_fraction": 0.0, **kwargs})
+def _fusion(
+    label_space: PanopticLabelSpace = STREET, stuff_area: float = 0.0, **kwargs: Any
+) -> AdaptiveFusion:
+    thresholds = FusionThresholds(stuff_area=stuff_area)
+    return AdaptiveFusion(label_space=label_space, thresholds=thresholds, **kwargs)
 
 
 def _semantic(height: int, width: int, winner: int = ROAD, num_classes: int = 4) -> torch.Tensor:
@@ -107,8 +110,8 @@ def test_overlap(make_instances: MakeInstances, taken: int, kept: bool) -> None:
     instances = make_instances(maps, [0.9, 0.8], [0, 0])
     _, segments = _fusion()(semantic, instances, (4, 64))
     assert len([s for s in segments if s["isthing"]]) == (2 if kept else 1)
-    # The order of the input does not matter, the scores do.
-    swapped = make_instances(maps.flip(0), [0.8, 0.9], [0, 0])
+    # The other one first.
+    swapped = make_instances(maps.flip(0), [0.9, 0.8], [0, 0])
     _, other = _fusion()(semantic, swapped, (4, 64))
     assert [s["score"] for s in other] == [s["score"] for s in segments]
 
@@ -151,7 +154,7 @@ def test_small_stuff_is_void(make_instances: MakeInstances, fraction: float, kep
     semantic[ROAD, :, :6], semantic[HOUSE, :, 6:] = 9.0, 9.0
     nobody = make_instances(torch.zeros(0, 4, 8), [], [])
     for size in ((16, 32), (32, 64)):
-        panoptic, segments = _fusion(stuff_area_fraction=fraction)(semantic, nobody, size)
+        panoptic, segments = _fusion(stuff_area=fraction)(semantic, nobody, size)
         _check_consistency(panoptic, segments)
         house = _category_map(panoptic, segments)[:, 3 * size[1] // 4 :]
         assert (house == (HOUSE if kept else -1)).all()
@@ -162,7 +165,7 @@ def test_small_things_stay(make_instances: MakeInstances) -> None:
     semantic = _semantic(8, 8)
     semantic[CAR, 3, 3] = 6.0
     maps = _blob(8, 8, slice(3, 4), slice(3, 4))[None]
-    fusion = _fusion(stuff_area_fraction=0.5)
+    fusion = _fusion(stuff_area=0.5)
     _, segments = fusion(semantic, make_instances(maps, [0.9], [0]), (32, 32))
     assert segments[0]["isthing"] and segments[0]["area"] < 64
 
@@ -265,7 +268,6 @@ def test_from_config() -> None:
     node.INSTANCE_LOGIT_SCALE, node.VOID_UNCLAIMED_THINGS = 4.0, False
     fusion = build_panoptic_fusion(cfg, STREET)
     assert isinstance(fusion, AdaptiveFusion)
-    assert (fusion.score_thresh, fusion.overlap_thresh) == (0.3, 0.4)
-    assert fusion.stuff_area_fraction == 0.01
+    assert fusion.thresholds == FusionThresholds(score=0.3, overlap=0.4, stuff_area=0.01)
     assert fusion.instance_logit_scale == 4.0 and not fusion.void_unclaimed_things
     assert not list(fusion.parameters())

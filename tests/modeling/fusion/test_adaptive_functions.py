@@ -1,16 +1,12 @@
 """The pure functions of the adaptive fusion."""
 
 import math
+from typing import Any, Callable
 
 import pytest
 import torch
 
-from effps_solo.modeling.fusion.adaptive import (
-    fuse_logits,
-    fused_votes,
-    support_windows,
-    without_overlaps,
-)
+from effps_solo.modeling.fusion.adaptive import Votes, fuse_logits, fused_votes, winning_channel
 
 
 def test_fuse_logits() -> None:
@@ -34,43 +30,46 @@ def test_votes_are_the_published_ones_where_they_agree_on_yes() -> None:
     assert float(fused_votes(sure, sure)) == pytest.approx(-40, rel=1e-3)
 
 
-def _kept(masks: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Of bool masks in order, with windows that cover everything."""
-    everywhere = [(slice(0, masks.shape[1]), slice(0, masks.shape[2]))] * len(masks)
-    order = torch.arange(len(masks))
-    return without_overlaps(masks.float() - 0.5, everywhere, order, threshold)
-
-
-def test_without_overlaps() -> None:
-    masks = torch.zeros(5, 2, 4, dtype=torch.bool)
-    masks[0, 0] = True
-    masks[1, :, :2] = True  # half of it is taken: stays
-    masks[2, 0, :3] = True  # all of it is taken
-    masks[4] = True  # 6 of 8 points are taken; 3 is empty
-    assert _kept(masks, 0.5).tolist() == [0, 1]
-    assert _kept(masks, 0.75).tolist() == [0, 1, 4]
-    assert _kept(masks, 1.0).tolist() == [0, 1, 2, 4]
-    assert _kept(masks, 0.0).tolist() == [0]
-    empty = _kept(masks[:0], 0.5)
-    assert empty.shape == (0,) and empty.dtype == torch.int64
-
-
-def test_a_dropped_instance_takes_nothing() -> None:
-    """The overlap of a dropped mask does not count against a later one."""
-    masks = torch.zeros(3, 1, 8, dtype=torch.bool)
-    masks[0, 0, :4] = True
-    masks[1, 0, 1:6] = True  # 3 of 5 taken: dropped
-    masks[2, 0, 4:6] = True
-    assert _kept(masks, 0.5).tolist() == [0, 2]
-
-
-def test_support_windows() -> None:
-    boxes = torch.tensor(
-        [[16.0, 20.0, 24.0, 24.0], [0.0, 0.0, 40.0, 40.0], [-9.0, 60.0, -8.0, 70.0]]
+@pytest.mark.parametrize("num_instances", [0, 1, 9])
+def test_the_winner_of_each_point_in_both_forms(
+    all_at_once: Callable[[], Any], num_instances: int
+) -> None:
+    torch.manual_seed(0)
+    semantic = 3 * torch.randn(5, 12, 16)
+    corners = 60 * torch.rand(num_instances, 2) - 8
+    votes = Votes(
+        rivals=semantic[:2],
+        mask_logits=4 * torch.randn(num_instances, 12, 16),
+        scale=2.0,
+        semantic_logits=semantic,
+        class_of_unclaimed=semantic.argmax(dim=0),
+        rows=torch.arange(num_instances),
+        classes=torch.randint(2, 5, (num_instances,)),
+        boxes=torch.cat([corners, corners + 4 + 30 * torch.rand(num_instances, 2)], dim=1),
     )
-    near, everything, beyond = support_windows(boxes, (10, 10))
-    assert everything == (slice(0, 10), slice(0, 10))
-    # The box covers the points 4, 5 x 5; every neighbour has a vote, far points have none.
-    assert near == (slice(4, 7), slice(3, 7))
-    assert torch.zeros(10, 10)[beyond].numel() == 0
-    assert support_windows(boxes[:0], (10, 10)) == []
+    kept = torch.arange(num_instances) != 4
+    winner = winning_channel(votes, kept)
+    with all_at_once():
+        assert torch.equal(winning_channel(votes, kept), winner)
+    assert winner.shape == (12, 16) and winner.dtype == torch.int64
+    assert set(winner.unique().tolist()) <= {0, 1} | {2 + k for k in range(num_instances) if k != 4}
+    assert (winner >= 2).any() == bool(num_instances)
+
+
+def test_the_first_of_equal_votes_wins(all_at_once: Callable[[], Any]) -> None:
+    """Two equal instances over stuff that is worse on the left, and equal on the right."""
+    vote = float(fused_votes(torch.tensor(1.0), torch.tensor(0.0)))
+    votes = Votes(
+        rivals=torch.tensor([[[vote - 1, vote]]]),
+        mask_logits=torch.ones(2, 1, 2),
+        scale=1.0,
+        semantic_logits=torch.zeros(2, 1, 2),
+        class_of_unclaimed=torch.zeros(1, 2, dtype=torch.int64),
+        rows=torch.arange(2),
+        classes=torch.ones(2, dtype=torch.int64),
+        boxes=torch.tensor([[0.0, 0.0, 8.0, 4.0]] * 2),
+    )
+    kept = torch.ones(2, dtype=torch.bool)
+    assert winning_channel(votes, kept).tolist() == [[1, 0]]
+    with all_at_once():
+        assert winning_channel(votes, kept).tolist() == [[1, 0]]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.structures import Instances
 
-from effps_solo.modeling.fusion import AdaptiveFusion
+from effps_solo.modeling.fusion import AdaptiveFusion, FusionThresholds
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 MakeInstances = Callable[..., Instances]
@@ -118,7 +118,11 @@ def test_against_the_slow_reference(make_instances: MakeInstances, seed: int, sc
         maps.append(3 * (radius - distance))
     scores = (0.3 + 0.7 * torch.rand(5)).sort(descending=True).values.tolist()
     instances = make_instances(torch.stack(maps), scores, torch.randint(0, 2, (5,)).tolist())
-    fusion = AdaptiveFusion(label_space=space, instance_logit_scale=scale, stuff_area_fraction=0.02)
+    fusion = AdaptiveFusion(
+        label_space=space,
+        thresholds=FusionThresholds(stuff_area=0.02),
+        instance_logit_scale=scale,
+    )
     panoptic, segments = fusion(semantic, instances, (64, 80))
     expected = _reference(semantic, instances, space, scale, 0.02)
     actual = _as_reference(panoptic, segments)

@@ -1,14 +1,21 @@
 """The steps that all fusions share, and the registry."""
 
-from typing import Any, Callable
+from typing import Any, Callable, List, Optional
 
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.config import get_cfg
 from detectron2.structures import Instances
 
 from effps_solo import add_effps_solo_config
-from effps_solo.modeling.fusion import HeuristicFusion, PanopticFusion, build_panoptic_fusion
+from effps_solo.modeling.fusion import (
+    AdaptiveFusion,
+    FusionThresholds,
+    HeuristicFusion,
+    PanopticFusion,
+    build_panoptic_fusion,
+)
 from effps_solo.modeling.fusion.segments import segments_info
 from effps_solo.structures.label_space import PanopticLabelSpace
 
@@ -33,8 +40,8 @@ def test_assemble_worked_by_hand() -> None:
         [[a, a, b, b], [stuff_4, stuff_4, b, b], [stuff_4, thing_13, void, stuff_2]]
     )
     scores, thing_index = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([2, 0, 7])
-    fusion = _fusion(stuff_area_fraction=2 / 12)
-    panoptic, table = fusion.assemble(code, scores, thing_index, torch.ones(19))
+    fusion = _fusion()
+    panoptic, table = fusion.assemble(code, scores, thing_index, torch.ones(19), 2 / 12)
     segments = segments_info(table)
     assert int(table.areas[stuff_0]) == 0 and int(table.areas[thing_13]) == 1
     # The second instance holds nothing; class 2 is too small; 13 is a thing nobody holds.
@@ -47,10 +54,62 @@ def test_assemble_worked_by_hand() -> None:
     assert [s["score"] for s in segments[:2]] == pytest.approx([0.9, 0.7])
 
 
-def test_confident_instances_are_sorted(make_instances: MakeInstances) -> None:
-    instances = make_instances(torch.zeros(4, 1, 1), [0.6, 0.2, 0.9, 0.5], [0, 1, 2, 3])
-    assert _fusion(score_thresh=0.5)._confident(instances).tolist() == [2, 0, 3]
-    assert len(_fusion(score_thresh=0.95)._confident(instances)) == 0
+@pytest.mark.parametrize("fusion_type", [AdaptiveFusion, HeuristicFusion])
+def test_thresholds_of_a_call_take_the_place_of_the_fusions_own(
+    make_instances: MakeInstances, fusion_type: type
+) -> None:
+    """Three objects over a quarter of the map each; the last quarter is road, which a fourth object, over the
+    first one else, reaches into."""
+    maps = torch.full((4, 4, 16), -6.0)
+    for mask, columns in zip(maps, (slice(0, 4), slice(4, 8), slice(8, 12), slice(0, 4))):
+        mask[:, columns] = 6.0
+    maps[3, :, 12] = 6.0
+    instances = make_instances(maps, [0.9, 0.6, 0.5, 0.2], [2, 0, 3, 1])
+    semantic = torch.zeros(19, 4, 16)
+    semantic[13, :, :12] = semantic[0, :, 12:] = 1.0
+
+    def found(own: FusionThresholds, of_call: Optional[FusionThresholds]) -> List[Any]:
+        fusion = fusion_type(label_space=STREET, thresholds=own)
+        _, segments = fusion(semantic, instances, (16, 64), of_call)
+        return [round(s["score"], 3) if s["isthing"] else "road" for s in segments]
+
+    default, strict = FusionThresholds(), FusionThresholds(score=0.95, stuff_area=0.3)
+    assert (default.score, default.overlap) == (0.5, 0.5)
+    assert found(default, None) == found(strict, default) == [0.9, 0.6, 0.5, "road"]
+    assert found(strict, None) == found(default, strict) == []
+    # Four of the five columns of the last object are taken.
+    for overlap, last in ((0.79, []), (0.8, [0.2])):
+        loose = FusionThresholds(score=0.1, overlap=overlap)
+        expected = [0.9, 0.6, 0.5, *last, "road"]
+        assert found(loose, None) == found(default, loose) == expected
+
+
+@pytest.mark.parametrize("fusion_type", [AdaptiveFusion, HeuristicFusion])
+@pytest.mark.parametrize("void", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_fusions_in_both_forms(
+    make_instances: MakeInstances,
+    all_at_once: Callable[[], Any],
+    fusion_type: type,
+    void: bool,
+    seed: int,
+) -> None:
+    """Random smooth masks that overlap, some below the threshold, one empty; and none at all."""
+    torch.manual_seed(seed)
+    maps = F.interpolate(3 * torch.randn(1, 12, 4, 5), size=(16, 20), mode="bicubic")[0]
+    maps[3] = -1.0
+    semantic = F.interpolate(4 * torch.randn(1, 19, 4, 5), size=(16, 20), mode="bicubic")[0]
+    classes = torch.randint(0, 8, (12,)).tolist()
+    instances = make_instances(maps, torch.rand(12).tolist(), classes, (62, 77))
+    thresholds = FusionThresholds(score=0.2, overlap=0.6)
+    fusion = fusion_type(label_space=STREET, thresholds=thresholds, void_unclaimed_things=void)
+    for some in (instances, instances[instances.scores > 2]):
+        panoptic, segments = fusion(semantic, some, (70, 50))
+        with all_at_once():
+            same, same_segments = fusion(semantic, some, (70, 50))
+        assert torch.equal(panoptic, same) and panoptic.dtype == same.dtype
+        assert segments == same_segments
+        assert any(s["isthing"] for s in segments) == bool(len(some))
 
 
 def test_unknown_name() -> None:

@@ -12,7 +12,7 @@ from detectron2.config import get_cfg
 from detectron2.structures import Instances
 
 from effps_solo import add_effps_solo_config
-from effps_solo.modeling.fusion import HeuristicFusion, build_panoptic_fusion
+from effps_solo.modeling.fusion import FusionThresholds, HeuristicFusion, build_panoptic_fusion
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 ROAD, HOUSE, CAR, PERSON = 0, 1, 2, 3
@@ -20,8 +20,14 @@ STREET = PanopticLabelSpace({26: CAR, 24: PERSON}, {7: ROAD, 11: HOUSE})
 MakeInstances = Callable[..., Instances]
 
 
-def _fusion(label_space: PanopticLabelSpace = STREET, **kwargs: Any) -> HeuristicFusion:
-    return HeuristicFusion(label_space=label_space, **{"stuff_area_fraction": 0.0, **kwargs})
+def _fusion(
+    label_space: PanopticLabelSpace = STREET,
+    score: float = 0.5,
+    stuff_area: float = 0.0,
+    **kwargs: Any,
+) -> HeuristicFusion:
+    thresholds = FusionThresholds(score=score, stuff_area=stuff_area)
+    return HeuristicFusion(label_space=label_space, thresholds=thresholds, **kwargs)
 
 
 def _steps(height: int, width: int, columns: slice, logit: float = 6.0) -> torch.Tensor:
@@ -78,7 +84,7 @@ def test_against_a_paste_loop(make_instances: MakeInstances, seed: int) -> None:
     semantic = F.interpolate(3 * torch.randn(1, 4, 3, 4), size=(9, 12), mode="bicubic")[0]
     classes = torch.randint(0, 2, (6,)).tolist()
     instances = make_instances(maps, scores.tolist(), classes)
-    panoptic, segments = _fusion(score_thresh=0.2)(semantic, instances, (36, 48))
+    panoptic, segments = _fusion(score=0.2)(semantic, instances, (36, 48))
 
     full = F.interpolate(maps[None], scale_factor=4, mode="bilinear", align_corners=False)[0] > 0
     expected, pasted = torch.zeros(36, 48), []
@@ -106,7 +112,7 @@ def test_no_instances(make_instances: MakeInstances) -> None:
 
 def test_small_stuff_is_void(make_instances: MakeInstances) -> None:
     nobody = make_instances(torch.zeros(0, 4, 8), [], [])
-    panoptic, segments = _fusion(stuff_area_fraction=0.51)(_semantic(4, 8), nobody, (16, 32))
+    panoptic, segments = _fusion(stuff_area=0.51)(_semantic(4, 8), nobody, (16, 32))
     assert segments == [] and not panoptic.any()
 
 
@@ -143,4 +149,4 @@ def test_from_config() -> None:
     cfg.MODEL.PANOPTIC_FUSION.NAME = "HeuristicFusion"
     cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH = 0.25
     fusion = build_panoptic_fusion(cfg, STREET)
-    assert isinstance(fusion, HeuristicFusion) and fusion.score_thresh == 0.25
+    assert isinstance(fusion, HeuristicFusion) and fusion.thresholds.score == 0.25

@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from effps_solo import EfficientPS
-from effps_solo.modeling.fusion import AdaptiveFusion
+from effps_solo.modeling.fusion import AdaptiveFusion, FusionThresholds
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 ROAD, HOUSE, CAR, PERSON = 0, 1, 2, 3
@@ -21,6 +21,7 @@ NUM_STUFF = 2
 VOID = -1
 REACH = 4  # pixels from a stride-4 point to the next
 STREET = PanopticLabelSpace({26: CAR, 24: PERSON}, {7: ROAD, 11: HOUSE})
+ANY_STUFF = FusionThresholds(stuff_area=0.0)
 MakeInstances = Callable[..., Instances]
 Size = Tuple[int, int]
 
@@ -89,7 +90,7 @@ def _sampled_in_its_box(logits: torch.Tensor, box: Sequence[float], size: Size) 
 
 def ours(semantic: torch.Tensor, instances: Instances, size: Size, **kwargs: Any) -> torch.Tensor:
     """The default fusion's map in the code of ``published``."""
-    fusion = AdaptiveFusion(label_space=STREET, **{"stuff_area_fraction": 0.0, **kwargs})
+    fusion = AdaptiveFusion(label_space=STREET, thresholds=ANY_STUFF, **kwargs)
     return _coded(*fusion(semantic, instances, size))
 
 
@@ -178,7 +179,7 @@ class _Fixed(nn.Module):
         super().__init__()
         self.answer, self.num_classes = answer, num_classes
 
-    def forward(self, *_: Any) -> Any:
+    def forward(self, *_: Any, **__: Any) -> Any:
         return self.answer
 
     inference = forward
@@ -200,7 +201,7 @@ def test_padded_logits_are_squeezed(make_instances: MakeInstances) -> None:
         backbone=_Fixed({}),  # type: ignore[arg-type]
         sem_seg_head=_Fixed(semantic[None], STREET.num_classes),
         instance_head=_Fixed([nobody], STREET.num_things),  # type: ignore[arg-type]
-        fusion=AdaptiveFusion(label_space=STREET, stuff_area_fraction=0.0),
+        fusion=AdaptiveFusion(label_space=STREET, thresholds=ANY_STUFF),
         label_space=STREET,
         pixel_mean=[0.0] * 3,
         pixel_std=[1.0] * 3,

@@ -72,6 +72,11 @@ def test_whole_frame_equals_interpolate() -> None:
     for k in range(3):
         actual = source.logits(k, (0, 0, 36, 24), (24, 36))
         torch.testing.assert_close(actual, full[k], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(source.frame_logits((24, 36), (24, 36)), full, rtol=1e-4, atol=1e-5)
+    part = source.frame_logits((22, 33), (11, 50))
+    expected = torch.stack([source.logits(k, (0, 0, 33, 22), (11, 50)) for k in range(3)])
+    torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-5)
+    assert source[:0].frame_logits((24, 36), (5, 7)).shape == (0, 5, 7)
 
 
 def test_interpolation_of_probabilities() -> None:

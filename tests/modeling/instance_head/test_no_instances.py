@@ -2,9 +2,10 @@
 
 import torch
 from detectron2.config import get_cfg
+from detectron2.structures import Instances
 
 from effps_solo import add_effps_solo_config
-from effps_solo.modeling.instance_head import NoInstanceHead, build_instance_head
+from effps_solo.modeling.instance_head import NoInstanceHead, StepTotals, build_instance_head
 
 
 def test_it_is_built_for_no_thing_class() -> None:
@@ -19,7 +20,10 @@ def test_it_is_built_for_no_thing_class() -> None:
 def test_no_losses_and_no_instances() -> None:
     features = {"p3": torch.zeros(2, 8, 4, 8, dtype=torch.bfloat16), "p2": torch.zeros(2, 8, 8, 16)}
     head = NoInstanceHead()
-    assert head.losses(features, [(32, 64), (30, 61)], [], None) == {}
+    targets = head.targets((32, 64), [Instances((32, 64)), Instances((30, 61))], None)
+    totals = StepTotals(targets.counts, 1)
+    assert targets.counts.shape == (0,)
+    assert head.losses(features, [(32, 64), (30, 61)], targets, totals) == {}
     first, second = head.inference(features, [(32, 64), (30, 61)])
     assert (first.image_size, second.image_size) == ((32, 64), (30, 61))
     assert set(first.get_fields()) == {"scores", "thing_index", "pred_boxes", "mask_source"}

@@ -1,6 +1,7 @@
 """The semantic head: its layout, the order of its concatenation, its loss and its mistakes."""
 
 import math
+from functools import partial
 from typing import Any, Dict
 
 import pytest
@@ -8,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_sem_seg_head
 from torch import nn
 
 from effps_solo import add_effps_solo_config
-from effps_solo.modeling.sem_seg_head import EfficientPSSemanticHead
+from effps_solo.modeling.sem_seg_head import EfficientPSSemanticHead, build_semantic_head
+from effps_solo.modeling.sem_seg_head.loss import hard_pixel_cross_entropy
 
 NAMES = ["p2", "p3", "p4", "p5"]
 
@@ -77,7 +78,8 @@ def test_the_four_levels_have_blocks_of_their_own(head: EfficientPSSemanticHead)
 
 
 def test_loss_worked_by_hand() -> None:
-    head = _head(num_classes=2, loss_weight=3.0, ignore_value=7)
+    loss = partial(hard_pixel_cross_entropy, ignore_value=7)
+    head = _head(num_classes=2, loss_weight=3.0, semantic_loss=loss)
     logits = torch.zeros(1, 2, 2, 2)
     logits[:, 1] = 1.0  # constant: bilinear upsampling changes nothing
     target = torch.zeros(1, 8, 8, dtype=torch.int64)
@@ -90,7 +92,7 @@ def test_loss_worked_by_hand() -> None:
 
 def test_loss_upsamples_to_the_target() -> None:
     torch.manual_seed(2)
-    head = _head(top_fraction=1.0)
+    head = _head(semantic_loss=partial(hard_pixel_cross_entropy, top_fraction=1.0))
     logits, target = torch.randn(2, 5, 8, 16), torch.randint(0, 5, (2, 32, 64))
     full = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
     loss = head.losses(logits, target)["loss_sem_seg"]
@@ -98,6 +100,20 @@ def test_loss_upsamples_to_the_target() -> None:
     half = head.losses(logits.bfloat16(), target)["loss_sem_seg"]
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, loss, rtol=0.02, atol=0.02)
+
+
+def test_a_loss_of_ones_own() -> None:
+    """It sees logits in fp32 at the size of the target, and is weighted as the other."""
+    seen = []
+
+    def semantic_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        seen.append((logits.dtype, tuple(logits.shape), tuple(target.shape)))
+        return logits.sum() * 0 + 4.0
+
+    head = _head(semantic_loss=semantic_loss, loss_weight=0.5)
+    losses = head.losses(torch.randn(2, 5, 8, 16).bfloat16(), torch.zeros(2, 32, 64).long())
+    assert {name: float(loss) for name, loss in losses.items()} == {"loss_sem_seg": 2.0}
+    assert seen == [(torch.float32, (2, 5, 32, 64), (2, 32, 64))]
 
 
 @pytest.mark.parametrize("ignored", [False, True])
@@ -119,8 +135,6 @@ def test_gradients_reach_every_parameter(ignored: bool) -> None:
         ({"in_features": ["p2", "p3", "p4"]}, "IN_FEATURES.*needs 4, 8, 16, 32"),
         ({"in_features": ["p5", "p4", "p3", "p2"]}, r"strides \[32, 16, 8, 4\]"),
         ({"num_classes": 0}, "MODEL.SEM_SEG_HEAD.NUM_CLASSES must be positive, got 0"),
-        ({"top_fraction": 0.0}, r"TOP_FRACTION must be in \(0, 1\], got 0.0"),
-        ({"top_fraction": 1.5}, r"TOP_FRACTION must be in \(0, 1\], got 1.5"),
         ({"norm": "batch"}, "'batch'"),
     ],
 )
@@ -135,7 +149,11 @@ def test_from_config() -> None:
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 7
     cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 16
     cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 200
-    head = build_sem_seg_head(cfg, _shapes(8))
-    assert isinstance(head, EfficientPSSemanticHead)
-    assert (head.num_classes, head.ignore_value) == (7, 200)
+    cfg.MODEL.SEM_SEG_HEAD.TOP_FRACTION = 0.5
+    head = build_semantic_head(cfg, _shapes(8))
+    assert isinstance(head, EfficientPSSemanticHead) and head.num_classes == 7
+    logits, target = torch.randn(2, 7, 8, 8), torch.randint(0, 7, (2, 8, 8))
+    target[:, :3] = 200
+    expected = hard_pixel_cross_entropy(logits, target, top_fraction=0.5, ignore_value=200)
+    assert torch.equal(head.semantic_loss(logits, target), expected)
     assert head.predictor.weight.shape == (7, 64, 1, 1)

@@ -150,3 +150,12 @@ def test_gradient() -> None:
     hard = pixel_loss >= pixel_loss.flatten().sort(descending=True).values[7]
     assert int(hard.sum()) == 8
     torch.testing.assert_close(logits.grad, (probability - one_hot) / 8 * hard[:, None])
+
+
+@pytest.mark.parametrize("top_fraction", [0.0, 1.5])
+def test_mistakes_name_the_key(top_fraction: float) -> None:
+    message = rf"MODEL.SEM_SEG_HEAD.TOP_FRACTION must be in \(0, 1\], got {top_fraction}"
+    with pytest.raises(ValueError, match=message):
+        hard_pixel_cross_entropy(
+            torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4).long(), top_fraction=top_fraction
+        )

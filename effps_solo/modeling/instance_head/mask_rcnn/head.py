@@ -87,14 +87,15 @@ class MaskRCNNInstanceHead(InstanceHead):
         """
         images = _image_list(features, image_sizes)
         instances = [_without_other_fields(x) for x in targets.instances]
-        with _event_storage(), _training_mode(self.proposal_generator, self.roi_heads):
+        heads = self.roi_heads
+        with _event_storage(), _training_mode(self.proposal_generator, heads, heads.mask_head):
             proposals, losses = self.proposal_generator(images, features, instances)
             if targets.ignore_masks is not None:
                 proposals = [
                     self._without_ignored(*each)
                     for each in zip(proposals, instances, targets.ignore_masks)
                 ]
-            _, roi_losses = self.roi_heads(images, features, proposals, instances)
+            _, roi_losses = heads(images, features, proposals, instances)
         return {**losses, **roi_losses}
 
     def inference(

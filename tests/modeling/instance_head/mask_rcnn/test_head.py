@@ -1,6 +1,6 @@
 """Mask R-CNN behind the contract of instance heads: losses, detections, empty images."""
 
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 import torch
@@ -10,7 +10,11 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 
 from effps_solo.data.object_masks import ObjectMasks
-from effps_solo.modeling.instance_head import MaskRCNNInstanceHead, PastedMasks
+from effps_solo.modeling.instance_head import (
+    MaskRCNNInstanceHead,
+    PastedMasks,
+    total_over_processes,
+)
 from effps_solo.modeling.instance_head.mask_rcnn.head import ignored_fraction
 from effps_solo.modeling.postprocessing import instances_to_output
 from effps_solo.structures.label_space import PanopticLabelSpace
@@ -24,10 +28,23 @@ NOTHING_IGNORED = torch.zeros(2, 16, 24, dtype=torch.bool)
 Make = Callable[..., Any]
 
 
+def _losses(
+    head: MaskRCNNInstanceHead,
+    features: Any,
+    sizes: List[Any],
+    instances: List[Instances],
+    ignore: Optional[torch.Tensor],
+) -> Dict[str, torch.Tensor]:
+    """Of a step that these images are all of."""
+    targets = head.targets(SIZE, instances, ignore)
+    assert targets.counts.shape == (0,)  # means over the images that are seen at once
+    return head.losses(features, sizes, targets, total_over_processes(targets.counts))
+
+
 def test_losses(make_head: Make, make_features: Make, make_truth: Make) -> None:
     head = make_head().train()
     truth = [make_truth(BOXES), make_truth(BOXES[:1])]
-    losses = head.losses(make_features(), SIZES, truth, NOTHING_IGNORED)
+    losses = _losses(head, make_features(), SIZES, truth, NOTHING_IGNORED)
     assert set(losses) == LOSSES
     assert all(loss.dim() == 0 and loss.isfinite() and loss > 0 for loss in losses.values())
     sum(losses.values()).backward()
@@ -43,7 +60,7 @@ def test_a_batch_without_objects(
     """Also where all proposals are ignored, so that neither box nor mask head sees a RoI."""
     head = make_head().train()
     ignore = torch.full_like(NOTHING_IGNORED, ignored)
-    losses = head.losses(make_features(), SIZES, [make_truth([]), make_truth([])], ignore)
+    losses = _losses(head, make_features(), SIZES, [make_truth([]), make_truth([])], ignore)
     assert set(losses) == LOSSES
     assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
     assert float(losses["loss_mask"]) == 0
@@ -58,7 +75,7 @@ def test_one_image_of_two_without_objects(
     make_head: Make, make_features: Make, make_truth: Make
 ) -> None:
     head = make_head().train()
-    losses = head.losses(make_features(), SIZES, [make_truth([]), make_truth(BOXES)], None)
+    losses = _losses(head, make_features(), SIZES, [make_truth([]), make_truth(BOXES)], None)
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
 
 
@@ -75,7 +92,7 @@ def test_object_masks_train_as_bit_masks(
     for ground_truth in (truth, by_map):
         head = make_head().train()
         torch.manual_seed(3)  # proposals are sampled
-        results.append(head.losses(make_features(1), [SIZE], [ground_truth], None))
+        results.append(_losses(head, make_features(1), [SIZE], [ground_truth], None))
     for name in LOSSES:
         torch.testing.assert_close(results[0][name], results[1][name])
 
@@ -84,7 +101,7 @@ def test_losses_are_logged_by_a_trainer(
     make_head: Make, make_features: Make, make_truth: Make
 ) -> None:
     with EventStorage() as storage:
-        make_head().losses(make_features(1), [SIZE], [make_truth(BOXES)], None)
+        _losses(make_head(), make_features(1), [SIZE], [make_truth(BOXES)], None)
     assert "roi_head/num_fg_samples" in storage.latest()
 
 
@@ -107,6 +124,38 @@ def test_ignored_proposals_are_no_negatives(make_head: Make, make_truth: Make) -
     torch.testing.assert_close(fraction, torch.tensor([1.0, 0.0, 0.2, 1.0]), rtol=0, atol=0.05)
     assert len(head._without_ignored(proposals, make_truth([]), ignore)) == 2
     assert len(head._without_ignored(proposals[:0], make_truth([]), ignore)) == 0
+
+
+@pytest.mark.parametrize("boxes", [BOXES, []], ids=["objects", "empty"])
+def test_losses_of_validation(
+    make_head: Make, make_features: Make, make_truth: Make, boxes: Any
+) -> None:
+    """In evaluation mode the same as in training where no norm has statistics; modes stay as they were."""
+    truth, results = [make_truth(boxes), make_truth(BOXES[:1])], []
+    head = make_head(RPN={"NORM": "GN"}, ROI_MASK_HEAD={"NORM": "GN"})
+    for training in (True, False):
+        head.train(training)
+        modes = {name: module.training for name, module in head.named_modules()}
+        torch.manual_seed(3)  # proposals are sampled
+        with torch.no_grad():
+            results.append(_losses(head, make_features(), SIZES, truth, NOTHING_IGNORED))
+        assert {name: module.training for name, module in head.named_modules()} == modes
+    assert set(results[1]) == LOSSES
+    for name in LOSSES:
+        assert results[1][name].isfinite()
+        torch.testing.assert_close(results[1][name], results[0][name])
+
+
+def test_validation_leaves_the_statistics_of_norms_alone(
+    make_head: Make, make_features: Make, make_truth: Make
+) -> None:
+    head = make_head().eval()
+    before = {name: buffer.clone() for name, buffer in head.named_buffers()}
+    assert any("running_mean" in name for name in before)
+    with torch.no_grad():
+        losses = _losses(head, make_features(1), [SIZE], [make_truth(BOXES)], None)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in head.named_buffers())
 
 
 def test_detections_keep_the_contract(lively: MaskRCNNInstanceHead, make_features: Make) -> None:

@@ -84,9 +84,11 @@ def test_windows_hold_what_the_whole_frame_holds(seed: int) -> None:
     boxes = _random_boxes(8, (48, 64))
     source = PastedMasks(torch.rand(len(boxes), 28, 28), boxes)
     pasted = paste_masks_in_image(source.probabilities, boxes, (48, 64))
+    frames = source.frame_logits((48, 64), (48, 64))
+    assert source[:0].frame_logits((48, 64), (5, 7)).shape == (0, 5, 7)
     for k in range(len(source)):
         full = source.logits(k, (0, 0, 64, 48), (48, 64))
-        assert torch.equal(full > 0, pasted[k])
+        assert torch.equal(full > 0, pasted[k]) and torch.equal(full, frames[k])
         part = source.logits(k, (7, 5, 40, 31), (26, 33))
         torch.testing.assert_close(part, full[5:31, 7:40], rtol=1e-4, atol=1e-4)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from effps_solo.modeling.instance_head import StepTotals
 from effps_solo.modeling.instance_head.mask_rcnn import SeparableRPNHead
 
 Make = Callable[..., Any]
@@ -19,7 +20,8 @@ def test_from_config_and_training(
     rpn = head.proposal_generator.rpn_head
     assert isinstance(rpn, SeparableRPNHead)
     assert isinstance(rpn.conv.depthwise.norm, kind) and isinstance(rpn.conv.pointwise.norm, kind)
-    losses = head.losses(make_features(1), [(64, 96)], [make_truth([(4, 4, 40, 40)])], None)
+    targets = head.targets((64, 96), [make_truth([(4, 4, 40, 40)])], None)
+    losses = head.losses(make_features(1), [(64, 96)], targets, StepTotals(targets.counts, 1))
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 

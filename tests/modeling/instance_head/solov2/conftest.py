@@ -7,7 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from effps_solo.modeling.instance_head import SOLOv2InstanceHead
+from effps_solo.modeling.instance_head import PublishedSOLOv2InstanceHead, SOLOv2InstanceHead
 from effps_solo.modeling.instance_head.solov2.position_prior import (
     base_extents,
     position_prior_terms,
@@ -26,8 +26,9 @@ def _shapes(channels: int = 32) -> Dict[str, ShapeSpec]:
     return {n: ShapeSpec(channels=channels, stride=4 << i) for i, n in enumerate(NAMES)}
 
 
-def _head(**kwargs: Any) -> SOLOv2InstanceHead:
+def _head(published: bool = False, **kwargs: Any) -> SOLOv2InstanceHead:
     torch.manual_seed(0)
+    head_type = PublishedSOLOv2InstanceHead if published else SOLOv2InstanceHead
     arguments: Dict[str, Any] = {
         "input_shape": _shapes(),
         "in_features": NAMES,
@@ -40,7 +41,7 @@ def _head(**kwargs: Any) -> SOLOv2InstanceHead:
         "kernel_dim": 32,
         "mask_channels": 32,
     }
-    return SOLOv2InstanceHead(**{**arguments, **kwargs})
+    return head_type(**{**arguments, **kwargs})
 
 
 def _features(count: int = 2, seed: int = 0, channels: int = 32) -> Features:

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.instance_head.solov2.dynamic_masks import FAR_LOGIT, DynamicMasks, tile_max
-from effps_solo.modeling.instance_head.solov2.inference import boxes_from_masks
 from effps_solo.modeling.instance_head.solov2.position_prior import (
     PEAK_LOGIT,
     position_prior_bounds,

@@ -10,8 +10,14 @@ from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
 
 from effps_solo import add_effps_solo_config
-from effps_solo.modeling.instance_head import SOLOv2InstanceHead, build_instance_head
+from effps_solo.modeling.instance_head import (
+    PublishedSOLOv2InstanceHead,
+    SOLOv2InstanceHead,
+    build_instance_head,
+    total_over_processes,
+)
 from effps_solo.modeling.instance_head.solov2.dynamic_masks import DynamicMasks
+from effps_solo.modeling.instance_head.solov2.losses import category_focal_loss
 from effps_solo.modeling.instance_head.solov2.targets import assign_to_grid
 
 NAMES = ["p2", "p3", "p4", "p5", "p6"]
@@ -56,6 +62,18 @@ def _some_objects() -> List[Instances]:
     return [first, second]
 
 
+def _losses(
+    head: SOLOv2InstanceHead,
+    features: Features,
+    sizes: List[Tuple[int, int]],
+    instances: List[Instances],
+    ignore: Optional[torch.Tensor],
+) -> Dict[str, torch.Tensor]:
+    """Of a step that these images are all of."""
+    targets = head.targets(SIZE, instances, ignore)
+    return head.losses(features, sizes, targets, total_over_processes(targets.counts))
+
+
 def _expected_losses(
     head: SOLOv2InstanceHead,
     mask_logits: MaskLogits,
@@ -65,10 +83,10 @@ def _expected_losses(
 ) -> Tuple[float, float]:
     """Focal / (positives + 1) and the mean dice over the masks, by the formulas.
 
-    With ``parity`` of the head nothing is ignored, a contested cell has several masks, and an empty
-    mask counts.
+    As published nothing is ignored, a contested cell has several masks, and an empty mask counts.
     """
-    output = head(features)
+    output = head(features, head.cells)
+    published = isinstance(head, PublishedSOLOv2InstanceHead)
     focal, positives, dice = 0.0, 0, []
     for i, objects in enumerate(instances):
         targets = assign_to_grid(
@@ -81,8 +99,8 @@ def _expected_losses(
             scale_ranges=RANGES,
             center_sigma=0.2,
             num_classes=NUM_CLASSES,
-            ignore=None if ignore is None or head.parity else ignore[i],
-            one_owner=not head.parity,
+            ignore=None if ignore is None or published else ignore[i],
+            one_owner=not published,
         )
         positives += len(set(targets.cell_index.tolist()))
         probability = output.category[i].sigmoid()
@@ -97,7 +115,7 @@ def _expected_losses(
             target = torch.zeros(SIZE[0] // 4, SIZE[1] // 4)
             mask = objects.gt_stride4_masks[k]
             target[: mask.shape[0], : mask.shape[1]] = mask
-            if not mask.any() and not head.parity:
+            if not mask.any() and not published:
                 continue
             p_map = mask_logits(head, output, i, cell).sigmoid()
             denominator = float((p_map**2).sum() + (target**2).sum()) + 2e-3
@@ -117,28 +135,28 @@ def test_losses_equal_the_formulas(
     if with_ignore:
         ignore = torch.rand(2, SIZE[0] // 4, SIZE[1] // 4) < 0.2
     with torch.no_grad():
-        losses = lively.losses(features, [SIZE, (48, 80)], instances, ignore)
+        losses = _losses(lively, features, [SIZE, (48, 80)], instances, ignore)
         focal, dice = _expected_losses(lively, mask_logits, features, instances, ignore)
     assert set(losses) == {"loss_category", "loss_mask"}
     assert float(losses["loss_category"]) == pytest.approx(focal, rel=1e-4)
     assert float(losses["loss_mask"]) == pytest.approx(3 * dice, rel=1e-4)
 
 
-def test_losses_with_parity_equal_the_published_formulas(
+def test_losses_of_the_published_head_equal_the_published_formulas(
     make_lively: MakeHead, make_features: MakeFeatures, mask_logits: MaskLogits
 ) -> None:
-    head = make_lively(variant="full", parity=True)
+    head = make_lively(variant="full", published=True)
     features, instances = make_features(), _some_objects()
     ignore = torch.rand(2, SIZE[0] // 4, SIZE[1] // 4) < 0.5
     sizes = [SIZE, (48, 80)]
     with torch.no_grad():
-        losses = head.losses(features, sizes, instances, ignore)
+        losses = _losses(head, features, sizes, instances, ignore)
         focal, dice = _expected_losses(head, mask_logits, features, instances, ignore)
-        mended = make_lively(variant="full").losses(features, sizes, instances, ignore)
+        mended = _losses(make_lively(variant="full"), features, sizes, instances, ignore)
     assert float(losses["loss_category"]) == pytest.approx(focal, rel=1e-5)
     assert float(losses["loss_mask"]) == pytest.approx(3 * dice, rel=1e-5)
     assert all(abs(float(losses[key] - mended[key])) > 1e-3 for key in losses)
-    empty = head.losses(features, sizes, [_ground_truth([], [])] * 2, None)
+    empty = _losses(head, features, sizes, [_ground_truth([], [])] * 2, None)
     assert all(loss.isfinite() for loss in empty.values())
 
 
@@ -147,8 +165,8 @@ def test_loss_weights(make_lively: MakeHead, make_features: MakeFeatures) -> Non
     plain = make_lively(category_loss_weight=1.0, mask_loss_weight=1.0)
     heavy = make_lively(category_loss_weight=5.0, mask_loss_weight=7.0)
     with torch.no_grad():
-        a = plain.losses(features, [SIZE] * 2, instances, None)
-        b = heavy.losses(features, [SIZE] * 2, instances, None)
+        a = _losses(plain, features, [SIZE] * 2, instances, None)
+        b = _losses(heavy, features, [SIZE] * 2, instances, None)
     torch.testing.assert_close(b["loss_category"], 5 * a["loss_category"])
     torch.testing.assert_close(b["loss_mask"], 7 * a["loss_mask"])
 
@@ -174,7 +192,7 @@ def test_the_mask_loss_in_chunks_is_the_mask_loss(
 
         with monkeypatch.context() as patch:
             patch.setattr(DynamicMasks, "logits", counted)
-            losses = head.losses(features, [SIZE] * 2, _some_objects(), None)
+            losses = _losses(head, features, [SIZE] * 2, _some_objects(), None)
         sum(losses.values()).backward()
         results.append({**losses, **{n: p.grad for n, p in head.named_parameters()}})
         most.append(max(sizes))
@@ -188,7 +206,7 @@ def test_gradients_reach_every_parameter(
     variant: str, make_head: MakeHead, make_features: MakeFeatures
 ) -> None:
     head = make_head(variant=variant).train()
-    losses = head.losses(make_features(), [SIZE] * 2, _some_objects(), None)
+    losses = _losses(head, make_features(), [SIZE] * 2, _some_objects(), None)
     sum(losses.values()).backward()
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
@@ -203,7 +221,7 @@ def test_a_batch_without_objects(
     """Finite losses, and a gradient for every parameter, so that no process waits for it."""
     head = make_head(variant=variant).train()
     ignore = torch.full((2, SIZE[0] // 4, SIZE[1] // 4), everything_ignored)
-    losses = head.losses(make_features(), [SIZE] * 2, [_ground_truth([], [])] * 2, ignore)
+    losses = _losses(head, make_features(), [SIZE] * 2, [_ground_truth([], [])] * 2, ignore)
     sum(losses.values()).backward()
     assert losses["loss_mask"].item() == 0.0
     assert (losses["loss_category"].item() == 0.0) == everything_ignored
@@ -219,10 +237,12 @@ def test_the_gradient_of_mask_features_has_their_layout(
     features = {
         name: x.contiguous(memory_format=torch.channels_last) for name, x in make_features().items()
     }
-    output = head(features)
+    output = head(features, head.cells)
     gradients: List[torch.Tensor] = []
     output.mask_features.register_hook(gradients.append)
-    maps = [head.masks(image).logits(torch.tensor([0, 3])) for image in output.of_images()]
+    maps = [
+        head.masks(image, head.cells).logits(torch.tensor([0, 3])) for image in output.of_images()
+    ]
     torch.stack(maps).square().sum().backward()
     for x in (output.mask_features, *gradients):
         assert x.is_contiguous(memory_format=torch.channels_last)
@@ -234,7 +254,7 @@ def test_one_empty_image_beside_a_full_one(
 ) -> None:
     features, instances = make_features(), [_some_objects()[0], _ground_truth([], [])]
     with torch.no_grad():
-        losses = lively.losses(features, [SIZE] * 2, instances, None)
+        losses = _losses(lively, features, [SIZE] * 2, instances, None)
         focal, dice = _expected_losses(lively, mask_logits, features, instances, None)
     assert float(losses["loss_category"]) == pytest.approx(focal, rel=1e-4)
     assert float(losses["loss_mask"]) == pytest.approx(3 * dice, rel=1e-4)
@@ -246,8 +266,8 @@ def test_an_object_without_a_stride4_mask_trains_its_class_only(
     head = make_head().train()
     tiny = _ground_truth([(4, 4, 6, 6)], [1])
     assert not tiny.gt_stride4_masks.any()
-    losses = head.losses(make_features(1), [SIZE], [tiny], None)
-    without = head.losses(make_features(1), [SIZE], [_ground_truth([], [])], None)
+    losses = _losses(head, make_features(1), [SIZE], [tiny], None)
+    without = _losses(head, make_features(1), [SIZE], [_ground_truth([], [])], None)
     assert float(losses["loss_mask"]) == 0.0
     assert float(losses["loss_category"]) != float(without["loss_category"])
 
@@ -265,6 +285,23 @@ def test_buffers_stay_out_of_checkpoints(make_head: MakeHead) -> None:
         ({"num_grids": GRIDS[:4]}, "MODEL.SOLOV2.NUM_GRIDS 4"),
         ({"scale_ranges": RANGES[:3]}, "MODEL.SOLOV2.SCALE_RANGES 3"),
         ({"in_features": NAMES[:2]}, "IN_FEATURES has 2 entries"),
+        (
+            {"scale_ranges": [*RANGES[:3], (70.0, 128.0), (100.0, 1e5)]},
+            r"SCALE_RANGES: no level learns objects between 64 and 70 px",
+        ),
+        (
+            {"scale_ranges": [*RANGES[:4], (1e5, 64.0)]},
+            r"SCALE_RANGES: the range \[100000, 64\] is empty",
+        ),
+        (
+            {"mask_in_features": NAMES[1:4]},
+            r"MASK_IN_FEATURES \['p3', 'p4', 'p5'\] have strides \[8, 16, 32\].*begin at stride 4",
+        ),
+        ({"mask_in_features": []}, "MASK_IN_FEATURES .*begin at stride 4"),
+        (
+            {"variant": "full", "mask_in_features": ["p2", "p4", "p5"]},
+            r"MASK_IN_FEATURES .* have strides \[4, 16, 32\].*begin at stride 4 and double",
+        ),
     ],
 )
 def test_mistakes_name_the_key(
@@ -289,6 +326,14 @@ def test_from_config() -> None:
     assert isinstance(head, SOLOv2InstanceHead)
     assert (head.num_classes, head.decoder.max_detections) == (5, 400)
     assert head.cells.num_grids[0] == (40, 80)
+    cfg.MODEL.SOLOV2.FOCAL_ALPHA, cfg.MODEL.SOLOV2.FOCAL_GAMMA = 0.4, 1.5
+    logits, category = torch.randn(7, 5), torch.arange(7) - 1
+    head = build_instance_head(cfg, SHAPES)
+    expected = category_focal_loss(logits, category, alpha=0.4, gamma=1.5)
+    assert torch.equal(head.category_loss(logits, category), expected)
+    assert type(head) is SOLOv2InstanceHead
+    cfg.MODEL.SOLOV2.PARITY = True
+    assert type(build_instance_head(cfg, SHAPES)) is PublishedSOLOv2InstanceHead
     cfg.MODEL.INSTANCE_HEAD.NAME = "Mask2Former"
     with pytest.raises(ValueError, match="MODEL.INSTANCE_HEAD.NAME is 'Mask2Former'.*SOLOv2"):
         build_instance_head(cfg, SHAPES)
@@ -299,10 +344,70 @@ def test_grids_at_inference_may_differ(make_head: MakeHead, make_features: MakeF
     cells = sum(rows * columns for rows, columns in GRIDS)
     features = make_features(1)
     with torch.no_grad():
-        assert head.train()(features).category.shape[1] == cells
-        assert head.eval()(features).category.shape[1] == 4 * cells
+        assert head(features, head.cells).category.shape[1] == cells
+        assert head(features, head.test_cells).category.shape[1] == 4 * cells
         head.decoder.score_thresh = head.decoder.update_thresh = 0.0
-        assert len(head.inference(features, [SIZE])[0]) > 0
+        head.decoder.max_detections = head.decoder.nms_pre = 10 * cells
+        assert len(head.train().inference(features, [SIZE])[0]) > cells
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_whole_images_have_the_grids_of_inference(
+    published: bool, make_lively: MakeHead, make_features: MakeFeatures
+) -> None:
+    """In whatever mode; the losses are those of a head that is trained on these grids."""
+    finer = [(2 * rows, 2 * columns) for rows, columns in GRIDS]
+    head = make_lively(published=published, test_num_grids=finer)
+    trained_so = make_lively(published=published, num_grids=finer)
+    features, objects = make_features(), _some_objects()
+    expected = trained_so.targets(SIZE, objects, None)
+    for mode in (True, False):
+        head.train(mode)
+        targets = head.targets(SIZE, objects, None, whole_images=True)
+        assert targets.cells is head.test_cells
+        assert torch.equal(targets.counts, expected.counts)
+        for found, wanted in zip(targets.grids, expected.grids):
+            assert torch.equal(found.category, wanted.category)
+            assert torch.equal(found.cell_index, wanted.cell_index)
+            assert torch.equal(found.instance_index, wanted.instance_index)
+        assert head.targets(SIZE, objects, None).cells is head.cells
+        assert len(targets.grids[0].category) == sum(rows * columns for rows, columns in finer)
+    totals = total_over_processes(expected.counts)
+    with torch.no_grad():
+        losses = head.losses(features, [SIZE] * 2, targets, totals)
+        wanted_losses = trained_so.losses(features, [SIZE] * 2, expected, totals)
+    assert losses == wanted_losses
+
+
+def test_losses_of_ones_own(make_head: MakeHead, make_features: MakeFeatures) -> None:
+    """Both are called with what their contracts say, and weighted and averaged as the others."""
+    seen: List[Tuple[torch.Size, ...]] = []
+
+    def category_loss(logits: torch.Tensor, category: torch.Tensor) -> torch.Tensor:
+        seen.append((logits.shape, category.shape))
+        return logits.sum() * 0 + 12.0
+
+    def mask_loss(mask_logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        assert targets.dtype == torch.bool
+        seen.append((mask_logits.shape, targets.shape))
+        return mask_logits.flatten(1).sum(dim=1) * 0 + 0.5
+
+    head = make_head(
+        category_loss=category_loss,
+        mask_loss=mask_loss,
+        category_loss_weight=2.0,
+        mask_loss_weight=10.0,
+        mask_loss_chunk=0,
+    )
+    objects = _some_objects()
+    counts = head.targets(SIZE, objects, None).counts.tolist()
+    losses = _losses(head, make_features(), [SIZE] * 2, objects, None)
+    assert float(losses["loss_category"]) == pytest.approx(2 * 12 / (counts[0] + 1))
+    assert float(losses["loss_mask"]) == pytest.approx(10 * 0.5)
+    cells = 2 * sum(rows * columns for rows, columns in GRIDS)
+    assert seen[0] == ((cells, NUM_CLASSES), (cells,))
+    assert all(logits == targets and logits[1:] == (16, 24) for logits, targets in seen[1:])
+    assert sum(logits[0] for logits, _ in seen[1:]) == counts[1]
 
 
 def test_at_another_scale_cells_keep_their_size_in_pixels(
@@ -310,14 +415,16 @@ def test_at_another_scale_cells_keep_their_size_in_pixels(
 ) -> None:
     head = make_lively(test_num_grids=GRIDS).eval()
     before = head.inference(make_features(1), [SIZE])[0]
-    with head.at_scale(1.5):
-        assert head.test_cells.num_grids == [(12, 18), (9, 15), (8, 10), (4, 6), (3, 4)]
-        cells = sum(rows * columns for rows, columns in head.test_cells.num_grids)
-        assert head(make_features(1)).category.shape[1] == cells
-        assert len(head.test_cells.centers) == len(head.test_cells.strides) == cells
-        assert len(head.inference(make_features(1), [SIZE])[0]) > 0
-    with head.at_scale(0.01):
-        assert head.test_cells.num_grids == [(1, 1)] * 5
+    scaled = head.test_cells.scaled(1.5)
+    assert scaled.num_grids == [(12, 18), (9, 15), (8, 10), (4, 6), (3, 4)]
+    cells = sum(rows * columns for rows, columns in scaled.num_grids)
+    assert head(make_features(1), scaled).category.shape[1] == cells
+    assert len(scaled.centers) == len(scaled.strides) == len(scaled.extents) == cells
+    larger = head.inference(make_features(1), [SIZE], scale=1.5)[0]
+    expected = make_lively(test_num_grids=scaled.num_grids).inference(make_features(1), [SIZE])[0]
+    assert torch.equal(larger.scores, expected.scores) and len(larger) > 0
+    assert torch.equal(larger.mask_source.maps, expected.mask_source.maps)
+    assert head.test_cells.scaled(0.01).num_grids == [(1, 1)] * 5
     after = head.inference(make_features(1), [SIZE])[0]
     assert torch.equal(after.scores, before.scores) and len(before) > 0
-    assert head.cells.num_grids == GRIDS
+    assert head.cells.num_grids == head.test_cells.num_grids == GRIDS

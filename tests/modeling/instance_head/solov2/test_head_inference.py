@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.structures import Instances
 
 from effps_solo.modeling.instance_head import SOLOv2InstanceHead
@@ -67,7 +68,7 @@ def _slow_decode(
     image: int,
     size: Tuple[int, int],
 ) -> List[dict]:
-    output = head(features)
+    output = head(features, head.test_cells)
     entries = []
     for score, cell, label in _slow_candidates(head, output, image):
         logits = mask_logits(head, output, image, cell)[: -(-size[0] // 4), : -(-size[1] // 4)]
@@ -121,7 +122,9 @@ def test_the_score_cut_changes_nothing_above_it(
     with torch.no_grad():
         everything = lively.inference(features, [SIZE] * 2)
         for cut in (0.0, 0.2, 0.35, 0.5):
-            for full, fast in zip(everything, lively.inference(features, [SIZE] * 2, cut)):
+            for full, fast in zip(
+                everything, lively.inference(features, [SIZE] * 2, min_score=cut)
+            ):
                 _same(fast, full[full.scores >= cut])
     counts = [int((x.scores >= 0.35).sum()) for x in everything]
     assert 0 < sum(counts) < sum(len(x) for x in everything)
@@ -167,3 +170,55 @@ def test_a_detection_for_every_cell(make_lively: MakeHead, make_features: MakeFe
         result = head.inference(make_features(1), [SIZE])[0]
     assert 100 < len(result) <= 400
     assert result.scores.isfinite().all()
+
+
+LARGE = (224, 352)  # maps of 2 x 3 tiles
+
+
+def _large_features(seed: int) -> Features:
+    torch.manual_seed(seed)
+    return {
+        f"p{i + 2}": torch.randn(1, 32, LARGE[0] // stride, LARGE[1] // stride)
+        for i, stride in enumerate((4, 8, 16, 32, 64))
+    }
+
+
+@pytest.mark.parametrize("size", [LARGE, (201, 350)])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"variant": "full"}, {"variant": "full", "published": True}], ids=str
+)
+def test_tiles_and_whole_masks_give_the_same_instances(
+    kwargs: Dict[str, Any],
+    size: Tuple[int, int],
+    make_lively: MakeHead,
+    all_at_once: Callable[[], Any],
+) -> None:
+    """Logits may differ where no point within two is inside, but for their sign."""
+    head = make_lively(**kwargs, max_detections=1000)
+    for seed in range(3):
+        features = _large_features(seed)
+        with torch.no_grad():
+            tiled = head.detections(features, [size])[0]
+            with all_at_once():
+                whole = head.detections(features, [size])[0]
+        assert len(tiled.scores) > 20
+        torch.testing.assert_close(whole.scores, tiled.scores, rtol=1e-5, atol=1e-6)
+        assert torch.equal(whole.thing_index, tiled.thing_index)
+        assert torch.equal(whole.boxes, tiled.boxes)
+        assert whole.valid.all() and tiled.valid.all()
+        inside = tiled.mask_logits > 0
+        assert torch.equal(whole.mask_logits > 0, inside)
+        near = F.max_pool2d(inside.float(), 5, stride=1, padding=2) > 0
+        torch.testing.assert_close(
+            whole.mask_logits[near], tiled.mask_logits[near], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_nothing_is_found_in_either_form(
+    make_lively: MakeHead, all_at_once: Callable[[], Any]
+) -> None:
+    head = make_lively(score_thresh=0.999)
+    with torch.no_grad(), all_at_once():
+        found = head.detections(_large_features(0), [LARGE])[0]
+    assert found.scores.shape == found.thing_index.shape == found.valid.shape == (0,)
+    assert found.boxes.shape == (0, 4) and found.mask_logits.shape == (0, 56, 88)

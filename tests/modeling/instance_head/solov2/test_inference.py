@@ -1,7 +1,8 @@
 """Decoding of SOLOv2 against loops written from the paper."""
 
+import contextlib
 import math
-from typing import List, Set, Tuple
+from typing import Any, Callable, List, Set, Tuple
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ import torch
 from effps_solo.modeling.instance_head.solov2.inference import (
     TILE,
     MaskMeasures,
-    boxes_from_masks,
     mask_intersections,
     matrix_nms,
-    measure_masks,
+    measure_masks_by_tiles,
+    measure_whole_masks,
     points_nms,
     select_candidates,
 )
@@ -51,16 +52,22 @@ def test_points_nms_worked_by_hand() -> None:
 
 def test_select_candidates() -> None:
     scores = torch.tensor([[0.3, 0.1], [0.9, 0.3], [0.05, 0.5]])
-    values, cells, classes = select_candidates(scores, max_candidates=10)
+    values, cells, classes, valid = select_candidates(scores, max_candidates=10, threshold=0.0)
     # The two 0.3 keep their order.
     torch.testing.assert_close(values, torch.tensor([0.9, 0.5, 0.3, 0.3, 0.1, 0.05]))
     assert cells.tolist() == [1, 2, 0, 1, 0, 2]
     assert classes.tolist() == [0, 1, 0, 1, 1, 0]
-    values, cells, classes = select_candidates(scores, max_candidates=2)
+    assert valid.tolist() == [True] * 6
+    values, cells, classes, _ = select_candidates(scores, max_candidates=2, threshold=0.0)
     assert (cells.tolist(), classes.tolist()) == ([1, 2], [0, 1])
     torch.testing.assert_close(values, torch.tensor([0.9, 0.5]))
-    for part in select_candidates(scores[:0], max_candidates=2):
-        assert part.shape == (0,)
+    # A candidate has a higher score than the threshold.
+    values, cells, _, valid = select_candidates(scores, max_candidates=10, threshold=0.3)
+    torch.testing.assert_close(values, torch.tensor([0.9, 0.5]))
+    assert (cells.tolist(), valid.tolist()) == ([1, 2], [True, True])
+    for nothing in (scores[:0], scores):
+        for part in select_candidates(nothing, max_candidates=2, threshold=0.9):
+            assert part.shape == (0,)
 
 
 def test_select_candidates_against_a_loop() -> None:
@@ -68,19 +75,21 @@ def test_select_candidates_against_a_loop() -> None:
     scores = torch.rand(50, 7)
     pairs = [(float(scores[i, c]), i, c) for i in range(50) for c in range(7)]
     pairs = sorted(pairs, reverse=True)[:60]
-    values, cells, classes = select_candidates(scores, max_candidates=60)
+    values, cells, classes, _ = select_candidates(scores, max_candidates=60, threshold=0.0)
     assert list(zip(values.tolist(), cells.tolist(), classes.tolist())) == pairs
 
 
 def test_equal_scores_keep_their_order() -> None:
     scores = torch.ones(40, 3)
     scores[20:] = 0.5
-    _, cells, classes = select_candidates(scores, max_candidates=120)
+    _, cells, classes, _ = select_candidates(scores, max_candidates=120, threshold=0.0)
     assert (cells * 3 + classes).tolist() == list(range(120))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (33, 31), (70, 100)])
-def test_intersections_against_a_dense_product(size: Tuple[int, int]) -> None:
+def test_intersections_against_a_dense_product(
+    size: Tuple[int, int], all_at_once: Callable[[], Any]
+) -> None:
     """Masks of all sizes, some empty, some in one tile, some over many."""
     torch.manual_seed(0)
     masks = torch.zeros(25, *size, dtype=torch.bool)
@@ -90,18 +99,24 @@ def test_intersections_against_a_dense_product(size: Tuple[int, int]) -> None:
         mask[y : y + height, x : x + width] = True
         mask &= torch.rand(size) < 0.8
     flat = masks.flatten(1).double()
-    assert torch.equal(mask_intersections(masks).double(), flat @ flat.T)
-    assert mask_intersections(masks[:0]).shape == (0, 0)
+    for form in (contextlib.nullcontext, all_at_once):
+        with form():
+            assert torch.equal(mask_intersections(masks).double(), flat @ flat.T)
+            assert mask_intersections(masks).dtype == torch.float32
+            assert mask_intersections(masks[:0]).shape == (0, 0)
 
 
-def measured(logits: torch.Tensor) -> MaskMeasures:
+def measured_by_tiles(logits: torch.Tensor) -> MaskMeasures:
     """Without any knowledge of where the masks are."""
     height, width = logits.shape[1:]
     reach = torch.ones(len(logits), -(-height // TILE), -(-width // TILE), dtype=torch.bool)
-    return measure_masks(lambda k, rows, columns: logits[k, rows, columns], reach, (height, width))
+    return measure_masks_by_tiles(
+        lambda k, rows, columns: logits[k, rows, columns], reach, (height, width)
+    )
 
 
-def test_areas_and_maskness() -> None:
+@pytest.mark.parametrize("measured", [measured_by_tiles, measure_whole_masks])
+def test_areas_and_maskness(measured: Callable[[torch.Tensor], MaskMeasures]) -> None:
     logits = torch.full((3, 2, 4), -2.0)
     logits[0, 0, :2] = torch.tensor([0.0, 3.0])  # a logit of 0 is outside
     logits[1] = 1.0
@@ -114,42 +129,21 @@ def test_areas_and_maskness() -> None:
     assert areas.shape == maskness.shape == (0,) and shared.shape == (0, 0)
 
 
+@pytest.mark.parametrize("measured", [measured_by_tiles, measure_whole_masks])
 @pytest.mark.parametrize("size", [(32, 32), (70, 100)])
-def test_measures_in_tiles_are_those_of_whole_masks(size: Tuple[int, int]) -> None:
+def test_measures_against_a_loop(
+    size: Tuple[int, int], measured: Callable[[torch.Tensor], MaskMeasures]
+) -> None:
     torch.manual_seed(0)
     logits = torch.randn(9, *size) - torch.linspace(-1, 6, 9)[:, None, None]
     inside = logits > 0
-    areas, maskness, _ = measured(logits)
+    areas, maskness, shared = measured(logits)
+    flat = inside.flatten(1).double()
+    assert torch.equal(shared.double(), flat @ flat.T)
     assert areas.tolist() == inside.flatten(1).sum(1).tolist()
     for k, mask in enumerate(inside):
         expected = float(logits[k][mask].sigmoid().mean()) if mask.any() else 0.0
         assert float(maskness[k]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_boxes() -> None:
-    masks = torch.zeros(4, 5, 7, dtype=torch.bool)
-    masks[0, 1:3, 2:6] = True
-    masks[1, 4, 6] = True
-    masks[2] = True
-    assert boxes_from_masks(masks).tolist() == [
-        [2, 1, 6, 3],
-        [6, 4, 7, 5],
-        [0, 0, 7, 5],
-        [0, 0, 0, 0],
-    ]
-    assert boxes_from_masks(masks[:0]).shape == (0, 4)
-
-
-def test_boxes_against_a_loop() -> None:
-    torch.manual_seed(0)
-    masks = torch.rand(50, 6, 9) < 0.08
-    for mask, box in zip(masks, boxes_from_masks(masks).tolist()):
-        points = mask.nonzero().tolist()
-        rows, columns = [p[0] for p in points], [p[1] for p in points]
-        expected = [0.0] * 4
-        if points:
-            expected = [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
-        assert box == expected
 
 
 def _iou(a: Set[int], b: Set[int]) -> float:

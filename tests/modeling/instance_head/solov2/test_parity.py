@@ -1,4 +1,4 @@
-"""With ``parity`` the full head decodes as published: a slow re-statement with loops over numbers.
+"""The published head decodes as published: a slow re-statement with loops over numbers.
 
 The default gives other results on the same input, each for a reason that a test here isolates.
 """
@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from effps_solo.modeling.instance_head import SOLOv2InstanceHead
 from effps_solo.modeling.instance_head.solov2.decoding import Decoder
 from effps_solo.modeling.instance_head.solov2.dynamic_masks import DynamicMasks
+from effps_solo.modeling.instance_head.solov2.published import PublishedDecoder
 from effps_solo.modeling.postprocessing import instances_to_output
 from effps_solo.structures.label_space import PanopticLabelSpace
 
@@ -80,7 +81,7 @@ def _published(
     head: SOLOv2InstanceHead, mask_logits: MaskLogits, features: Features, image: int
 ) -> List[dict]:
     """score ("final"), label and padded probability map of every instance."""
-    output = head(features)
+    output = head(features, head.test_cells)
     entries, dropped = [], []
     for score, cell, label, stride in _published_candidates(head, output.category[image].sigmoid()):
         probability = mask_logits(head, output, image, cell).sigmoid()
@@ -109,7 +110,7 @@ def test_decoding_equals_the_published(
     limits: Dict[str, int],
 ) -> None:
     """A batch of images of different sizes, none but the first a multiple of 32."""
-    head = make_full(parity=True, **limits)
+    head = make_full(published=True, **limits)
     features = make_features(3, seed=seed)
     with torch.no_grad():
         results = head.inference(features, SIZES)
@@ -141,7 +142,7 @@ def test_masks_equal_the_published(
     tolerance: float,
 ) -> None:
     """In the frame of the network they are the same; there is no second interpolation beyond it."""
-    head = make_full(parity=True)
+    head = make_full(published=True)
     features = make_features(2)
     with torch.no_grad():
         instances = head.inference(features, SIZES[:2])[1]
@@ -162,8 +163,10 @@ def _scores(head: SOLOv2InstanceHead, features: Features, size: Tuple[int, int])
     return scores
 
 
-@pytest.mark.parametrize("parity, kept", [(True, [9, 17, 33]), (False, [8, 9, 16, 17, 32, 33])])
-def test_small_masks(parity: bool, kept: List[int]) -> None:
+@pytest.mark.parametrize(
+    "decoder_type, kept", [(PublishedDecoder, [9, 17, 33]), (Decoder, [8, 9, 16, 17, 32, 33])]
+)
+def test_small_masks(decoder_type: type, kept: List[int]) -> None:
     """As published a mask has more points than the stride of its level."""
     areas, strides = [8, 9, 16, 17, 32, 33], torch.tensor([8, 8, 16, 16, 32, 32])
     maps = torch.full((6, 6, 48), -5.0)
@@ -171,16 +174,16 @@ def test_small_masks(parity: bool, kept: List[int]) -> None:
         maps[k].view(-1)[48 * k : 48 * k + area] = 5.0  # in rows of their own
     scores = torch.linspace(0.9, 0.4, 6)[:, None]
     for minimum in (1, 17):
-        decoder = Decoder(parity=parity, min_mask_area=minimum)
+        decoder = decoder_type(min_mask_area=minimum)
         result = decoder(scores, DynamicMasks(torch.eye(6), maps), strides, (24, 192))
-        found = (result.mask_source.maps > 0).flatten(1).sum(1).tolist()
+        found = (result.mask_logits > 0).flatten(1).sum(1).tolist()
         assert found == [area for area in kept if area >= minimum]
 
 
 def test_padding(make_full: MakeHead, make_features: MakeFeatures) -> None:
     """As published the padding of a batch counts: a larger neighbour changes an image's scores."""
     features, wide = make_features(1), (40, 40)
-    head = make_full(parity=True)
+    head = make_full(published=True)
     inside, whole = _scores(head, features, wide), _scores(head, features, SIZE)
     assert inside == whole
     head = make_full()
@@ -190,16 +193,16 @@ def test_padding(make_full: MakeHead, make_features: MakeFeatures) -> None:
 def test_the_limit_on_candidates(make_full: MakeHead, make_features: MakeFeatures) -> None:
     """As published it comes after the masks: a sure mask makes up for an unsure class."""
     features, limit = make_features(1), 5
-    wide = make_full(parity=True, max_detections=1000)
+    wide = make_full(published=True, max_detections=1000)
     everything = _scores(wide, features, SIZE)
-    kept = _scores(make_full(parity=True, nms_pre=limit, max_detections=1000), features, SIZE)
+    kept = _scores(make_full(published=True, nms_pre=limit, max_detections=1000), features, SIZE)
     assert kept[0] == pytest.approx(everything[0]) and len(kept) <= limit
     default = make_full(nms_pre=limit, max_detections=1000)
     assert _scores(default, features, SIZE) != pytest.approx(kept)
 
 
 def test_every_candidate_may_get_a_mask(make_full: MakeHead, make_features: MakeFeatures) -> None:
-    head = make_full(parity=True, score_thresh=0.0, max_detections=10**6)
+    head = make_full(published=True, score_thresh=0.0, max_detections=10**6)
     head.decoder.update_thresh = 0.0
     head.decoder.nms_pre = 600
     with torch.no_grad():
@@ -216,9 +219,9 @@ def test_every_candidate_may_get_a_mask(make_full: MakeHead, make_features: Make
 def test_a_score_cut_changes_nothing_above_it(
     make_full: MakeHead, make_features: MakeFeatures, cut: float
 ) -> None:
-    head = make_full(parity=True)
+    head = make_full(published=True)
     with torch.no_grad():
         full: Any = head.inference(make_features(), SIZES[:2])
-        fast: Any = head.inference(make_features(), SIZES[:2], cut)
+        fast: Any = head.inference(make_features(), SIZES[:2], min_score=cut)
     for a, b in zip(full, fast):
         assert b.scores.tolist() == pytest.approx(a.scores[a.scores >= cut].tolist(), abs=1e-6)
