@@ -92,8 +92,7 @@ class SOLOv2InstanceHead(InstanceHead):
             decoding: of :class:`Decoder`.
 
         Raises:
-            ConfigError: unknown variant, lists of different lengths, gaps between scale ranges, mask
-                features that do not begin at stride 4, or no class.
+            ConfigError: unknown variant, no class, or levels, ranges or strides that do not fit.
         """
         super().__init__()
         test_num_grids = test_num_grids or num_grids
