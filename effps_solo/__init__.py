@@ -17,21 +17,30 @@ if TYPE_CHECKING:
     from .inference.load import load
     from .inference.result import PanopticResult
     from .modeling.meta_arch import EfficientPS
+    from .utils.machine import keep_freed_memory
 
 # fvcore compiles two losses so when it is imported; no user can do anything about it.
 warnings.filterwarnings(
     "ignore", message=".*torch.jit.script. is deprecated", category=FutureWarning
 )
 
-__all__ = ["EfficientPS", "PanopticResult", "__version__", "add_effps_solo_config", "load"]
+__all__ = [
+    "EfficientPS",
+    "PanopticResult",
+    "__version__",
+    "add_effps_solo_config",
+    "keep_freed_memory",
+    "load",
+]
 
 _MODULE_OF = {
     "EfficientPS": ".modeling.meta_arch",
     "PanopticResult": ".inference.result",
     "add_effps_solo_config": ".config",
+    "keep_freed_memory": ".utils.machine",
     "load": ".inference.load",
 }
-_WITHOUT_DETECTRON2 = ("PanopticResult", "load")
+_WITHOUT_DETECTRON2 = ("PanopticResult", "keep_freed_memory", "load")
 
 
 def __getattr__(name: str) -> Any:

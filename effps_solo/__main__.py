@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Dict, List, Optional, Sequence
 
 from effps_solo.utils.errors import UserError
+from effps_solo.utils.machine import keep_freed_memory
 from effps_solo.utils.version import __version__
 
 # Name -> what it does; the module is effps_solo.cli.NAME with "_" for "-".
@@ -31,6 +32,8 @@ COMMANDS: Dict[str, str] = {
     "compare": "train methods alike on several seeds, and tell which differences are real",
     "replay": "repeat a training step whose loss was no number",
 }
+# They run networks in this process and nothing else; what measures networks sees to its memory itself.
+_RUN_NETWORKS = ("demo", "app", "export")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -53,6 +56,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog=f"effps-solo {name}", description=COMMANDS[name])
     command.add_arguments(parser)
     args = parser.parse_args(words[1:])
+    if name in _RUN_NETWORKS:
+        keep_freed_memory()
     try:
         return int(command.run(args))
     except (UserError, FileNotFoundError) as error:

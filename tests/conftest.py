@@ -11,6 +11,8 @@ from typing import Any, Callable, Dict, Iterator, Optional
 
 import pytest
 
+pytest_plugins = ["tests.pretended_gpu"]
+
 # Detectron2 reads the data root when it is imported. Tests never see the data sets of the machine, except
 # through the fixture data_root.
 _USER_DATA_ROOT = os.environ.get("DETECTRON2_DATASETS")

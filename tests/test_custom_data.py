@@ -70,7 +70,7 @@ def test_any_ids(train: Callable[..., Results], tmp_path: Path) -> None:
         results["panoptic_seg"]
     )
     folder = tmp_path / "output" / "inference" / "described_val"
-    (instances,) = folder.glob("instances_*.json")
+    (instances,) = (tmp_path / "output" / "instances").iterdir()
     annotations = json.loads(instances.read_text())["annotations"]
     assert {a["category_id"] for a in annotations} == {70000, 300}
     predictions = json.loads((folder / "predictions.json").read_text())["annotations"]

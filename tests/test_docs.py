@@ -5,6 +5,7 @@ import ast
 import importlib
 import json
 import os
+import pkgutil
 import re
 import runpy
 import shlex
@@ -20,7 +21,11 @@ from effps_solo.__main__ import COMMANDS
 from effps_solo.comparison.metrics import means_by_metric
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+]
 _CODE_LINE = re.compile(r"^    (\S.*)$", re.MULTILINE)
 
 
@@ -57,6 +62,42 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
     configs = re.findall(r"`(configs/[\w/.-]+\.yaml)`", text)
     assert all((ROOT / config).is_file() for config in configs)
+
+
+def files_named_in(text: str) -> Iterator[str]:
+    """Files and folders of the checkout, as pages write them: whole, or below the package or a room."""
+    own = {path.name for folder in (ROOT, ROOT / "effps_solo") for path in folder.iterdir()}
+    for name in re.findall(r"`([\w./-]+)`", text):
+        first = name.split("/")[0]
+        is_placeholder = "NAME" in name or first in ("output", "my_head.py")
+        if not is_placeholder and (re.search(r"\w\.py$", name) or ("/" in name and first in own)):
+            yield name.rstrip("/")
+
+
+def modules_named_in(text: str) -> Iterator[str]:
+    """Dotted names of the package; of a table of old and new names the new ones."""
+    for line in text.splitlines():
+        yield from re.findall(r"effps_solo(?:\.\w+)+", line.split(" | ")[-1])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "datasets" / "README.md"], ids=lambda p: p.name)
+def test_files_and_modules_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    folders = [ROOT / name for name in (".ci", "configs", "docs", "effps_solo", "tests", "tools")]
+    paths = [*ROOT.iterdir(), *ROOT.glob("datasets/*"), *(x for f in folders for x in f.rglob("*"))]
+    files = {f"/{path.relative_to(ROOT)}" for path in paths}
+    gone = {n for n in files_named_in(text) if not any(f.endswith(f"/{n}") for f in files)}
+    assert not gone
+    for name in modules_named_in(text):
+        if "NAME" not in name:
+            assert pkgutil.resolve_name(name)
+
+
+def test_what_is_named_is_found_in_text() -> None:
+    text = "`a/b.py`, `docs/data.md`, `modeling/fusion/`, `output/x`, `NAME.py`, `c.py`, a/d.py"
+    assert list(files_named_in(text)) == ["a/b.py", "docs/data.md", "modeling/fusion", "c.py"]
+    assert list(modules_named_in("| `effps_solo.a` | `effps_solo.b.c` |")) == ["effps_solo.b.c"]
+    assert list(modules_named_in("from effps_solo.a import x")) == ["effps_solo.a"]
 
 
 def test_the_figures_are_the_same_everywhere() -> None:

@@ -29,6 +29,16 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Any:
     return replace
 
 
+@pytest.mark.parametrize("name, kept", [("demo", 1), ("app", 1), ("export", 1), ("env", 0)])
+def test_commands_that_run_networks_keep_freed_memory(
+    use: Any, monkeypatch: pytest.MonkeyPatch, name: str, kept: int
+) -> None:
+    calls = []
+    monkeypatch.setattr(command_line, "keep_freed_memory", lambda: calls.append(name))
+    use(lambda args: len(calls))
+    assert command_line.main([name]) == kept and len(calls) == kept
+
+
 def test_the_command_gets_its_arguments_and_gives_the_status(use: Any) -> None:
     seen = []
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Set, Tuple
 
 import pytest
+import yaml
 
 from effps_solo.cli import env
 from effps_solo.utils.version import __version__
@@ -211,12 +212,40 @@ def test_setup_py_agrees() -> None:
     assert "detectron2" not in required and '"torch' in required
 
 
-def test_class_lists_are_installed(tmp_path: Path) -> None:
+def files_below(folder: Path) -> Set[Path]:
+    return {
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_every_file_of_the_package_is_installed(tmp_path: Path) -> None:
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    name = Path("effps_solo/data/datasets/class_lists")
-    lists = {path.name for path in (ROOT / name).iterdir()}
-    assert lists == {path.name for path in (tmp_path / name).iterdir()}
+    files = files_below(ROOT / "effps_solo")
+    assert files == files_below(tmp_path / "effps_solo")
+    for name in ("data/datasets/class_lists/idd.yaml", "report/templates/base.html", "py.typed"):
+        assert Path(name) in files
+    assert Path("weights/street_scenes/model.pth") in files
+
+
+def test_hooks_and_ci_run_what_is_here() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"]  # nothing is fetched
+    entries = [hook["entry"] for hook in hooks[0]["hooks"]]
+    assert all(entry.startswith(".venv/bin/") for entry in entries)
+    makefile = (ROOT / "Makefile").read_text()
+    lint = makefile[makefile.index("\nlint:") : makefile.index("\ndocs:")]
+    for entry in entries:  # `make lint` runs some of them as modules
+        words = entry.replace(".venv/bin/", "")
+        assert entry in lint or f"$(PY) -m {words}" in lint
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["bash .ci/run"]
+    search = (ROOT / "tools" / "find_python.sh").read_text()
+    assert [f"python{v}" for v in reversed(job["strategy"]["matrix"]["python"])] == re.findall(
+        r"python3\.\d+\b", search[search.index("for candidate") :].splitlines()[0]
+    )
 
 
 def python_files() -> List[Path]:

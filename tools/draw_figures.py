@@ -24,6 +24,7 @@ from effps_solo.config import load_config
 from effps_solo.evaluation.oracle import OracleMapper, OracleModel
 from effps_solo.inference.load import SHIPPED_WEIGHTS
 from effps_solo.inference.predictor import Predictor, paste_things
+from effps_solo.modeling.instance_head.solov2.output import cell_scores
 from effps_solo.modeling.instance_head.solov2.targets import IGNORED, MASK_STRIDE, assign_to_grid
 from effps_solo.visualization.overlay import panoptic_overlay
 
@@ -54,6 +55,7 @@ def main() -> None:
 def draw_grids(cfg: CfgNode, sample: Dict[str, Any]) -> Figure:
     """For each level of the pyramid: its grid, its objects, and the cells that learn them."""
     image, grid = _pixels(sample), OracleModel(cfg).grid
+    assert grid is not None, "the figures are of SOLOv2"
     height, width = image.shape[:2]
     truth: Instances = sample["instances"]
     targets = assign_to_grid(
@@ -93,9 +95,9 @@ def draw_masks(predictor: Predictor, sample: Dict[str, Any]) -> Figure:
     model, image = predictor.model, _pixels(sample)
     head = model.instance_head
     images = model._preprocess([{"image": sample["image"]}])
-    output = head(model.backbone(images.tensor))
-    masks = head.masks(output)
-    cells = _best_cells(head.cell_scores(output)[0], masks)
+    output = head(model.backbone(images.tensor), head.test_cells)
+    masks = head.masks(output, head.test_cells)
+    cells = _best_cells(cell_scores(output, head.test_cells)[0], masks)
     figure, panels = _figure(NUM_OBJECTS, 3, image)
     for row, cell in enumerate(cells):
         logits = masks.logits(cell[None])[0]

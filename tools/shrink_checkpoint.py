@@ -13,9 +13,11 @@ from typing import Any, Dict
 
 import torch
 
+from effps_solo.checkpoint.checkpointer import VERSION_KEY
 from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
 from effps_solo.config import read_config
 from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.version import __version__
 
 
 def main() -> None:
@@ -27,7 +29,8 @@ def main() -> None:
     cfg = read_config(os.fspath(args.input.parent / "config.yaml"))
     cfg.MODEL.WEIGHTS = ""
     state = weights_in_16_bits(safe_load_checkpoint(os.fspath(args.input))["model"])
-    write_atomically(args.output / "model.pth", lambda file: torch.save({"model": state}, file))
+    content = {"model": state, VERSION_KEY: __version__}
+    write_atomically(args.output / "model.pth", lambda file: torch.save(content, file))
     write_atomically(args.output / "config.yaml", cfg.dump().encode())
 
 

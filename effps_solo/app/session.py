@@ -45,7 +45,7 @@ class Session:
             limits: of uploads.
         """
         self.models, self.limits = models, limits
-        self._lock = threading.Lock()  # a threshold belongs to the model, not to a user
+        self._lock = threading.Lock()  # a prediction takes all cores, and memory
         self._folder = tempfile.TemporaryDirectory(prefix="effps_solo_")
 
     def predict(self, path: str, confidence: float) -> List[PanopticResult]:
@@ -61,7 +61,7 @@ class Session:
         check_upload(path, self.limits)
         image = as_rgb(path)
         with self._lock:
-            return [_predict(model, image, confidence) for model in self.models.values()]
+            return [model(image, confidence_threshold=confidence) for model in self.models.values()]
 
     def downloads(self, results: Sequence[PanopticResult], names: Sequence[str]) -> List[str]:
         """Overlay, id PNG and JSON of every result, in a new folder; those of an hour ago are removed."""
@@ -72,11 +72,6 @@ class Session:
         folder = Path(tempfile.mkdtemp(dir=base))
         paths = [path for result, name in zip(results, names) for path in result.save(folder, name)]
         return [str(path) for path in paths]
-
-
-def _predict(model: PanopticModel, image: np.ndarray, confidence: float) -> PanopticResult:
-    model.confidence_threshold = confidence
-    return model(image)
 
 
 def check_upload(path: str, limits: Limits) -> None:

@@ -10,7 +10,7 @@ from typing import Tuple
 import torch
 
 from effps_solo.modeling.instance_head.solov2 import SOLOv2InstanceHead
-from effps_solo.modeling.instance_head.solov2.head import SOLOv2Output
+from effps_solo.modeling.instance_head.solov2.output import SOLOv2Output
 from effps_solo.modeling.instance_head.solov2.position_prior import NUM_PARAMETERS, PEAK_LOGIT
 from effps_solo.modeling.meta_arch import EfficientPS
 from effps_solo.modeling.upsampling import STRIDE, stride4_size

@@ -11,6 +11,7 @@ from effps_solo.config import check_device, load_config
 from effps_solo.inference.predictor import Predictor, for_panoptic_maps
 from effps_solo.inference.preparation import build_inference_model
 from effps_solo.utils.image_io import read_image
+from effps_solo.utils.machine import keep_freed_memory
 from effps_solo.visualization.overlay import panoptic_overlay
 
 from .measure import peak_memory, timed
@@ -93,12 +94,17 @@ def open_job(task: Task) -> TorchJob:
 
 
 def open_config(task: Task, *overrides: str) -> CfgNode:
-    """The config of a task, for one panoptic map of each image; sets torch's threads, too."""
+    """The config of a task, for one panoptic map of each image.
+
+    Also makes this process what the task asks for: torch's threads, and freed memory that a CPU keeps.
+    """
     torch.set_num_threads(task.threads)
     alone = ["TEST.AUG.ENABLED", "False", "TEST.COMPILE", "False"]
     words = [*task.overrides, *alone, *overrides]
     cfg = load_config(task.config_file, words, allow_unsafe=task.allow_unsafe)
     for_panoptic_maps(cfg)
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     return cfg
 
 

@@ -1,1 +1,1 @@
-"""Weights: reading files that others made, saving and resuming, ImageNet initialisation."""
+"""Checkpoints: safe loading, saving and resuming, ImageNet weights, conversion of published ones."""

@@ -10,11 +10,14 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.compatibility import version_of
 from effps_solo.utils.errors import CheckpointError
+from effps_solo.utils.version import __version__
 
 from .safe_loading import safe_load_checkpoint
 
 IMAGENET_PREFIX = "imagenet://"
+VERSION_KEY = "effps_solo_version"  # of what wrote a checkpoint; those of 0.1 have none
 EMA_KEY = "ema"  # of the averaged weights in a checkpoint
 _PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes)
 
@@ -46,7 +49,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
             model, save_dir, save_to_disk, checkpointables: see Detectron2.
             allow_unsafe: load pickles that can run code.
             use_ema: of a checkpoint that holds averaged weights, too, load those into the model.
-            complete: refuse checkpoints that leave a part of the model as it is.
+            complete: refuse checkpoints that lack tensors of the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.use_ema = use_ema
@@ -62,7 +65,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        data: Dict[str, Any] = {"model": self.model.state_dict()}
+        data: Dict[str, Any] = {"model": self.model.state_dict(), VERSION_KEY: __version__}
         for key, checkpointable in self.checkpointables.items():
             data[key] = plain_data(checkpointable.state_dict(), key)
         data.update({key: plain_data(value, key) for key, value in kwargs.items()})
@@ -139,6 +142,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
         if filename.endswith(".pkl") and self.allow_unsafe:
             return cast(Dict[str, Any], super()._load_file(filename))
         loaded = safe_load_checkpoint(filename, allow_unsafe=self.allow_unsafe)
+        version_of(loaded.get(VERSION_KEY), f"checkpoint '{filename}'")
         if "model" not in loaded:
             loaded = {"model": loaded}
         if self.use_ema and isinstance(loaded.get(EMA_KEY), dict) and "model" in loaded[EMA_KEY]:

@@ -15,7 +15,7 @@ def add_config_options(parser: argparse.ArgumentParser, example: str = "KEY VALU
     parser.add_argument(
         "--allow-unsafe",
         action="store_true",
-        help="load configs and checkpoints that can run code; only for files you trust",
+        help="load configs, checkpoints and .pt2 files that can run code; only for files you trust",
     )
     parser.add_argument(
         "--opts",

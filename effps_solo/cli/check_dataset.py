@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="findings told of each kind (default: %(default)s; 0: all)",
+        help="findings shown of each kind (default: %(default)s; 0: all)",
     )
     add("--workers", type=int, default=num_cores(), metavar="N", help="processes (%(default)s)")
     add_config_options(parser)

@@ -85,9 +85,13 @@ def _write(path: str, state: Dict[str, Any], report: Dict[str, Any]) -> None:
 
     import torch
 
+    from effps_solo.checkpoint.checkpointer import VERSION_KEY
+    from effps_solo.utils.version import __version__
+
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     # Copies, so that nothing of the source file that is not needed is stored with them.
-    torch.save({"model": {key: value.clone() for key, value in state.items()}}, f"{path}.part")
+    weights = {key: value.clone() for key, value in state.items()}
+    torch.save({"model": weights, VERSION_KEY: __version__}, f"{path}.part")
     os.replace(f"{path}.part", path)
     with open(f"{path[: -len(SUFFIX)]}.json", "w", encoding="utf-8") as file:
         json.dump(report, file, indent=2)

@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def video_names(paths: Sequence[Path], finished: Mapping[str, str]) -> Dict[Path, str]:
-    """What the results of each video are called: as it is, with a number if another is called so.
+    """The name of the results of each video: its own, with a number where several have one name.
 
     Args:
         finished: absolute path -> name of those of earlier runs.

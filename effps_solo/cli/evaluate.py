@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']", "OUTPUT_DIR", args.output]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     make_writable(Path(args.output))
-    predictor = load_exported(args.model, args.threads, args.backend, args.precision)
+    predictor = load_exported(
+        args.model, args.threads, args.backend, args.precision, args.allow_unsafe
+    )
     write_reports(cfg, evaluate_exported(cfg, predictor))
     return 0

@@ -1,4 +1,4 @@
-"""``effps-solo replay``: repeat a training step that ended in a loss or gradient that is no number."""
+"""``effps-solo replay``: repeat a training step whose loss or gradient was NaN or infinite."""
 
 import argparse
 

@@ -23,7 +23,7 @@ from effps_solo.data.datasets import check_dataset_available
 from effps_solo.inference.predictor import Predictor, for_panoptic_maps
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.image_io import read_image
-from effps_solo.utils.machine import cpu
+from effps_solo.utils.machine import cpu, keep_freed_memory
 
 NUM_IMAGES = 20
 
@@ -84,7 +84,10 @@ def _device_name(device: str) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Write the measurements to a JSON file; see the head of this module."""
     config_file, output, *overrides = arguments
-    measurements = measure(load_config(config_file, overrides))
+    cfg = load_config(config_file, overrides)
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
+    measurements = measure(cfg)
     write_atomically(Path(output), json.dumps(measurements, indent=1).encode())
 
 

@@ -169,11 +169,15 @@ def _check_same_config(config: Mapping[str, Any], folder: Path) -> None:
 
     Keys that only one of both has are none of the user's doing: a release brought them.
     """
+    from effps_solo.config.migration import migrate
+
     try:
         begun = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (FileNotFoundError, yaml.YAMLError):
         return  # not begun, or killed while it began
-    before, now = dict(_flat(begun or {})), dict(_flat(config))
+    begun = begun or {}
+    migrate(begun, str(folder / "config.yaml"))
+    before, now = dict(_flat(begun)), dict(_flat(config))
     for key in before.keys() & now.keys() - {"OUTPUT_DIR", "SEED"}:
         if before[key] != now[key] and now[key] != _FROM_DATA:
             raise RunFailed(

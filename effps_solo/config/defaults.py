@@ -6,9 +6,14 @@ Symbols in the comments are those of the papers: EfficientPS (Mohan & Valada, IJ
 
 from detectron2.config import CfgNode as CN
 
+from effps_solo.utils.version import __version__
+
 
 def add_effps_solo_config(cfg: CN) -> None:
     """Add the keys of effps_solo to ``cfg`` (a Detectron2 ``get_cfg()`` result), in place."""
+    cfg.EFFPS_SOLO = CN()
+    # The version that writes this config into a file, for those that read it; see migration.py.
+    cfg.EFFPS_SOLO.VERSION = __version__
     _add_input_keys(cfg)
     _add_backbone_keys(cfg)
     _add_sem_seg_head_keys(cfg)
@@ -41,14 +46,16 @@ def _add_input_keys(cfg: CN) -> None:
     # the keys below.
     # "large_scale_jitter": the same with factors on the size at which an image just fits into
     # CROP_SIZE, at test time, too; published with SCALE_RANGE (0.1, 2.0) (Ghiasi et al., CVPR 2021).
-    # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip.
+    # "shortest_edge": Detectron2's own INPUT.MIN_SIZE_TRAIN / MAX_SIZE_TRAIN, crop and flip, and
+    # INPUT.MIN_SIZE_TEST / MAX_SIZE_TEST; of the keys below only COLOR_JITTER.
     cfg.INPUT.AUGMENTATION = "scale_crop"
     # Images are brought to this shorter edge (pixels) before the factors below, in training and at
     # test time; for data sets whose image sizes differ ("scale_crop" only). 0: an image's own size.
     cfg.INPUT.BASE_SHORTEST_EDGE = 0
-    # Range of the random factor on the image size.
+    # Range of the random factor on the image size (not "shortest_edge").
     cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
-    # (height, width) of the training crop in pixels; smaller images are padded with void.
+    # (height, width) of the training crop in pixels; smaller images are padded with void (not
+    # "shortest_edge").
     cfg.INPUT.CROP_SIZE = (1024, 2048)
     # Probability of a crop that is placed around a random object, for images with few of them
     # (not "shortest_edge"). Images without objects stay in the training.
@@ -74,6 +81,9 @@ def _add_backbone_keys(cfg: CN) -> None:
     cfg.MODEL.EFFICIENTNET.ACTIVATION = "leaky_relu"
     # Activation after the pointwise convolution of stage 0 as well (as released).
     cfg.MODEL.EFFICIENTNET.STAGE0_ACTIVATION = True
+    # What stays as MODEL.WEIGHTS has it, weights and statistics of batch norms: 0 nothing, 1 the stem,
+    # 2 the stages of res2, too, ... 5 all. (MODEL.BACKBONE.FREEZE_AT is that of ResNets.)
+    cfg.MODEL.EFFICIENTNET.FREEZE_AT = 0
 
     cfg.MODEL.TWO_WAY_FPN = CN()
     cfg.MODEL.TWO_WAY_FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
@@ -95,6 +105,7 @@ def _add_sem_seg_head_keys(cfg: CN) -> None:
     cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]
     # Number of classes C, things and stuff; -1: as many as DATASETS.TRAIN[0] has.
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = -1
+    # IGNORE_VALUE, the id of void, always is the ignore_label in the metadata of DATASETS.TRAIN[0].
     cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 128
     cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"
@@ -220,7 +231,7 @@ def _add_solver_keys(cfg: CN) -> None:
     # a third more time.
     cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
     # Equal parts of a process' share of SOLVER.IMS_PER_BATCH that pass through the network one after the
-    # other before a step: less memory, the same result with GN or FrozenBN.
+    # other before a step: less memory, and with crops of one size and GN or FrozenBN the same result.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
     # Numbered checkpoints that stay; older ones are removed. 0: all.
     cfg.SOLVER.CHECKPOINT_KEEP = 5
@@ -239,7 +250,7 @@ def _add_test_keys(cfg: CN) -> None:
     # --eval-only and the demo take the averaged weights (SOLVER.EMA) of a checkpoint that has them.
     cfg.TEST.USE_EMA = True
     # The scalar whose best value during training keeps model_best.pth, where TEST.EVAL_PERIOD is set; of
-    # averaged weights, if there are any. "": none.
+    # averaged weights, if there are any. "": none. It needs what MODEL.OUTPUTS names.
     cfg.TEST.BEST_METRIC = "panoptic_seg/PQ"
     # --eval-only, demo and load() compute in this format ("bf16" or, on a GPU only, "fp16"), or in fp32.
     cfg.TEST.AMP = CN()

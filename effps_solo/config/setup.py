@@ -1,19 +1,24 @@
 """From a config file and command-line overrides to a ready config."""
 
+import logging
 import os
 from typing import Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
 
-from effps_solo.checkpoint.safe_loading import load_config_file, merge_overrides
 from effps_solo.data.datasets import register_datasets
 from effps_solo.data.datasets.files import expand
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
 from .defaults import add_effps_solo_config
+from .files import load_config_file, merge_overrides
+from .unused_keys import unused_keys
+
+logger = logging.getLogger(__name__)
 
 FROM_DATA = -1  # a NUM_CLASSES that the data set decides
 
@@ -23,6 +28,8 @@ def load_config(
 ) -> CfgNode:
     """Detectron2's defaults, this project's keys, ``config_file``, ``overrides``; data sets registered.
 
+    Logs a line for each key that they set and no part of the model reads, see :mod:`.unused_keys`.
+
     Args:
         config_file: a YAML file; "" for the defaults alone. ``DATASETS.DESCRIPTIONS`` in it, or in
             what it is based on, are seen from its folder.
@@ -31,14 +38,17 @@ def load_config(
         allow_unsafe: let YAML construct arbitrary Python objects.
 
     Returns:
-        the config, not frozen, with class counts in place of -1.
+        the config, not frozen, with class counts in place of -1, and the data set's id of void.
 
     Raises:
         ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
     """
     cfg = read_config(config_file, overrides, allow_unsafe)
+    if comm.is_main_process():
+        for line in unused_keys(cfg):
+            logger.warning(line)
     register_datasets(cfg)
-    _fill_class_counts(cfg)
+    _fill_from_data(cfg)
     return cfg
 
 
@@ -63,12 +73,13 @@ def _find_descriptions(cfg: CfgNode, folder: str) -> None:
     )
 
 
-def _fill_class_counts(cfg: CfgNode) -> None:
-    """Set each NUM_CLASSES of -1 to what the data set ``DATASETS.TRAIN[0]`` has."""
-    semantic, instance = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INSTANCE_HEAD
-    if FROM_DATA not in (semantic.NUM_CLASSES, instance.NUM_CLASSES) or not cfg.DATASETS.TRAIN:
+def _fill_from_data(cfg: CfgNode) -> None:
+    """Set what the data set ``DATASETS.TRAIN[0]`` decides: each NUM_CLASSES of -1, and the id of void."""
+    if not cfg.DATASETS.TRAIN:
         return
     label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+    semantic, instance = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INSTANCE_HEAD
+    semantic.IGNORE_VALUE = label_space.ignore_label
     if semantic.NUM_CLASSES == FROM_DATA:
         semantic.NUM_CLASSES = label_space.num_classes
     if instance.NUM_CLASSES == FROM_DATA:

@@ -1,4 +1,4 @@
-"""Data: the panoptic mapper, augmentation, geometry of objects, data sets, generated street scenes.
+"""Data: the panoptic mapper, augmentation, geometry of objects, data sets, their checks and importers.
 
-Imports nothing: the workers that draw street scenes need neither torch nor Detectron2.
+Imports nothing: the workers that read and convert images need neither torch nor Detectron2.
 """

@@ -81,6 +81,7 @@ class AnnotationsDatasetMapper:
         sem_seg = mapped["sem_seg"].numpy()
         # Detectron2 pads masks, too, with a value that reads as "inside".
         void = np.isin(sem_seg, (self.label_space.ignore_label, PADDED_ID))
+        sem_seg[void] = self.label_space.ignore_label  # in mapped, too
         objects = object_map(mapped["instances"], void)
         group = np.isin(sem_seg, self.label_space.thing_ids) & (objects == 0)
         mapped["instances"] = instances_from_objects(objects, classes.tolist())

@@ -95,25 +95,40 @@ class ColorJitter(T.Augmentation):
     the grey towards which contrast goes: that of the mean luma, not of the mean of all channels.
     """
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, low: float, high: float, image_format: str) -> None:
+        """
+        Args:
+            image_format: order of the channels, whose luma has other weights: "RGB" or "BGR".
+        """
         super().__init__()
-        self._init({"low": low, "high": high})
+        self._init({"low": low, "high": high, "image_format": image_format})
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         brightness, contrast, saturation = np.random.uniform(self.low, self.high, 3)
         return T.PILColorTransform(
             functools.partial(
-                _enhanced, brightness=brightness, contrast=contrast, saturation=saturation
+                _enhanced,
+                is_bgr=self.image_format == "BGR",
+                brightness=brightness,
+                contrast=contrast,
+                saturation=saturation,
             )
         )
 
 
 def _enhanced(
-    image: Image.Image, brightness: float, contrast: float, saturation: float
+    image: Image.Image, is_bgr: bool, brightness: float, contrast: float, saturation: float
 ) -> Image.Image:
+    image = _turned(image) if is_bgr else image
     image = ImageEnhance.Brightness(image).enhance(brightness)
     image = ImageEnhance.Contrast(image).enhance(contrast)
-    return ImageEnhance.Color(image).enhance(saturation)
+    image = ImageEnhance.Color(image).enhance(saturation)
+    return _turned(image) if is_bgr else image
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """BGR <-> RGB; Pillow takes every image for RGB."""
+    return Image.merge("RGB", image.split()[::-1])
 
 
 def _window_start(low: float, high: float, window: int, length: int) -> int:
@@ -143,7 +158,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
         )
     strength = cfg.INPUT.COLOR_JITTER
     if is_train and strength > 0:
-        augmentations.append(ColorJitter(1 - strength, 1 + strength))
+        augmentations.append(ColorJitter(1 - strength, 1 + strength, cfg.INPUT.FORMAT))
     return augmentations
 
 

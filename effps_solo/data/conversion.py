@@ -38,7 +38,7 @@ class Job:
     """One file to make.
 
     Attributes:
-        output: its path below the folder of the journal; jobs are told apart by it.
+        output: its path below the folder of the journal, unique among the jobs.
         sources: the files that it is made from; the job is done anew when one of them changes.
         task: the first argument of the conversion; can be pickled.
     """
@@ -71,7 +71,7 @@ def convert_all(
             file with :func:`write_atomically`.
         journal: only one run at a time may use it. Files below its folder that it lists and no
             job makes any more are removed.
-        settings: whatever else decides on the results; another text does all jobs anew.
+        settings: all other options that change the results; with another text every job is done anew.
         num_workers: processes; 1 works in this one.
         title: of the progress bar.
 

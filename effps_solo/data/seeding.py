@@ -1,4 +1,4 @@
-"""Random numbers that depend on a key alone: whatever ran before, and in whichever process."""
+"""Random numbers that depend on a key alone, not on the process or on earlier draws."""
 
 import contextlib
 import random

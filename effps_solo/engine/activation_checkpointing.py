@@ -1,4 +1,4 @@
-"""Less memory for more time: activations that the backward pass computes once more."""
+"""Activation checkpointing: the backward pass recomputes activations, for less memory and more time."""
 
 import contextlib
 import functools
@@ -66,13 +66,13 @@ def _checkpointed_forward(module: nn.Module, *args: Any) -> Any:
 
 
 def _contexts(module: nn.Module) -> Tuple[ContextManager[Any], ContextManager[Any]]:
-    """Of the forward pass and of its repetition."""
+    """Contexts of the forward pass and of the recomputation in the backward pass."""
     return contextlib.nullcontext(), _untouched_buffers(module)
 
 
 @contextlib.contextmanager
 def _untouched_buffers(module: nn.Module) -> Iterator[None]:
-    """What is written to the buffers below ``module`` is forgotten at the end."""
+    """Restore the buffers of ``module`` at the end, so that norms count a batch once."""
     owners = [m for m in module.modules() if m._buffers]
     originals = [dict(m._buffers) for m in owners]
     for owner, buffers in zip(owners, originals):

@@ -23,7 +23,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     """Call ``main(args)`` in every process of the job.
 
     Under torchrun this is one of them. Otherwise Detectron2's ``launch`` starts those that ``args``
-    asks for. They talk over NCCL where torch sees a GPU, else over gloo.
+    asks for. The backend is NCCL where torch sees a GPU, else gloo.
 
     Args:
         main: can be pickled.
@@ -67,7 +67,7 @@ def _check_gpus(num_processes: int) -> None:
 
 
 def _share_cores(num_processes: int) -> None:
-    """Let processes that are going to compute on CPUs not get into each other's way."""
+    """Divide the CPU cores among the processes, which otherwise start one thread a core each."""
     if num_processes > 1 and not torch.cuda.is_available():
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num_processes)))
 
@@ -85,7 +85,7 @@ def distribute(model: nn.Module) -> nn.Module:
     """``model`` in DistributedDataParallel where there are several processes, on a CPU too.
 
     Raises:
-        ConfigError: a model on the CPU, and processes that talk over NCCL.
+        ConfigError: a model on the CPU, and processes with the backend NCCL.
     """
     if comm.get_world_size() == 1:
         return model

@@ -1,4 +1,4 @@
-"""A training step on disk: the model and what it was given, for a run to be looked into elsewhere.
+"""A training step on disk, model and batches, which ``effps-solo replay`` repeats on any machine.
 
 The file holds tensors and plain values only, so that it loads safely.
 """
@@ -27,7 +27,7 @@ class ForwardPass:
     Attributes:
         batch: N dicts as the model takes them.
         totals: of the step; None: those of the batch itself.
-        losses: by name, what came out.
+        losses: by name, as they were computed.
     """
 
     batch: List[Dict[str, Any]]
@@ -37,7 +37,7 @@ class ForwardPass:
 
 @dataclass
 class StepDump:
-    """What a training step had on one process.
+    """The inputs and the model of a training step on one process.
 
     Attributes:
         iteration: its number.

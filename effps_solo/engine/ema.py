@@ -1,11 +1,11 @@
 """Exponential moving average of the weights (SOLVER.EMA): a second, steadier model for free."""
 
-import copy
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, List, Sequence
 
 import torch
 from detectron2.engine import HookBase
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .distributed import average_running_statistics, unwrap
 
@@ -27,22 +27,26 @@ class ModelEMA:
             decay: in [0, 1).
         """
         self.decay = decay
-        self.num_updates = 0
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._averaged = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True)
+        self.model: nn.Module = self._averaged.module.eval().requires_grad_(False)
 
-    @torch.no_grad()
+    @property
+    def num_updates(self) -> int:
+        """How many states of the model went into the average."""
+        return int(self._averaged.n_averaged)
+
     def update(self, model: nn.Module) -> None:
         """Take in the present state of the model; of the first call, all of it."""
-        keep = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        if self.num_updates == 0:
-            keep = 0.0
-        self.num_updates += 1
-        average = self.model.state_dict()
-        for name, value in unwrap(model).state_dict().items():
-            if value.is_floating_point():
-                average[name].lerp_(value, 1 - keep)
-            else:
-                average[name].copy_(value)
+        self._averaged.update_parameters(unwrap(model))
+
+    def _average(self, averages: List[torch.Tensor], values: List[torch.Tensor], _: Any) -> None:
+        """Take in tensors of one format; integers, which count, as they are."""
+        if averages[0].is_floating_point():
+            keep = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+            get_ema_multi_avg_fn(keep)(averages, values, self.num_updates)
+            return
+        for average, value in zip(averages, values):
+            average.copy_(value)
 
     def state_dict(self) -> Dict[str, Any]:
         """The averaged model and the number of updates, as tensors and plain values."""
@@ -51,7 +55,7 @@ class ModelEMA:
     def load_state_dict(self, state: Dict[str, Any]) -> None:
         """Go on with an average."""
         self.model.load_state_dict(state["model"])
-        self.num_updates = state["num_updates"]
+        self._averaged.n_averaged.fill_(state["num_updates"])
 
 
 class EMAHook(HookBase):

@@ -1,4 +1,4 @@
-"""What a training can die of that is not its own fault, in words that say what to do."""
+"""Errors of the system that end a training (a dead worker, a full disk), as messages that say what to do."""
 
 import contextlib
 import errno
@@ -29,7 +29,7 @@ def explained(output_dir: str) -> Iterator[None]:
         if not _DEAD_WORKER.search(str(error)):
             raise
         raise WorkerDiedError(
-            f"a process that loads data died, often for want of memory ({' '.join(str(error).split())}); "
+            f"a process that loads data died, often for lack of memory ({' '.join(str(error).split())}); "
             "lower DATALOADER.NUM_WORKERS (0: no such processes) and go on with --resume"
         ) from error
     except OSError as error:

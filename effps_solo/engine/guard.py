@@ -72,9 +72,8 @@ class NonFiniteGuard:
 
     def accepts_gradients(self) -> bool:
         """The same for the gradients, after the processes have averaged them."""
-        norms = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
-        finite = not norms or bool(torch.stack(norms).isfinite().all())
-        return finite or self._skip("gradient")
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return bool(nn.utils.get_total_norm(gradients).isfinite()) or self._skip("gradient")
 
     def _skip(self, what: str) -> bool:
         """Undo what the forward passes changed, report the step; returns False: it is left out."""

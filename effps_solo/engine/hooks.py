@@ -1,4 +1,4 @@
-"""What happens around the steps of a training, and what is told of it."""
+"""The hooks of the training loop, and the writers of its scalars."""
 
 import logging
 import os

@@ -42,7 +42,7 @@ class TrainingLoop(SimpleTrainer):
             optimizer: of the model.
             precision: of the forward and backward pass.
             num_micro_batches: equal parts of a batch that pass through the model one after the other.
-            guard: looks at losses and gradients; None: nobody does.
+            guard: checks losses and gradients; None: no check.
         """
         super().__init__(model, data_loader, optimizer)
         self.precision = precision

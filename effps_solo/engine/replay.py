@@ -1,4 +1,4 @@
-"""A dumped training step once more, with a look at where its first bad value comes from."""
+"""Repeats a dumped training step, and finds the module that first gives NaN or infinity."""
 
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 

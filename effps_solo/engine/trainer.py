@@ -33,6 +33,7 @@ from .failures import explained
 from .guard import NonFiniteGuard
 from .hooks import averaged_model, build_writers, own_hooks
 from .loop import TrainingLoop
+from .object_sizes import tell_of_unlearned_sizes
 from .schedule import build_lr_scheduler, scale_learning_rate
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,9 @@ class Trainer(DefaultTrainer):
             checkpoint_activations(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        ranges = getattr(getattr(model, "instance_head", None), "scale_ranges", None)
+        if ranges and comm.is_main_process():
+            tell_of_unlearned_sizes(data_loader.dataset, ranges, data_loader.seed)
         guard = NonFiniteGuard(
             model, output_dir=cfg.OUTPUT_DIR, max_skipped=cfg.SOLVER.MAX_NONFINITE_STEPS
         )

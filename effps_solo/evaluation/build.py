@@ -23,7 +23,8 @@ def build_evaluator(
 
     Args:
         dataset_name: a registered panoptic data set, in Cityscapes or in COCO panoptic layout.
-        output_folder: all files go there; None: ``OUTPUT_DIR``/inference/``dataset_name``.
+        output_folder: the results go there; None: ``OUTPUT_DIR``/inference/``dataset_name``. What is
+            derived from the ground truth goes to ``OUTPUT_DIR``/instances, for all evaluations.
 
     Returns:
         evaluators whose results are "panoptic_seg" (PQ, SQ, RQ, also _th and _st, PQ-<class>),
@@ -76,7 +77,9 @@ def _coco_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> List[Datas
         evaluators.append(build_semantic_evaluator(dataset_name))
     has_things = bool(MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id)
     if "instances" in cfg.MODEL.OUTPUTS and has_things:
-        evaluators.append(
-            build_instance_evaluator(dataset_name, folder, cfg.TEST.DETECTIONS_PER_IMAGE)
+        limit, truth_folder = (
+            cfg.TEST.DETECTIONS_PER_IMAGE,
+            os.path.join(cfg.OUTPUT_DIR, "instances"),
         )
+        evaluators.append(build_instance_evaluator(dataset_name, folder, limit, truth_folder))
     return evaluators

@@ -68,7 +68,7 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
             everywhere, with a warning, where Detectron2's evaluator cannot import the scripts.
 
         Raises:
-            RuntimeError: the scripts gave up; holds what they said.
+            RuntimeError: the scripts failed; holds their output.
         """
         said = io.StringIO()
         try:
@@ -85,7 +85,7 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
             return None
         except SystemExit as error:
             raise RuntimeError(
-                f"cityscapesscripts gave up on {self._metadata.gt_dir}: {said.getvalue().strip()}"
+                f"cityscapesscripts failed on {self._metadata.gt_dir}: {said.getvalue().strip()}"
             ) from error
         if result is None:
             return None

@@ -54,14 +54,16 @@ def build_semantic_evaluator(dataset_name: str) -> "SemanticEvaluator":
 
 
 def build_instance_evaluator(
-    dataset_name: str, output_folder: str, max_detections: int
+    dataset_name: str, output_folder: str, max_detections: int, truth_folder: str
 ) -> "ThingEvaluator":
     """Detectron2's mask AP of the things.
 
     Args:
-        output_folder: the instances JSON is kept there until the panoptic JSON changes.
+        output_folder: of the results.
         max_detections: per image and class; those with lower scores beyond it do not count.
             COCO's evaluation takes 10 where it is less.
+        truth_folder: the instances JSON is kept there, for other evaluations of the data set too, until
+            the panoptic JSON changes.
     """
     metadata = MetadataCatalog.get(dataset_name)
     label_space = PanopticLabelSpace.from_metadata(metadata)
@@ -70,7 +72,7 @@ def build_instance_evaluator(
     with _registered(
         f"{dataset_name}/instances",
         [],
-        json_file=_instances_json(metadata, output_folder),
+        json_file=_instances_json(metadata, truth_folder),
         thing_classes=[metadata.thing_classes[c] for c in named_by_dataset_id],
         thing_dataset_id_to_contiguous_id={
             label_space.dataset_id(c): i for i, c in enumerate(label_space.thing_ids)
@@ -173,10 +175,10 @@ def _instances_json(metadata: Metadata, folder: str) -> str:
     source = os.path.abspath(metadata.panoptic_json)
     state = f"{source}:{os.stat(source).st_mtime_ns}:{os.path.abspath(metadata.panoptic_root)}"
     digest = hashlib.sha256(state.encode()).hexdigest()[:12]
-    path = os.path.join(folder, f"instances_{digest}.json")
+    path = os.path.join(folder, f"{metadata.name}_{digest}.json")
     if comm.get_local_rank() == 0 and not os.path.isfile(path):
         logger.info("Deriving the instances of %s from its panoptic PNGs ...", metadata.name)
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         content = derive_instances(metadata, DatasetCatalog.get(metadata.name))
         temporary = f"{path}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as file:

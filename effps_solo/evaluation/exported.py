@@ -69,7 +69,7 @@ def _with_image(record: Dict[str, Any], image_format: str) -> Dict[str, Any]:
 
 
 def _predict(predictor: ExportedPredictor, inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """What a model of Detectron2 answers to a batch."""
+    """Outputs in the format of a Detectron2 model, one dict for each image of the batch."""
     outputs = []
     for item in inputs:
         panoptic_seg, segments_info = predictor.panoptic(item["image"])

@@ -1,4 +1,4 @@
-"""Which predicted segment is which true one, by the rules of panoptic quality, whatever its class.
+"""Matching of predicted and true segments by the rules of panoptic quality, regardless of class.
 
 panopticapi counts matches of equal class and keeps nothing else. To say what a missed object was taken
 for, segments are matched here by their pixels alone: Kirillov et al., CVPR 2019, section 4.1, show that
@@ -20,7 +20,7 @@ MAX_IGNORED = 0.5  # a prediction with a larger share over void and crowds is no
 class TrueSegment:
     """A segment of the ground truth; ``category_id`` is the data set's, ``area`` in pixels.
 
-    A crowd (``iscrowd``), a group of objects that were not told apart, matches nothing.
+    A crowd (``iscrowd``), a group of objects annotated as one segment, matches nothing.
     """
 
     id: int

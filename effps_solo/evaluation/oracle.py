@@ -1,11 +1,12 @@
-"""The bound of the representation: how good could a perfect network be?
+"""The oracle: an upper bound of PQ, that of a perfect network under a config.
 
-The ground truth itself goes through what the network can express - objects that own a grid cell, masks and
-semantic labels at stride 4 - and through the real fusion. The PQ of the result bounds the PQ of a model
-with this config.
+The ground truth itself goes through what the network can express - objects that own a grid cell, where the
+head is SOLOv2, masks and semantic labels at stride 4 - and through the real fusion. The PQ of the result
+bounds the PQ of a model with this config.
 """
 
-from typing import Any, Dict, List
+import logging
+from typing import Any, Dict, List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from effps_solo.modeling.instance_head import Stride4Masks
 from effps_solo.modeling.instance_head.solov2.targets import assign_to_grid
 from effps_solo.modeling.upsampling import STRIDE
 from effps_solo.structures.label_space import PanopticLabelSpace
+
+logger = logging.getLogger(__name__)
 
 SURE_LOGIT = 10.0
 MASK_KINDS = ("binary", "soft")
@@ -62,13 +65,7 @@ class OracleModel(nn.Module):
         metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
         self.label_space = PanopticLabelSpace.from_metadata(metadata)
         self.fusion = build_panoptic_fusion(cfg, self.label_space)
-        node = cfg.MODEL.SOLOV2
-        self.grid = {
-            "num_grids": node.TEST_NUM_GRIDS or node.NUM_GRIDS,
-            "scale_ranges": node.SCALE_RANGES,
-            "center_sigma": node.CENTER_SIGMA,
-            "num_classes": cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES,
-        }
+        self.grid = _grid_of(cfg)
 
     def forward(self, batched_inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """Dicts of :class:`OracleMapper` -> dicts with "panoptic_seg"."""
@@ -78,7 +75,7 @@ class OracleModel(nn.Module):
         sem_seg, truth = x["sem_seg"], x["instances"]
         coverage = _class_coverage(sem_seg, self.label_space.num_classes)
         semantic_logits = _to_logits(coverage)
-        owners = self._objects_with_a_cell(truth, sem_seg.shape)
+        owners = self._found_objects(truth, sem_seg.shape)
         instances = Instances(truth.image_size)
         instances.scores = torch.ones(len(owners))
         instances.thing_index = truth.gt_classes[owners]
@@ -88,7 +85,10 @@ class OracleModel(nn.Module):
         output_size = (x["height"], x["width"])
         return {"panoptic_seg": self.fusion(semantic_logits, instances, output_size)}
 
-    def _objects_with_a_cell(self, truth: Instances, size: torch.Size) -> torch.Tensor:
+    def _found_objects(self, truth: Instances, size: torch.Size) -> torch.Tensor:
+        """Those that own a grid cell; all where the instance head has no grids."""
+        if self.grid is None:
+            return torch.arange(len(truth))
         height, width = (-(-s // 32) * 32 for s in size)
         targets = assign_to_grid(
             truth.gt_centers,
@@ -109,6 +109,21 @@ class OracleModel(nn.Module):
         ids = ids[ids > 0][owners]
         masks = x["objects"][None] == ids[:, None, None]
         return _to_logits(_block_means(masks.float()))
+
+
+def _grid_of(cfg: CfgNode) -> Optional[Dict[str, Any]]:
+    """The arguments of :func:`assign_to_grid` at inference; None for other heads than SOLOv2."""
+    is_solov2 = cfg.MODEL.INSTANCE_HEAD.NAME == "SOLOv2InstanceHead"
+    if cfg.MODEL.META_ARCHITECTURE != "EfficientPS" or not is_solov2:
+        logger.info("The instance head is not SOLOv2: the bound is that of stride 4 and the fusion")
+        return None
+    node = cfg.MODEL.SOLOV2
+    return {
+        "num_grids": node.TEST_NUM_GRIDS or node.NUM_GRIDS,
+        "scale_ranges": node.SCALE_RANGES,
+        "center_sigma": node.CENTER_SIGMA,
+        "num_classes": cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES,
+    }
 
 
 def _class_coverage(sem_seg: torch.Tensor, num_classes: int) -> torch.Tensor:

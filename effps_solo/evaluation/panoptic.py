@@ -34,7 +34,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
     """Detectron2's evaluator of PQ, with the PQ of every class and a table of all images.
 
     Also unlike Detectron2's: the model's ``segments_info`` stay as they are, images of equal names
-    in different folders are told apart, a data set without things or without stuff is no error
+    in different folders are distinguished, a data set without things or without stuff is no error
     (its PQ_th or PQ_st is nan), and threads count the pixels, so no process is forked.
     """
 

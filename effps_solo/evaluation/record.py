@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: all segments of all images, matched, in one JSON file.
+"""The record of an evaluation: all segments of all images, matched, in one JSON file.
 
 Every table of the report is made from it, of one run or of two, without the model or the data set.
 """

@@ -27,15 +27,20 @@ class PanopticPredictor(Protocol):
     Attributes:
         image_format: order of the channels that it wants, "RGB" or "BGR".
         classes: by contiguous id.
-        confidence_threshold: lowest score of a thing in the map, in [0, 1]; can be set.
+        confidence_threshold: lowest score of a thing in the map, in [0, 1].
     """
 
     image_format: str
     classes: Tuple[PanopticClass, ...]
     confidence_threshold: float
 
-    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
-        """(H, W, 3) uint8 -> (H, W) int32 segment ids, 0 is void, and Detectron2's segments_info."""
+    def panoptic(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+        """(H, W, 3) uint8 -> (H, W) int32 segment ids, 0 is void, and Detectron2's segments_info.
+
+        With a threshold of its own for this image; None: the attribute's.
+        """
 
 
 class PanopticModel:
@@ -57,24 +62,37 @@ class PanopticModel:
         self.predictor = predictor
         self.max_megapixels = max_megapixels
         self.classes = predictor.classes
+        self._confidence_threshold: Optional[float] = None
 
     @property
     def confidence_threshold(self) -> float:
-        """Lowest score of a thing in the map, in [0, 1]; can be set. See :func:`load`."""
-        return self.predictor.confidence_threshold
+        """Lowest score of a thing in the map, in [0, 1], where a call names none; can be set.
+
+        See :func:`load`.
+        """
+        own = self._confidence_threshold
+        return self.predictor.confidence_threshold if own is None else own
 
     @confidence_threshold.setter
     def confidence_threshold(self, value: float) -> None:
-        self.predictor.confidence_threshold = value
+        _check_threshold(value)
+        self._confidence_threshold = value
 
     @overload
-    def __call__(self, images: ImageSource) -> PanopticResult: ...
+    def __call__(
+        self, images: ImageSource, *, confidence_threshold: Optional[float] = None
+    ) -> PanopticResult: ...
 
     @overload
-    def __call__(self, images: Sequence[ImageSource]) -> List[PanopticResult]: ...
+    def __call__(
+        self, images: Sequence[ImageSource], *, confidence_threshold: Optional[float] = None
+    ) -> List[PanopticResult]: ...
 
     def __call__(
-        self, images: Union[ImageSource, Sequence[ImageSource]]
+        self,
+        images: Union[ImageSource, Sequence[ImageSource]],
+        *,
+        confidence_threshold: Optional[float] = None,
     ) -> Union[PanopticResult, List[PanopticResult]]:
         """
         Args:
@@ -82,23 +100,29 @@ class PanopticModel:
                 image, an array (H, W, 3) RGB or a tensor (3, H, W) RGB, see
                 :func:`effps_solo.utils.image_io.as_rgb`. One after the other is predicted: their sizes may
                 differ, and memory does not grow with their number.
+            confidence_threshold: lowest score of a thing, in [0, 1], for this call alone; None: the
+                model's.
 
         Returns:
             a result, or a list of them for a list or tuple.
 
         Raises:
             ImageError: something is no image, or it has more than ``max_megapixels``.
-            UserError: an exported model was made for images of another shape.
+            UserError: an exported model was made for images of another shape, or the threshold is
+                not in [0, 1].
         """
+        if confidence_threshold is None:
+            confidence_threshold = self._confidence_threshold
+        _check_threshold(confidence_threshold)
         if isinstance(images, (list, tuple)):
-            return [self._predict(image) for image in images]
-        return self._predict(images)
+            return [self._predict(image, confidence_threshold) for image in images]
+        return self._predict(images, confidence_threshold)
 
-    def _predict(self, source: ImageSource) -> PanopticResult:
+    def _predict(self, source: ImageSource, threshold: Optional[float]) -> PanopticResult:
         image = as_rgb(source)
         self._check_size(image)
         pixels = image if self.predictor.image_format == "RGB" else image[..., ::-1]
-        panoptic_seg, segments_info = self.predictor.panoptic(pixels)
+        panoptic_seg, segments_info = self.predictor.panoptic(pixels, threshold)
         return PanopticResult.from_prediction(image, panoptic_seg, segments_info, self.classes)
 
     def _check_size(self, image: np.ndarray) -> None:
@@ -147,16 +171,16 @@ def load(
         ModuleNotFoundError: what runs it is not installed.
     """
     check_precision(precision)
-    if confidence_threshold is not None and not 0 <= confidence_threshold <= 1:
-        raise UserError(f"the confidence threshold is {confidence_threshold}; it is in [0, 1]")
+    _check_threshold(confidence_threshold)
     path = SHIPPED_WEIGHTS if model is None else Path(model)
     if path.suffix in EXPORTED_SUFFIXES:
         if overrides or device:
             raise UserError(f"{path} is exported: overrides and a device are for configs")
         model_of_file = PanopticModel(
-            load_exported(path, threads, backend, precision), max_megapixels
+            load_exported(path, threads, backend, precision, allow_unsafe), max_megapixels
         )
-        model_of_file.confidence_threshold = confidence_threshold or 0.0
+        if confidence_threshold is not None:
+            model_of_file.confidence_threshold = confidence_threshold
         return model_of_file
     if path.suffix not in CONFIG_SUFFIXES + CHECKPOINT_SUFFIXES:
         known = ", ".join(CONFIG_SUFFIXES + CHECKPOINT_SUFFIXES + EXPORTED_SUFFIXES)
@@ -169,6 +193,11 @@ def load(
     config_file, words = _config_of(path, words)
     predictor = _torch_predictor(config_file, words, threads, allow_unsafe)
     return PanopticModel(predictor, max_megapixels)
+
+
+def _check_threshold(value: Optional[float]) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise UserError(f"the confidence threshold is {value}; it is in [0, 1]")
 
 
 def _override_words(

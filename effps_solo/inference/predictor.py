@@ -18,10 +18,9 @@ from torch import nn
 from effps_solo.checkpoint.checkpointer import IMAGENET_PREFIX, EffPSCheckpointer
 from effps_solo.config.setup import check_device
 from effps_solo.data.augmentation import build_augmentations
-from effps_solo.modeling.fusion import PanopticFusion
+from effps_solo.modeling.outputs import FusionThresholds, PanopticNetwork
 from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError
-from effps_solo.utils.machine import keep_freed_memory
 
 from .preparation import build_inference_model
 
@@ -38,6 +37,7 @@ class Predictor:
         model: in eval mode.
         image_format: order of the channels that it wants, "RGB" or "BGR".
         classes: of the data set that it was trained on, by contiguous id.
+        confidence_threshold: lowest score of a thing in the panoptic map, in [0, 1].
     """
 
     def __init__(
@@ -52,58 +52,68 @@ class Predictor:
         Raises:
             CheckpointError: ``MODEL.WEIGHTS`` are of no trained model, which has nothing to show.
         """
-        if cfg.MODEL.DEVICE == "cpu":
-            keep_freed_memory()
         self.model = (_trained_model(cfg, allow_unsafe) if model is None else model).eval()
         self.image_format = cfg.INPUT.FORMAT
         self.classes = classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
-        self._confidence_threshold = cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH
-        self._overlap_thresh = cfg.MODEL.PANOPTIC_FUSION.OVERLAP_THRESH
+        node = cfg.MODEL.PANOPTIC_FUSION
+        self.confidence_threshold: float = node.SCORE_THRESH
+        self._thresholds = FusionThresholds(
+            node.SCORE_THRESH, node.OVERLAP_THRESH, node.STUFF_AREA_FRACTION
+        )
 
     @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> Dict[str, Any]:
+    def __call__(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Dict[str, Any]:
         """
         Args:
             image: (H, W, 3) uint8 in ``image_format``, as Detectron2's ``read_image`` gives it.
+            confidence_threshold: for this image; None: the model's own.
 
         Returns:
             what the model returns for one image, in the frame of ``image``.
+
+        Raises:
+            ConfigError: a network of Detectron2's own is given a threshold, which none takes in a call.
         """
         height, width = image.shape[:2]
         aug_input = T.AugInput(image)
         self._augmentations(aug_input)
         pixels = np.require(aug_input.image.transpose(2, 0, 1), requirements=["C", "W"])
         inputs = {"image": torch.from_numpy(pixels), "height": height, "width": width}
-        return self.model([inputs])[0]
+        if confidence_threshold is None:
+            return self.model([inputs])[0]
+        if not isinstance(self.model, PanopticNetwork):
+            raise ConfigError(
+                f"MODEL.META_ARCHITECTURE {type(self.model).__name__} takes its confidence threshold "
+                "from its config alone"
+            )
+        thresholds = self._with_score(confidence_threshold)
+        return self.model.inference([inputs], thresholds=thresholds)[0]
 
-    @property
-    def confidence_threshold(self) -> float:
-        """Lowest score of a thing in the panoptic map, in [0, 1]; can be set."""
-        return self._confidence_threshold
-
-    @confidence_threshold.setter
-    def confidence_threshold(self, value: float) -> None:
-        self._confidence_threshold = value
-        for module in self.model.modules():
-            if isinstance(module, PanopticFusion):
-                module.thresholds = replace(module.thresholds, score=value)
-            elif hasattr(module, "combine_instances_score_thresh"):  # Detectron2's PanopticFPN
-                module.combine_instances_score_thresh = value
-
-    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    def panoptic(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         """The panoptic map of ``image``, (H, W) int32, and its segments, as in the model's "panoptic_seg".
 
         Of a model without a semantic head it holds things alone, see :func:`paste_things`.
+
+        Args:
+            confidence_threshold: for this image; None: the model's own.
         """
-        output = self(image)
+        output = self(image, confidence_threshold)
         if "panoptic_seg" in output:
             panoptic_seg, segments_info = output["panoptic_seg"]
         else:
+            thresholds = self._with_score(confidence_threshold)
             panoptic_seg, segments_info = paste_things(
-                output["instances"], self._confidence_threshold, self._overlap_thresh
+                output["instances"], thresholds.score, thresholds.overlap
             )
         return panoptic_seg.cpu().numpy(), segments_info
+
+    def _with_score(self, value: Optional[float]) -> FusionThresholds:
+        return self._thresholds if value is None else replace(self._thresholds, score=value)
 
 
 def for_panoptic_maps(cfg: CfgNode) -> None:

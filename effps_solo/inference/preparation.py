@@ -1,5 +1,7 @@
 """A trained model made ready to predict: norms folded, and what ``TEST`` says of speed and quality."""
 
+from typing import Any, Callable
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d
@@ -7,6 +9,7 @@ from torch import nn
 
 from effps_solo.modeling.layers import fold_norm
 from effps_solo.modeling.meta_arch import EfficientPS
+from effps_solo.modeling.outputs import PanopticNetwork
 from effps_solo.modeling.precision import Precision
 from effps_solo.utils.errors import ConfigError
 
@@ -35,9 +38,8 @@ def build_inference_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
     precision = Precision.from_config(cfg, "TEST")
     if precision.dtype is not None:
         autocast = torch.autocast(precision.device_type, precision.dtype)
-        for name in ("forward", "inference"):  # either is called
-            if hasattr(model, name):
-                setattr(model, name, autocast(getattr(model, name)))
+        for name in ("forward", *(["inference"] if isinstance(model, PanopticNetwork) else [])):
+            setattr(model, name, autocast(getattr(model, name)))
     return model
 
 
@@ -55,13 +57,25 @@ def fold_norms(model: nn.Module) -> None:
 
 def compile_networks(model: nn.Module) -> None:
     """Compile the networks, with weights as constants; what loops over instances stays as it is."""
-    import torch._inductor.config
-
-    torch._inductor.config.freezing = True
     for name in _NETWORKS:
         network = getattr(model, name, None)
         if network is not None:
             network.compile()
+            network._compiled_call_impl = _with_constant_weights(network._compiled_call_impl)
+
+
+def _with_constant_weights(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call`` of a compiled network, which may compile at any time: first, and for another size.
+
+    The option ``freezing`` of ``torch.compile`` does not reach the tracing, which decides on it, too.
+    """
+    import torch._inductor.config
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._inductor.config.patch(freezing=True):
+            return call(*args, **kwargs)
+
+    return run
 
 
 def _augmented(cfg: CfgNode, model: nn.Module) -> EfficientPSWithTTA:

@@ -19,11 +19,9 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
-from torch import nn
 
 from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.execution import works_in_parts
-from effps_solo.modeling.fusion import FusionThresholds
 from effps_solo.modeling.instance_head import Stride4Masks
 from effps_solo.modeling.instance_head.solov2.inference import (
     mask_intersections,
@@ -31,7 +29,7 @@ from effps_solo.modeling.instance_head.solov2.inference import (
     same_class_iou,
 )
 from effps_solo.modeling.meta_arch import EfficientPS
-from effps_solo.modeling.outputs import output_size_of
+from effps_solo.modeling.outputs import FusionThresholds, PanopticNetwork, output_size_of
 from effps_solo.modeling.upsampling import STRIDE, Size, resample, stride4_size
 from effps_solo.utils.errors import ConfigError
 
@@ -39,7 +37,7 @@ MAX_LOGIT = 30.0
 SAME_OBJECT_IOU = 0.5  # instances of two views that overlap by more are one object
 
 
-class EfficientPSWithTTA(nn.Module):
+class EfficientPSWithTTA(PanopticNetwork):
     """A model with the interface of :class:`EfficientPS` at inference."""
 
     def __init__(
@@ -104,7 +102,7 @@ class EfficientPSWithTTA(nn.Module):
         thresholds: Optional[FusionThresholds] = None,
         whole_masks: bool = True,
     ) -> List[Dict[str, Any]]:
-        """See :meth:`EfficientPS.inference`. Images are taken one by one."""
+        """See :meth:`PanopticNetwork.inference`. Images are taken one by one."""
         wanted = {
             "outputs": self.model.outputs if outputs is None else tuple(outputs),
             "thresholds": thresholds,

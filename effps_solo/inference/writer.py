@@ -42,7 +42,9 @@ class PanopticWriter:
         """
         self.folder, self.classes, self.drawing = folder, tuple(classes), drawing
         self._entries = _earlier_entries(folder, self.classes) if resume else []
+        self._last_id = max((entry["image"]["id"] for entry in self._entries), default=0)
         self._names: Set[str] = {_name_of(entry) for entry in self._entries}
+        self._counts: Dict[str, int] = {}  # stem -> number in the last name that was made of it
         self._last_json = time.monotonic()
 
     def __len__(self) -> int:
@@ -58,8 +60,8 @@ class PanopticWriter:
         """Write the files of the image ``path``. Raises UserError when that fails."""
         name = self._unique_name(path.stem)
         result.save_pictures(self.folder, name, **self.drawing)
-        last_id = max((entry["image"]["id"] for entry in self._entries), default=0)
-        entry = result.to_coco(path.name, name, image_id=last_id + 1)
+        self._last_id += 1
+        entry = result.to_coco(path.name, name, image_id=self._last_id)
         entry["image"]["source"] = os.path.abspath(path)
         self._entries.append(entry)
         if time.monotonic() - self._last_json > _SECONDS_BETWEEN_JSONS:
@@ -74,10 +76,11 @@ class PanopticWriter:
 
     def _unique_name(self, stem: str) -> str:
         """``stem``, with a number when the results of another input have that name."""
-        name, count = stem, 0
+        name, count = stem, self._counts.get(stem, 0)
         while name in self._names:
             count += 1
             name = f"{stem}_{count}"
+        self._counts[stem] = count
         self._names.add(name)
         return name
 

@@ -7,24 +7,31 @@ convolution costs torch 100 times its forward pass in bf16, the gradient of grou
 Shapes: N images, C channels, H x W the input and H' x W' the output, kernels of k x k, G groups.
 """
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from packaging.version import Version
 from torch.autograd.function import once_differentiable
 
 _FAST_KERNEL = 3  # the depthwise kernel whose gradient is fast
 _FEW_PIXELS = 1200  # below, group norm costs less in fp32 than as many calls of batch norm
 
+# The detours, with the first and the last version of torch for which each was measured to pay.
+_MEASURED = {
+    "_turned_input_gradient": ((2, 13), (2, 14)),
+    "_strided_input_gradient": ((2, 13), (2, 14)),
+    "_weight_gradient_in_blocks": ((2, 13), (2, 14)),
+    "_GroupNorm": ((2, 13), (2, 14)),
+}
+_TORCH = Version(torch.__version__).release[:2]
+
 Gradient = Optional[torch.Tensor]
+Pair = Tuple[int, int]  # vertical and horizontal
 
 
 def depthwise_conv2d(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    stride: Tuple[int, int],
-    padding: Tuple[int, int],
-    dilation: Tuple[int, int] = (1, 1),
+    x: torch.Tensor, weight: torch.Tensor, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
 ) -> torch.Tensor:
     """Depthwise convolution without bias, equal to ``F.conv2d`` with C groups.
 
@@ -33,9 +40,9 @@ def depthwise_conv2d(
     Args:
         x: (N, C, H, W).
         weight: (C, 1, k, k).
-        stride: vertical and horizontal.
+        stride: of the kernel.
         padding: zeros above and below, left and right.
-        dilation: vertical and horizontal.
+        dilation: of the kernel.
 
     Returns:
         (N, C, H', W').
@@ -68,7 +75,8 @@ def group_norm(
     """
     # In fp32 torch's is fast forwards, and backwards four times slower than it could be.
     is_mixed = x.dtype == torch.bfloat16 and weight.dtype == torch.float32
-    if not is_mixed or not x.numel() or x.device.type != "cpu" or is_recorded():
+    is_slow = is_mixed and x.device.type == "cpu" and not is_recorded() and _pays(_GroupNorm)
+    if not is_slow or not x.numel():
         return torch.group_norm(x, num_groups, weight, bias, eps)
     if x[0, 0].numel() < _FEW_PIXELS:
         return torch.group_norm(x.float(), num_groups, weight, bias, eps).to(x.dtype)
@@ -83,6 +91,12 @@ def _wants_gradient_on_cpu(x: torch.Tensor, weight: torch.Tensor) -> bool:
     return x.device.type == "cpu" and (x.requires_grad or weight.requires_grad)
 
 
+def _pays(detour: Callable[..., Any]) -> bool:
+    """Whether it was measured to pay with this torch, whose own way is taken otherwise."""
+    first, last = _MEASURED[detour.__name__]
+    return first <= _TORCH <= last
+
+
 def is_recorded() -> bool:
     """Whether a graph is made to be exported or compiled; it is to hold torch's operations."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
@@ -93,9 +107,9 @@ class _Convolution(NamedTuple):
 
     x: torch.Tensor
     weight: torch.Tensor
-    stride: Tuple[int, int]
-    padding: Tuple[int, int]
-    dilation: Tuple[int, int]
+    stride: Pair
+    padding: Pair
+    dilation: Pair
 
     def forward(self) -> torch.Tensor:
         """(N, C, H', W')."""
@@ -114,17 +128,11 @@ class _Convolution(NamedTuple):
 
 class _DepthwiseConv2d(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        stride: Tuple[int, int],
-        padding: Tuple[int, int],
-        dilation: Tuple[int, int],
-    ) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.layout = stride, padding, dilation
-        return _Convolution(x, weight, *ctx.layout).forward()
+    def forward(ctx: Any, *conv: Any) -> torch.Tensor:
+        """Of the fields of a :class:`_Convolution`."""
+        ctx.save_for_backward(*conv[:2])
+        ctx.layout = conv[2:]
+        return _Convolution(*conv).forward()
 
     @staticmethod
     @once_differentiable
@@ -138,20 +146,18 @@ class _DepthwiseConv2d(torch.autograd.Function):
 
 
 def _input_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
-    """(N, C, H, W)."""
-    is_dilated, is_strided = max(conv.dilation) > 1, max(conv.stride) > 1
-    if is_dilated and not is_strided:
-        return _dilated_input_gradient(conv, grad)
-    if is_strided and not is_dilated and conv.x.dtype == torch.bfloat16:
-        return _strided_input_gradient(conv, grad)
-    return conv.gradient(grad, 0)
+    """(N, C, H, W): of the output's gradient the convolution with the turned kernel, made as such.
+
+    torch's takes up to four times as long, with dilation, or with strides in bf16, seven to ten times.
+    Where a processor has no units for bf16 it also sums in bf16: 5x5 kernels are off by 1 %.
+    """
+    is_strided, is_dilated = max(conv.stride) > 1, max(conv.dilation) > 1
+    is_fast = is_strided and (is_dilated or conv.x.dtype != torch.bfloat16)
+    detour = _strided_input_gradient if is_strided else _turned_input_gradient
+    return conv.gradient(grad, 0) if is_fast or not _pays(detour) else detour(conv, grad)
 
 
-# With dilation, or with strides in bf16, torch's takes seven to ten times as long as the convolution
-# that it is: of the output's gradient with the turned kernel.
-
-
-def _dilated_input_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
+def _turned_input_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W)."""
     x, weight, stride, padding, dilation = conv
     reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation)]
@@ -184,7 +190,8 @@ def _weight_gradient(conv: _Convolution, grad: torch.Tensor) -> torch.Tensor:
     if max(conv.dilation) == 1:
         return _weight_gradient_in_blocks(conv, grad)
     # torch's of a dilated kernel in bf16 is wrong at times with several threads, up to NaN: it differs
-    # from call to call (2.14, where the dilation reaches beyond the image). In fp32 it is faster too.
+    # from call to call (2.14, where the dilation reaches beyond the image). In fp32 it is faster too,
+    # and still torch's own: so with any version.
     precise = torch.promote_types(grad.dtype, torch.float32)
     conv = conv._replace(x=conv.x.to(precise), weight=conv.weight.to(precise))
     return conv.gradient(grad.to(precise), 1).to(grad.dtype)
@@ -198,7 +205,8 @@ def _weight_gradient_in_blocks(conv: _Convolution, grad: torch.Tensor) -> torch.
     """
     x, weight, stride, (p_y, p_x), dilation = conv
     sides = weight.shape[2:]
-    if min(sides) < _FAST_KERNEL or max(sides) == _FAST_KERNEL:
+    is_slow = min(sides) >= _FAST_KERNEL and max(sides) > _FAST_KERNEL
+    if not is_slow or not _pays(_weight_gradient_in_blocks):
         return conv.gradient(grad, 1)
     padded = F.pad(x, (p_x, p_x, p_y, p_y))
     height, width = ((n - 1) * s + _FAST_KERNEL for n, s in zip(grad.shape[2:], stride))
@@ -236,7 +244,7 @@ class _GroupNorm(torch.autograd.Function):
         mean, var = _group_statistics(x, num_groups)
         ctx.save_for_backward(x, mean, var, weight)
         ctx.num_groups, ctx.eps = num_groups, eps
-        return _batch_norm(x, mean, var, weight.expand_as(mean), bias.expand_as(mean), eps)
+        return _batch_norm(x, mean, var, weight.expand_as(mean), bias.expand_as(mean), eps=eps)
 
     @staticmethod
     @once_differentiable
@@ -262,21 +270,14 @@ class _GroupNorm(torch.autograd.Function):
         offset = _group_mean(weight * bias_grad, ctx.num_groups) / num_pixels
         slope = _group_mean(weight * weight_grad, ctx.num_groups) / num_pixels
         zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-        input_grad = _batch_norm(grad, zero, one, inverse * weight, -inverse * offset, 0.0)
-        input_grad += _batch_norm(x, mean, var, -inverse * slope, zero, ctx.eps)
+        input_grad = _batch_norm(grad, zero, one, inverse * weight, -inverse * offset, eps=0.0)
+        input_grad += _batch_norm(x, mean, var, -inverse * slope, zero, eps=ctx.eps)
         return input_grad, None, weight_grad.sum(0), bias_grad.sum(0), None
 
 
-def _batch_norm(
-    x: torch.Tensor,
-    mean: torch.Tensor,
-    var: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    eps: float,
-) -> torch.Tensor:
-    """As x, each image normalised with its own row of the constants, all (N, C)."""
-    images = zip(x.split(1), mean, var, weight, bias)
+def _batch_norm(x: torch.Tensor, *constants: torch.Tensor, eps: float) -> torch.Tensor:
+    """As x, each image with its own rows of the constants mean, var, weight and bias, all (N, C)."""
+    images = zip(x.split(1), *constants)
     return torch.cat([F.batch_norm(image, m, v, w, b, eps=eps) for image, m, v, w, b in images])
 
 

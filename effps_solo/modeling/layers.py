@@ -71,14 +71,10 @@ _NORMS = (
     "GN",
     "FrozenBN",
     "naiveSyncBN",
-    "naiveSyncBN_N",
     "nnSyncBN",
     "LN",
     "",
 )
-# Weights of the processes in Detectron2's synchronised BN: equal, or by the sizes of their batches.
-_NAIVE_MODES = {"naiveSyncBN": "", "naiveSyncBN_N": "N"}
-NormFactory = Callable[[int], nn.Module]
 
 
 def get_activation(name: str) -> Callable[[], nn.Module]:
@@ -92,35 +88,32 @@ def get_activation(name: str) -> Callable[[], nn.Module]:
     return _ACTIVATIONS[name]
 
 
-def check_norm(norm: str) -> str:
-    """Return ``norm``; raise ConfigError when Detectron2 has no norm of that name."""
-    if norm not in _NORMS:
-        raise ConfigError(f"unknown norm '{norm}'; choose one of {[n for n in _NORMS if n]}")
-    return norm
+def resolve_norm(norm: str) -> str:
+    """``norm``; for SyncBN the implementation that runs here.
 
-
-def norm_factory(norm: str) -> Union[str, NormFactory]:
-    """What Detectron2's ``get_norm`` takes for ``norm``.
-
-    ``SyncBN`` becomes Detectron2's own implementation where there is no GPU, because torch's
-    refuses CPU tensors. Statistics are weighted by batch size, so that empty ranks do no harm.
+    That is torch's (nnSyncBN) where there is a GPU, and else :class:`SyncBatchNorm` (naiveSyncBN),
+    because torch's refuses CPU tensors of several processes.
 
     Raises:
         ConfigError: unknown name.
     """
-    check_norm(norm)
-    if norm == "SyncBN" and not torch.cuda.is_available():
-        norm = "naiveSyncBN_N"
-    if norm in _NAIVE_MODES:
-        return functools.partial(SyncBatchNorm, stats_mode=_NAIVE_MODES[norm])
+    if norm not in _NORMS:
+        raise ConfigError(f"unknown norm '{norm}'; choose one of {[n for n in _NORMS if n]}")
+    if norm == "SyncBN":
+        return "nnSyncBN" if torch.cuda.is_available() else "naiveSyncBN"
     return norm
 
 
 class SyncBatchNorm(NaiveSyncBatchNorm):
     """Detectron2's synchronised BN, which runs on a CPU, with statistics of bf16 values in fp32.
 
-    The variance is a difference of two means, for which bf16 has too few digits.
+    The variance is a difference of two means, for which bf16 has too few digits. Every image (or RoI)
+    counts alike, Detectron2's ``stats_mode`` "N": numbers of RoIs differ between processes, and one may
+    have none. Where they are equal, so is the other mode, which counts every process alike.
     """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__(channels, eps=eps, stats_mode="N")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.dtype != torch.bfloat16:
@@ -141,13 +134,16 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     Raises:
         ConfigError: unknown name, or GN over channels that its 32 groups do not divide.
     """
+    norm = resolve_norm(norm)
+    if norm == "naiveSyncBN":
+        return SyncBatchNorm(channels)
     if norm == "GN":
         if channels % GN_GROUPS:
             raise ConfigError(
                 f"norm GN has {GN_GROUPS} groups, which do not divide {channels} channels"
             )
         return GroupNorm(GN_GROUPS, channels)
-    return get_norm(norm_factory(norm), channels)
+    return get_norm(norm, channels)
 
 
 def fold_norm(conv: nn.Conv2d, norm: nn.Module) -> bool:

@@ -13,7 +13,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList, Instances
-from torch import nn
 
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
@@ -26,14 +25,14 @@ from .instance_head import (
     build_instance_head,
     total_over_processes,
 )
-from .outputs import OUTPUTS, check_outputs, output_size_of
+from .outputs import OUTPUTS, PanopticNetwork, check_outputs, output_size_of
 from .postprocessing import instances_to_output
 from .sem_seg_head import SemanticHead, build_semantic_head
 from .upsampling import STRIDE, stride4_size, upsample_logits
 
 
 @META_ARCH_REGISTRY.register()
-class EfficientPS(nn.Module):
+class EfficientPS(PanopticNetwork):
     """EfficientPS (Mohan & Valada, IJCV 2021) with an exchangeable instance head."""
 
     @configurable
@@ -85,10 +84,9 @@ class EfficientPS(nn.Module):
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
         label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
-        has_semantics = bool(cfg.MODEL.SEM_SEG_HEAD.NAME)
         return {
             "backbone": backbone,
-            "sem_seg_head": build_semantic_head(cfg, shapes) if has_semantics else None,
+            "sem_seg_head": build_semantic_head(cfg, shapes),
             "instance_head": build_instance_head(cfg, shapes),
             "fusion": build_panoptic_fusion(cfg, label_space),
             "label_space": label_space,
@@ -129,10 +127,9 @@ class EfficientPS(nn.Module):
         *,
         whole_images: bool = False,
     ) -> Dict[str, torch.Tensor]:
-        """Scalar losses by name; in evaluation mode those of validation.
+        """Scalar losses by name; in evaluation mode those of validation. See :meth:`forward`.
 
         Args:
-            batched_inputs, totals: see :meth:`forward`.
             whole_images: the images are whole ones as at inference, not training crops.
         """
         images = self._preprocess(batched_inputs)
@@ -155,13 +152,7 @@ class EfficientPS(nn.Module):
         thresholds: Optional[FusionThresholds] = None,
         whole_masks: bool = True,
     ) -> List[Dict[str, Any]]:
-        """Predictions of each image, see :meth:`forward`.
-
-        Args:
-            outputs: what to make; None: the model's own.
-            thresholds: of the fusion; None: its own.
-            whole_masks: see :func:`.postprocessing.instances_to_output`.
-        """
+        """See :meth:`PanopticNetwork.inference`."""
         outputs = self.outputs if outputs is None else tuple(outputs)
         # The fusion does not look at instances below its threshold.
         min_score = 0.0 if "instances" in outputs else (thresholds or self.fusion.thresholds).score

@@ -1,12 +1,54 @@
 """What a panoptic network returns at inference: the keys of its output dicts."""
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from torch import nn
 
 from effps_solo.utils.errors import ConfigError
 
 OUTPUTS = ("panoptic_seg", "sem_seg", "instances")
+
+
+@dataclass(frozen=True)
+class FusionThresholds:
+    """What decides whether an instance or a stuff segment is in the panoptic map.
+
+    Attributes:
+        score: instances below it are left out.
+        overlap: an instance of which a larger fraction is taken already is left out.
+        stuff_area: stuff classes that cover a smaller fraction of the image become void.
+    """
+
+    score: float = 0.5
+    overlap: float = 0.5
+    stuff_area: float = 2048 / (1024 * 2048)
+
+
+class PanopticNetwork(nn.Module, ABC):
+    """A network whose outputs and thresholds are arguments of its inference."""
+
+    @abstractmethod
+    def inference(
+        self,
+        batched_inputs: List[Dict[str, Any]],
+        *,
+        outputs: Optional[Sequence[str]] = None,
+        thresholds: Optional[FusionThresholds] = None,
+        whole_masks: bool = True,
+    ) -> List[Dict[str, Any]]:
+        """Predictions of each image.
+
+        Args:
+            batched_inputs: N dicts in Detectron2's format, see :meth:`EfficientPS.forward`.
+            outputs: what to make, of :data:`OUTPUTS`; None: the network's own.
+            thresholds: of the fusion; None: the network's own.
+            whole_masks: see :func:`.postprocessing.instances_to_output`.
+
+        Returns:
+            N dicts with the keys ``outputs``.
+        """
 
 
 def output_size_of(x: Dict[str, Any], image_size: Tuple[int, int]) -> Tuple[int, int]:

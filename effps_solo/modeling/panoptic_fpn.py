@@ -1,10 +1,11 @@
 """Detectron2's PanopticFPN (Kirillov et al., CVPR 2019) on our data sets: a baseline to compare with.
 
-Networks, losses, thresholds and the merging of both outputs are Detectron2's own, unchanged but for
-MODEL.PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS, which holds for all methods. It knows two label spaces:
-its semantic head tells 0 for all things together and 1 .. S for the stuff, its box head a thing
-index. Here they are translated from what PanopticDatasetMapper gives and to what the evaluators
-expect, in which things may have any contiguous ids.
+Networks, losses and the merging of both outputs are Detectron2's own. How they are merged the keys of
+MODEL.PANOPTIC_FUSION say, which hold for all methods: its thresholds, the smallest stuff area as a
+fraction of the image, and VOID_UNCLAIMED_THINGS. It knows two label spaces: its semantic head tells
+0 for all things together and 1 .. S for the stuff, its box head a thing index. Here they are
+translated from what PanopticDatasetMapper gives and to what the evaluators expect, in which things
+may have any contiguous ids.
 
 Unlike EfficientPS's Mask R-CNN head it takes proposals in crowds and void for negatives.
 
@@ -24,9 +25,10 @@ from detectron2.structures import ImageList, Instances
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
+from .fusion import FusionThresholds
 from .fusion.segments import mean_winning_probability
 from .instance_head import StepTotals
-from .outputs import OUTPUTS, check_outputs, output_size_of
+from .outputs import OUTPUTS, PanopticNetwork, check_outputs, output_size_of
 
 THINGS = 0  # Detectron2's semantic label of all things
 _TARGET_FIELDS = ("gt_boxes", "gt_classes", "gt_masks")
@@ -35,7 +37,7 @@ _SCORE_STRIDE = 4  # pixels between those that the score of a stuff segment is t
 
 
 @META_ARCH_REGISTRY.register()
-class LabelSpacePanopticFPN(PanopticFPN):
+class LabelSpacePanopticFPN(PanopticFPN, PanopticNetwork):
     """PanopticFPN that trains on and returns contiguous ids, as :class:`EfficientPS` does."""
 
     @configurable
@@ -43,6 +45,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
         self,
         *,
         label_space: PanopticLabelSpace,
+        thresholds: FusionThresholds = FusionThresholds(),
         void_unclaimed_things: bool = True,
         outputs: Sequence[str] = OUTPUTS,
         **kwargs: Any,
@@ -50,6 +53,8 @@ class LabelSpacePanopticFPN(PanopticFPN):
         """
         Args:
             label_space: of the data set.
+            thresholds: of the merging, where a call names no others; stand for Detectron2's
+                combine_..._thresh, of which one counts pixels.
             void_unclaimed_things: pixels of things that no instance claims are void (Detectron2);
                 else they get the best stuff class.
             outputs: what inference returns, of "panoptic_seg", "sem_seg", "instances".
@@ -66,6 +71,7 @@ class LabelSpacePanopticFPN(PanopticFPN):
                 "set has none"
             )
         self.label_space = label_space
+        self.thresholds = thresholds
         self.void_unclaimed_things = void_unclaimed_things
         self.outputs = tuple(outputs)
         labels = semantic_labels(label_space, self.sem_seg_head.ignore_value)
@@ -75,7 +81,8 @@ class LabelSpacePanopticFPN(PanopticFPN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
-        """Detectron2's keys, but for the class counts, which are those of the data set.
+        """Detectron2's keys, but for class counts and void, which are those of the data set, and for
+        MODEL.PANOPTIC_FUSION in place of MODEL.PANOPTIC_FPN.COMBINE.
 
         Raises:
             ConfigError: MODEL.SEM_SEG_HEAD is not one for Detectron2's PanopticFPN.
@@ -91,10 +98,17 @@ class LabelSpacePanopticFPN(PanopticFPN):
         cfg.defrost()
         cfg.MODEL.MASK_ON = True
         cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(label_space.stuff_ids) + 1
+        cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = label_space.ignore_label
         cfg.MODEL.ROI_HEADS.NUM_CLASSES = label_space.num_things
+        arguments = super().from_config(cfg)
+        for name in ("overlap", "stuff_area", "instances_score"):
+            del arguments[f"combine_{name}_thresh"]
         return {
-            **super().from_config(cfg),
+            **arguments,
             "label_space": label_space,
+            "thresholds": FusionThresholds(
+                fusion.SCORE_THRESH, fusion.OVERLAP_THRESH, fusion.STUFF_AREA_FRACTION
+            ),
             "void_unclaimed_things": fusion.VOID_UNCLAIMED_THINGS,
             "outputs": outputs,
         }
@@ -139,14 +153,19 @@ class LabelSpacePanopticFPN(PanopticFPN):
         do_postprocess: bool = True,
         *,
         outputs: Optional[Sequence[str]] = None,
+        thresholds: Optional[FusionThresholds] = None,
+        whole_masks: bool = True,
     ) -> Any:
-        """See :meth:`EfficientPS.inference`; without ``do_postprocess`` Detectron2's raw outputs."""
-        detections, sem_seg = super().inference(batched_inputs, do_postprocess=False)
+        """See :meth:`EfficientPS.inference`; without ``do_postprocess`` Detectron2's raw outputs.
+
+        Masks are whole, as Detectron2 makes them.
+        """
+        detections, sem_seg = PanopticFPN.inference(self, batched_inputs, do_postprocess=False)
         if not do_postprocess:
             return detections, sem_seg
-        outputs = self.outputs if outputs is None else outputs
+        wanted = (self.outputs if outputs is None else outputs, thresholds or self.thresholds)
         images = zip(batched_inputs, detections, sem_seg)
-        return [self._image_outputs(*image, outputs) for image in images]
+        return [self._image_outputs(*image, *wanted) for image in images]
 
     def _image_outputs(
         self,
@@ -154,12 +173,12 @@ class LabelSpacePanopticFPN(PanopticFPN):
         detections: Instances,
         sem_seg: torch.Tensor,
         outputs: Sequence[str],
+        thresholds: FusionThresholds,
     ) -> Dict[str, Any]:
         """Detectron2's post-processing of one image, then our label space.
 
         Args:
             sem_seg: (S + 1, Hp, Wp) logits.
-            outputs: what to return.
         """
         image_size = detections.image_size
         size = output_size_of(x, image_size)
@@ -171,9 +190,9 @@ class LabelSpacePanopticFPN(PanopticFPN):
         panoptic_seg, segments = combine_semantic_and_instance_outputs(
             instances,
             labels,
-            self.combine_overlap_thresh,
-            self.combine_stuff_area_thresh,
-            self.combine_instances_score_thresh,
+            thresholds.overlap,
+            max(1.0, thresholds.stuff_area * labels.numel()),
+            thresholds.score,
         )
         panoptic = (panoptic_seg, self._segments_info(panoptic_seg, segments, sem_seg))
         result: Dict[str, Any] = {}

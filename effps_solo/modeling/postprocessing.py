@@ -115,10 +115,11 @@ def _window(start: float, stop: float, scale: float, length: int) -> slice:
 
 def _chunks_of_masks(instances: Instances, output_size: Size) -> Iterator[torch.Tensor]:
     """(k, H, W) bool of at most NUM_CHUNKS parts of the instances."""
-    step = max(1, -(-len(instances) // NUM_CHUNKS))
-    for start in range(0, len(instances), step):
-        source = instances.mask_source[slice(start, start + step)]
-        yield source.frame_logits(instances.image_size, output_size) > 0
+    bounds = [len(instances) * i // NUM_CHUNKS for i in range(NUM_CHUNKS + 1)]
+    for start, stop in zip(bounds, bounds[1:]):
+        if start < stop:
+            source = instances.mask_source[slice(start, stop)]
+            yield source.frame_logits(instances.image_size, output_size) > 0
 
 
 def output_masks(instances: Instances, output_size: Size) -> torch.Tensor:

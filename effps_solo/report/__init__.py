@@ -1,4 +1,4 @@
-"""Reports of evaluations: one HTML file that tells where a model is good, where it fails, and how."""
+"""Reports of evaluations: one HTML file with quality by class and size, confusion and calibration."""
 
 import logging
 from pathlib import Path
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def write_reports(cfg: CfgNode, results: Mapping[str, Any]) -> List[Path]:
     """After an evaluation: ``REPORT_NAME`` and results.json in the folder of each data set.
 
-    What keeps a report from being written is logged; the results are worth more.
+    An error while a report is written is logged, not raised: the results must not be lost.
 
     Args:
         cfg: with OUTPUT_DIR and DATASETS.TEST of the evaluation.

@@ -1,4 +1,4 @@
-"""Images of a report: the photograph, both segmentations, and what became of each segment."""
+"""Images of a report: the photograph, both segmentations, and TP, FP and FN segments."""
 
 import base64
 from pathlib import Path
@@ -50,7 +50,7 @@ def picture_of_prediction(
 
 
 def picture_of_verdicts(pixels: np.ndarray, image: EvaluatedImage, folder: Path) -> np.ndarray:
-    """What became of the segments, in the colours of ``VERDICTS``.
+    """True positives, false positives and false negatives, in the colours of ``VERDICTS``.
 
     Missed segments lie over found ones, false ones over both, so that every fault is seen. Where nothing
     is judged the photograph keeps its colours.

@@ -39,10 +39,10 @@ class Counts:
 
 
 class Verdicts:
-    """The segments of one image by what became of them.
+    """The segments of one image as true positives, false positives and false negatives.
 
     Attributes:
-        partner: id of a true segment -> the prediction that matches it, of whatever class.
+        partner: id of a true segment -> the prediction that matches it, of any class.
         correct: id of a predicted segment of the right class -> IoU.
         wrong_class: ids of predicted segments that match a true one of another class.
         missed: ids of true segments without a prediction of their class; crowds are never missed.
@@ -168,7 +168,7 @@ class ScoreBin:
 def calibration(
     images: Iterable[ImageSegments], classes: Sequence[PanopticClass], isthing: bool
 ) -> Tuple[List[ScoreBin], float]:
-    """How far scores tell the share of true positives.
+    """How well scores are calibrated: the precision of segments by score.
 
     Segments without a score, and those over void and crowds that match nothing, do not count.
 

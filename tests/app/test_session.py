@@ -3,7 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from effps_solo.utils.errors import UserError
 
 
 class Halves:
-    """A car on the left, as sure as the threshold, road on the right."""
+    """A car on the left, as sure as the threshold of the call, road on the right."""
 
     image_format = "RGB"
     confidence_threshold = 0.5
@@ -35,11 +35,13 @@ class Halves:
         PanopticClass("road", False, 7, (9, 0, 0)),
     )
 
-    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    def panoptic(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         ids = np.full(image.shape[:2], 2)
         ids[:, : ids.shape[1] // 2] = 1
         ids[0] = 0
-        car = {"id": 1, "category_id": 0, "isthing": True, "score": self.confidence_threshold}
+        car = {"id": 1, "category_id": 0, "isthing": True, "score": confidence_threshold}
         return ids, [car, {"id": 2, "category_id": 1, "isthing": False, "score": 0.1}]
 
 
@@ -56,6 +58,15 @@ def predict(path: str, *thresholds: float) -> List[PanopticResult]:
 def test_every_model_with_the_threshold(tmp_path: Path) -> None:
     results = predict(save(tmp_path / "a.png"), 0.25, 0.75)
     assert [r.segments[0].score for r in results] == [0.25, 0.25, 0.75, 0.75]
+
+
+def test_a_session_leaves_the_models_as_they_are(tmp_path: Path) -> None:
+    model = PanopticModel(Halves())
+    one, other = Session({"a": model}, Limits()), Session({"b": model}, Limits())
+    path = save(tmp_path / "a.png")
+    (first,), (second,) = one.predict(path, 0.25), other.predict(path, 0.75)
+    assert (first.segments[0].score, second.segments[0].score) == (0.25, 0.75)
+    assert model.confidence_threshold == 0.5
 
 
 def test_clicks(tmp_path: Path) -> None:

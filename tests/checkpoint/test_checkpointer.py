@@ -14,7 +14,9 @@ from torch import nn
 
 from effps_solo.checkpoint import imagenet
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer, plain_data
-from effps_solo.checkpoint.safe_loading import CheckpointError, safe_load_checkpoint
+from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
+from effps_solo.utils.errors import CheckpointError, UserError
+from effps_solo.utils.version import __version__
 
 
 class ToyModel(nn.Module):
@@ -86,7 +88,8 @@ def test_training_state_survives_the_safe_loader(tmp_path: Path, optimizer: str,
         trainer.iter = 8
     trainer.checkpointer.save("model_0000007", iteration=7)
     loaded = safe_load_checkpoint(str(tmp_path / "model_0000007.pth"))
-    assert loaded["iteration"] == 7 and set(loaded) == {"model", "trainer", "iteration"}
+    assert set(loaded) == {"model", "trainer", "iteration", "effps_solo_version"}
+    assert (loaded["iteration"], loaded["effps_solo_version"]) == (7, __version__)
     assert not list(tmp_path.glob("*.part"))
 
     resumed = ToyTrainer(tmp_path, optimizer, amp)
@@ -163,6 +166,27 @@ def test_state_dict_alone_and_numpy_free_loading(tmp_path: Path) -> None:
     torch.save(source.state_dict(), tmp_path / "s.pth")
     EffPSCheckpointer(target).load(str(tmp_path / "s.pth"))
     assert torch.equal(source.layer.weight, target.layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("stated", "warnings"),
+    [({}, 0), ({"effps_solo_version": "0.1.0"}, 0), ({"effps_solo_version": "99.0"}, 1)],
+)
+def test_checkpoints_of_other_versions(
+    tmp_path: Path, stated: Dict[str, str], warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = ToyModel(), ToyModel()
+    torch.save({"model": source.state_dict(), "iteration": 3, **stated}, tmp_path / "w.pth")
+    assert EffPSCheckpointer(target).load(str(tmp_path / "w.pth"))["iteration"] == 3
+    assert torch.equal(source.layer.weight, target.layer.weight)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == warnings and all("w.pth' was written by effps_solo 99.0" in x for x in told)
+
+
+def test_a_checkpoint_whose_version_is_none(tmp_path: Path) -> None:
+    torch.save({"model": ToyModel().state_dict(), "effps_solo_version": 3}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="w.pth': the version of effps_solo is 3"):
+        EffPSCheckpointer(ToyModel()).load(str(tmp_path / "w.pth"))
 
 
 def test_a_part_of_a_model_is_enough_to_train_but_not_to_predict(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.slow
 def test_every_backend(command: Command, report: Report, output: Path) -> None:
-    """But the compiled backends: tests/benchmark/test_torch_backends.py."""
+    """But the compiled ones, which take minutes; tests/inference/test_preparation.py compiles a network."""
     backends = [name for name in runner.BACKENDS if not name.startswith("compiled")]
     assert command("--backend", *backends, "--image-size", "64", "96", "--compare") == 0
     rows = {row["name"]: row for row in report()["sizes"][0]["rows"]}

@@ -11,6 +11,7 @@ import torch
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.convert import LAYOUTS
 from effps_solo.cli import convert as command
+from effps_solo.utils.version import __version__
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -37,7 +38,9 @@ def test_every_layout_is_offered() -> None:
 def test_without_a_config(lite0: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / "new" / "ours.pth"
     assert main(words(lite0, output)) == 0
-    state = torch.load(output, weights_only=True)["model"]
+    content = torch.load(output, weights_only=True)
+    state = content["model"]
+    assert content["effps_solo_version"] == __version__
     assert all(key.startswith("backbone.bottom_up.") for key in state)
     report = json.loads((tmp_path / "new" / "ours.json").read_text())
     assert report["layout"] == "timm" and len(report["converted"]) == len(state)

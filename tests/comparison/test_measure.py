@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 import numpy as np
 import pytest
@@ -39,10 +39,15 @@ def counts_of_fvcore(config: Path, weights: Path, image: torch.Tensor) -> Dict[s
     return dict(analysis.by_operator())
 
 
-def test_measurements(tiny_config: Path, weights: Path, tmp_path: Path) -> None:
+def test_measurements(
+    tiny_config: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "some" / "measurement.json"
+    kept: List[bool] = []
+    monkeypatch.setattr(measure, "keep_freed_memory", lambda: kept.append(True))
     measure.main([str(tiny_config), str(output), "MODEL.WEIGHTS", str(weights)])
     found = json.loads(output.read_text())
+    assert kept  # as the command demo does
     state = torch.load(weights, weights_only=True)["model"]
     model = Trainer.build_model(load_config(str(tiny_config)))
     named = [name for name, _ in model.named_parameters()]

@@ -118,6 +118,7 @@ def test_another_config_does_not_go_on_with_a_run(programs: Path, run: Run, outp
     complete_run(run, output)
     before = check_run(run)
     config = {**before, "SEED": 99, "OUTPUT_DIR": "elsewhere", "OLD_KEY": 1}
+    config["EFFPS_SOLO"] = {"VERSION": "0.1.0"}
     config["MODEL"]["SEM_SEG_HEAD"]["NUM_CLASSES"] = 3  # of the data, where the config says -1
     run.config.write_text(
         run.config.read_text().replace(

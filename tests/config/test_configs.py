@@ -9,8 +9,8 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from effps_solo import add_effps_solo_config
-from effps_solo.checkpoint.safe_loading import load_config_file
 from effps_solo.config import load_config
+from effps_solo.config.files import load_config_file
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.engine import Trainer
 

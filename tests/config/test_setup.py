@@ -6,6 +6,7 @@ from typing import Tuple
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
 
 from effps_solo.config import check_device, load_config
 from effps_solo.utils.errors import ConfigError, UserError
@@ -46,6 +47,21 @@ def test_class_counts_of_the_data(
     words += ["MODEL.INSTANCE_HEAD.NUM_CLASSES", str(instance)]
     model = load_config(str(tiny_config), words).MODEL
     assert (model.SEM_SEG_HEAD.NUM_CLASSES, model.INSTANCE_HEAD.NUM_CLASSES) == expected
+
+
+def test_void_is_that_of_the_data_set(clean_catalogs: None) -> None:
+    DatasetCatalog.register("own", list)
+    MetadataCatalog.get("own").set(
+        thing_dataset_id_to_contiguous_id={1: 0},
+        stuff_dataset_id_to_contiguous_id={2: 1},
+        ignore_label=99,
+    )
+    words = ["DATASETS.TRAIN", "('own',)", "MODEL.DEVICE", "cpu", "MODEL.META_ARCHITECTURE"]
+    words += ["EfficientPS", "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"]
+    head = build_model(load_config("", words)).sem_seg_head
+    target = torch.full((1, 16, 16), 99)
+    assert head.losses(torch.randn(1, 2, 4, 4), target)["loss_sem_seg"] == 0
+    assert load_config("").MODEL.SEM_SEG_HEAD.IGNORE_VALUE == 255  # no data set
 
 
 def test_descriptions_are_seen_from_the_config_file(

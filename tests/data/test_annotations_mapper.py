@@ -15,14 +15,16 @@ from pycocotools import mask as coco_mask
 from effps_solo import add_effps_solo_config
 from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper, object_map
 from effps_solo.data.mapper import AnnotationError, PanopticDatasetMapper
-from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
-LABEL_SPACE = PanopticLabelSpace({26: 2, 24: 3}, {7: 0, 23: 1})  # things behind stuff
+IDS = {  # things behind stuff
+    "thing_dataset_id_to_contiguous_id": {26: 2, 24: 3},
+    "stuff_dataset_id_to_contiguous_id": {7: 0, 23: 1},
+}
 KEYS = ("gt_classes", "gt_centers", "gt_areas", "gt_stride4_masks")
 
 
-def street(folder: Path) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+def street(folder: Path, void: int = 255) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """The same image as a dict with panoptic PNG and as one with annotations.
 
     Road, sky, two cars, a person, a group of persons, and void.
@@ -30,7 +32,7 @@ def street(folder: Path) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     ids = np.zeros((32, 48), dtype=np.uint8)
     ids[:8], ids[8:28] = 1, 2
     ids[12:20, 4:16], ids[12:20, 16:28], ids[9:21, 30:35], ids[10:18, 38:48] = 3, 4, 5, 6
-    class_of_id = np.array([255, 1, 0, 2, 2, 3, 3], dtype=np.uint8)
+    class_of_id = np.array([void, 1, 0, 2, 2, 3, 3], dtype=np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "image.png")
     Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], axis=-1)).save(folder / "panoptic.png")
@@ -64,16 +66,18 @@ def cfg() -> CfgNode:
     cfg.INPUT.CROP_SIZE = (40, 40)
     cfg.DATASETS.TRAIN = ("annotated_street",)
     metadata = MetadataCatalog.get("annotated_street")
-    metadata.thing_dataset_id_to_contiguous_id = {26: 2, 24: 3}
-    metadata.stuff_dataset_id_to_contiguous_id = {7: 0, 23: 1}
-    metadata.ignore_label = 255
+    metadata.set(**IDS, ignore_label=255)
     yield cfg
     MetadataCatalog.remove("annotated_street")
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_equals_the_panoptic_mapper(cfg: CfgNode, tmp_path: Path, seed: int) -> None:
-    panoptic, separate = street(tmp_path)
+@pytest.mark.parametrize(("seed", "void"), [*((seed, 255) for seed in range(8)), (0, 99), (1, 99)])
+def test_equals_the_panoptic_mapper(cfg: CfgNode, tmp_path: Path, seed: int, void: int) -> None:
+    """Also where void is not 255, with which Detectron2 pads."""
+    MetadataCatalog.remove("annotated_street")
+    metadata = MetadataCatalog.get("annotated_street")
+    metadata.set(**IDS, ignore_label=void)
+    panoptic, separate = street(tmp_path, void)
     np.random.seed(seed)
     expected = PanopticDatasetMapper(cfg, is_train=True)(panoptic)
     np.random.seed(seed)

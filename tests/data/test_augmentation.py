@@ -229,15 +229,17 @@ def test_colour_jitter_off_and_on(cfg: CfgNode) -> None:
     np.random.seed(2)
     jittered, labels = apply(build_augmentations(cfg, True), (48, 80))
     assert (jittered != plain).mean() > 0.5 and (labels == 1).all()
-    ranges = [(a.low, a.high) for a in build_augmentations(cfg, True) if isinstance(a, ColorJitter)]
-    assert ranges == [(0.6, 1.4)]
+    cfg.INPUT.FORMAT = "RGB"
+    jitter = build_augmentations(cfg, True)[-1]
+    assert isinstance(jitter, ColorJitter)
+    assert (jitter.low, jitter.high, jitter.image_format) == (0.6, 1.4, "RGB")
     assert not any(isinstance(a, ColorJitter) for a in build_augmentations(cfg, False))
 
 
-def jittered(image: np.ndarray, *factors: float) -> np.ndarray:
+def jittered(image: np.ndarray, *factors: float, image_format: str = "RGB") -> np.ndarray:
     """``image`` with these draws of brightness, contrast and saturation."""
     with mock.patch.object(np.random, "uniform", return_value=np.array(factors)) as draw:
-        transform = ColorJitter(0.6, 1.4).get_transform(image)
+        transform = ColorJitter(0.6, 1.4, image_format).get_transform(image)
     draw.assert_called_once_with(0.6, 1.4, 3)
     return transform.apply_image(image)
 
@@ -266,3 +268,16 @@ def test_colour_jitter_is_that_of_detectron2(factors: Tuple[float, ...]) -> None
         expected = augmentation(factor, factor).get_transform(expected).apply_image(expected)
     difference = jittered(image, *factors).astype(int) - expected
     assert np.abs(difference).max() <= 3
+
+
+def test_colour_jitter_knows_the_order_of_the_channels(cfg: CfgNode) -> None:
+    """A BGR image gets the colours that the RGB image gets, to the bit."""
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    bgr = rgb[:, :, ::-1]
+    expected = jittered(rgb, 1.2, 0.7, 0.3)
+    found = jittered(np.ascontiguousarray(bgr), 1.2, 0.7, 0.3, image_format="BGR")
+    assert np.array_equal(found[:, :, ::-1], expected)
+    red = np.array([[[0, 0, 200]]], dtype=np.uint8)
+    assert jittered(red, 1.0, 1.0, 0.0, image_format="BGR").tolist() == [[[60, 60, 60]]]
+    cfg.INPUT.COLOR_JITTER = 0.2
+    assert build_augmentations(cfg, True)[-1].image_format == cfg.INPUT.FORMAT == "BGR"

@@ -48,6 +48,34 @@ def test_the_average_worked_by_hand() -> None:
     assert not ema.model.weight.requires_grad
 
 
+def test_the_average_of_a_network_against_the_formula_and_from_a_checkpoint() -> None:
+    """Of every entry of its state; on the way the average passes through a checkpoint's content."""
+
+    def make() -> nn.Module:
+        norms = nn.BatchNorm2d(4), nn.GroupNorm(2, 4, dtype=torch.float64)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.Conv2d(4, 2, 1, dtype=torch.bfloat16))
+
+    torch.manual_seed(0)
+    model, decay = make(), 0.4
+    ema = ModelEMA(model, decay)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    for step in range(8):
+        for value in model.state_dict().values():
+            value.copy_(torch.randn(value.shape) * 10)
+        keep = min(decay, (1 + step) / (10 + step)) if step else 0.0
+        for name, value in model.state_dict().items():
+            is_count = name.endswith("num_batches_tracked")
+            expected[name] = value.clone() if is_count else expected[name].lerp(value, 1 - keep)
+        ema.update(model)
+        state = ema.state_dict()
+        assert state.keys() == {"model", "num_updates"} and state["num_updates"] == step + 1
+        assert list(state["model"]) == list(expected)
+        assert all(torch.equal(state["model"][name], value) for name, value in expected.items())
+        if step == 3:
+            ema = ModelEMA(make(), decay)
+            ema.load_state_dict({"model": expected, "num_updates": 4})
+
+
 def trained(tiny_config: Path, iterations: int, resume: bool = False) -> Trainer:
     words = [*ON, "SOLVER.MAX_ITER", str(iterations), "SOLVER.CHECKPOINT_PERIOD", "2"]
     # A constant rate: a longer run begins like a shorter one.

@@ -3,18 +3,20 @@
 import logging
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
+from unittest import mock
 
 import pytest
 import torch
 from detectron2.utils.events import get_event_storage
+from torch import nn
 
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
 from effps_solo.config import load_config
 from effps_solo.engine import Trainer
 from effps_solo.engine.dump import load_dump
-from effps_solo.engine.guard import NonFiniteError
+from effps_solo.engine.guard import NonFiniteError, NonFiniteGuard
 from effps_solo.engine.replay import Replay
 from effps_solo.modeling.precision import Precision
 from effps_solo.utils.errors import CheckpointError
@@ -146,6 +148,20 @@ def test_a_bad_gradient_and_its_replay_to_the_bit(
     for name, value in recorded.items():
         assert f"  {name} {value:.9g} (recorded {value:.9g})" in output
     assert "not finite: none" in output and "a gradient that is not finite: 0" in output
+
+
+@pytest.mark.parametrize("bad", [None, math.nan, math.inf, -math.inf])
+def test_gradients_of_which_one_value_is_bad(bad: Optional[float], tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    guard = NonFiniteGuard(model, output_dir=str(tmp_path))
+    assert guard.accepts_gradients(), "none at all"
+    model[0].weight.grad = torch.full((3, 2), 1e18)
+    model[1].bias.grad = torch.tensor([1e-30 if bad is None else bad])
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    expected = all(math.isfinite(value) for g in gradients for value in g.flatten().tolist())
+    skip = mock.Mock(return_value=False)
+    guard._skip = skip
+    assert guard.accepts_gradients() == expected == (not skip.called)
 
 
 def test_replay_finds_the_first_bad_module(

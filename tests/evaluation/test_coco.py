@@ -3,7 +3,8 @@
 import math
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
+from unittest import mock
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -12,7 +13,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from effps_solo.evaluation import build_evaluator
+from effps_solo.evaluation import build_evaluator, coco
 from effps_solo.evaluation.coco import (
     build_instance_evaluator,
     build_semantic_evaluator,
@@ -22,6 +23,11 @@ from effps_solo.evaluation.coco import (
 
 Record = Dict[str, Any]
 VOID = 255
+
+
+def folders(folder: Path, limit: int = 100) -> Tuple[str, int, str]:
+    """The arguments of an instance evaluator behind the name of the data set."""
+    return str(folder / "out"), limit, str(folder / "instances")
 
 
 def test_semantic_labels(coco_name: str) -> None:
@@ -82,7 +88,7 @@ def test_ap_by_hand(
         instances.pred_classes[:] = 0
         return {"instances": instances}
 
-    evaluator = build_instance_evaluator(coco_name, str(tmp_path / "out"), 100)
+    evaluator = build_instance_evaluator(coco_name, *folders(tmp_path))
     scores = evaluate(evaluator, coco_name, partly)["segm"]
     assert scores["AP-car"] == 0.0
     # The mask of the car has the lower score: precision 1 at the recall points 0 .. 0.50 of 101.
@@ -97,7 +103,7 @@ def test_at_most_so_many_detections(
     name = write_coco({1: ids}, {1: [{"id": i, "category_id": 7} for i in range(1, 21)]})
 
     def run(limit: int) -> float:
-        evaluator = build_instance_evaluator(name, str(tmp_path / "out"), limit)
+        evaluator = build_instance_evaluator(name, *folders(tmp_path, limit))
         value: float = evaluate(evaluator, name, lambda r: perfect(name, r))["segm"]["AP-person"]
         return value
 
@@ -118,7 +124,7 @@ def test_a_crowd_may_be_found_or_not(
             instances.scores[1] = 0.99
         return {"instances": instances}
 
-    evaluator = build_instance_evaluator(coco_name, str(tmp_path / "out"), 100)
+    evaluator = build_instance_evaluator(coco_name, *folders(tmp_path))
     assert evaluate(evaluator, coco_name, with_crowd)["segm"]["AP"] == pytest.approx(100.0)
 
 
@@ -126,7 +132,7 @@ def test_nothing_to_find_is_unknown(
     write_coco: Callable[..., str], tmp_path: Path, perfect: Callable[..., Record], evaluate: Any
 ) -> None:
     name = write_coco({1: np.full((4, 4), 9)}, {1: [{"id": 9, "category_id": 21}]})
-    evaluator = build_instance_evaluator(name, str(tmp_path / "out"), 100)
+    evaluator = build_instance_evaluator(name, *folders(tmp_path))
     assert math.isnan(evaluate(evaluator, name, lambda r: perfect(name, r))["segm"]["AP"])
 
 
@@ -157,16 +163,28 @@ def test_things_that_do_not_come_first(
 
 
 def test_instances_are_derived_once(coco_name: str, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    build_instance_evaluator(coco_name, str(folder), 100)
-    (made,) = folder.glob("instances_*.json")
+    _, _, folder = (Path(str(word)) for word in folders(tmp_path))
+    build_instance_evaluator(coco_name, *folders(tmp_path))
+    (made,) = folder.iterdir()
     before = made.stat().st_mtime_ns
-    build_instance_evaluator(coco_name, str(folder), 100)
+    build_instance_evaluator(coco_name, *folders(tmp_path))
     assert list(folder.iterdir()) == [made]
     assert made.stat().st_mtime_ns == before
     os.utime(MetadataCatalog.get(coco_name).panoptic_json, ns=(1, 1))
-    build_instance_evaluator(coco_name, str(folder), 100)
-    assert len(list(folder.glob("instances_*.json"))) == 2
+    build_instance_evaluator(coco_name, *folders(tmp_path))
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_evaluations_with_other_folders_share_the_instances(
+    cfg: CfgNode, coco_name: str, tmp_path: Path
+) -> None:
+    """As those of the model and of its average are during training."""
+    with mock.patch.object(coco, "derive_instances", wraps=derive_instances) as derive:
+        build_evaluator(cfg, coco_name)
+        build_evaluator(cfg, coco_name, str(tmp_path / "output" / "inference_ema" / coco_name))
+    derive.assert_called_once()
+    (made,) = (tmp_path / "output").glob("**/*.json")
+    assert made.parent == tmp_path / "output" / "instances" and made.name.startswith(coco_name)
 
 
 def test_views_leave_the_catalogs(cfg: CfgNode, coco_name: str) -> None:

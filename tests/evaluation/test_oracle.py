@@ -19,9 +19,11 @@ def metadata():
     )
 
 
-def make_model(masks):
+def make_model(masks, head="SOLOv2InstanceHead"):
     cfg = get_cfg()
     add_effps_solo_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "EfficientPS"
+    cfg.MODEL.INSTANCE_HEAD.NAME = head
     cfg.DATASETS.TRAIN = (NAME,)
     cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = 1
     cfg.MODEL.PANOPTIC_FUSION.STUFF_AREA_FRACTION = 0.0
@@ -72,3 +74,14 @@ def test_image_without_objects(masks):
 def test_unknown_masks():
     with pytest.raises(ValueError, match="masks must be one of"):
         make_model("hard")
+
+
+@pytest.mark.parametrize("head, found", [("SOLOv2InstanceHead", 0), ("MaskRCNNInstanceHead", 1)])
+def test_heads_without_grids_lose_no_object_to_them(head, found):
+    objects = torch.zeros(64, 96, dtype=torch.int32)
+    objects[16:40, 32:64] = 1
+    model = make_model("soft", head)
+    if model.grid:
+        model.grid["scale_ranges"] = [(1000, 2000)] * 5
+    _, info = model([make_input(objects, (objects > 0).long())])[0]["panoptic_seg"]
+    assert sum(s["isthing"] for s in info) == found

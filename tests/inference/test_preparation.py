@@ -127,6 +127,7 @@ def test_the_networks_are_compiled_by_key(tiny_config: Path) -> None:
     model = build_inference_model(cfg, model_with_statistics(tiny_config, []))
     compiled = {name for name, child in model.named_children() if child._compiled_call_impl}
     assert compiled == {"backbone", "sem_seg_head", "instance_head"}
+    assert not torch._inductor.config.freezing
 
 
 @pytest.mark.slow
@@ -139,6 +140,13 @@ def test_compiled_networks_give_what_they_gave() -> None:
     eager = copy.deepcopy(model)
     compile_networks(model)
     assert model.backbone._compiled_call_impl is not None and model.rest._compiled_call_impl is None
-    image = torch.rand(1, 3, 16, 24)
     with torch.inference_mode():
-        assert torch.allclose(model.backbone(image), eager.backbone(image), atol=1e-5)
+        for size in ((16, 24), (32, 40)):  # compiled at the first image, and again for another size
+            image = torch.rand(1, 3, *size)
+            expected = eager.backbone(image)
+            assert torch.allclose(model.backbone(image), expected, atol=1e-5)
+            assert not torch._inductor.config.freezing  # that is for the user's own networks
+            weight = model.backbone[0].weight.clone()
+            model.backbone[0].weight.zero_()
+            assert torch.allclose(model.backbone(image), expected, atol=1e-5)  # it is a constant
+            model.backbone[0].weight.copy_(weight)

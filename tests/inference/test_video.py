@@ -4,7 +4,7 @@ import json
 import resource
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -30,7 +30,9 @@ class MovingCar:
     def __init__(self) -> None:
         self.count = 0
 
-    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    def panoptic(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         ids = np.full(image.shape[:2], 1)
         number = 2 + self.count % 7
         ids[20:40, 2 * self.count : 2 * self.count + 30] = number
@@ -80,7 +82,9 @@ def test_only_so_many_frames(tmp_path: Path) -> None:
 
 def test_an_interruption_leaves_the_frames_so_far(tmp_path: Path) -> None:
     class Stopped(MovingCar):
-        def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+        def panoptic(
+            self, image: np.ndarray, confidence_threshold: Optional[float] = None
+        ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
             if self.count == 4:
                 raise KeyboardInterrupt
             return super().panoptic(image)

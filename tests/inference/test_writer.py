@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any, Dict, Iterator
 
 import numpy as np
 import pytest
@@ -37,6 +38,44 @@ def test_resumed(tmp_path: Path) -> None:
     assert names == ["a_panoptic.png", "a_1_panoptic.png", "a_2_panoptic.png"]
     assert [i["id"] for i in content["images"]] == [1, 2, 3]
     assert len(PanopticWriter(tmp_path, CLASSES)) == 0
+
+
+class Counted(set):
+    """Counts how often it is asked for a member."""
+
+    asked = 0
+
+    def __contains__(self, item: object) -> bool:
+        self.asked += 1
+        return super().__contains__(item)
+
+
+def test_the_work_for_an_image_does_not_grow_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PanopticResult, "save_pictures", lambda *_, **__: None)
+    writer, one, number = PanopticWriter(tmp_path, CLASSES), result(), 100
+    writer._names = Counted()
+
+    class Entries(list):
+        def __iter__(self) -> Iterator[Dict[str, Any]]:
+            raise AssertionError("all entries are read for one image")
+
+    writer._entries = Entries()
+    for folder in range(number):
+        writer.add(Path(f"{folder}/frame.jpg"), one)
+    assert len(writer) == number and writer._names.asked < 3 * number
+    assert [list.__getitem__(writer._entries, k)["image"]["id"] for k in (0, 1, 99)] == [1, 2, 100]
+    assert {"frame", "frame_1", "frame_99"} < writer._names and len(writer._names) == number
+
+
+def test_names_that_look_like_numbered_ones(tmp_path: Path) -> None:
+    writer = PanopticWriter(tmp_path, CLASSES, labels=False, legend=False)
+    for name in ("a_1.jpg", "x/a.jpg", "y/a.jpg", "x/a_1.jpg", "z/a.jpg"):
+        writer.add(Path(name), result())
+    content = json.loads(writer.write_json().read_text())
+    names = [a["file_name"].removesuffix("_panoptic.png") for a in content["annotations"]]
+    assert names == ["a_1", "a", "a_2", "a_1_1", "a_3"]
 
 
 def test_what_is_lost_is_not_done(tmp_path: Path) -> None:

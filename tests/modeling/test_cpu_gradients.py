@@ -1,15 +1,18 @@
 """Gradients of depthwise convolutions and group norm against torch's own."""
 
-from typing import Tuple
+from typing import List, Tuple
 from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
+from packaging.version import Version
 from torch import nn
 
+from effps_solo.cli.env import TORCH_PAIR
 from effps_solo.modeling import cpu_gradients
 from effps_solo.modeling.cpu_gradients import (
+    _Convolution,
     _GroupNorm,
     _input_gradient,
     _weight_gradient,
@@ -18,6 +21,12 @@ from effps_solo.modeling.cpu_gradients import (
 )
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
+
+
+@pytest.fixture(autouse=True)
+def measured_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detours are taken and right with any torch, if only worth it with some."""
+    monkeypatch.setattr(cpu_gradients, "_TORCH", (2, 14))
 
 
 def leaf(
@@ -57,9 +66,14 @@ def test_depthwise_convolution(
     torch.testing.assert_close(gradients(found, x, weight), gradients(expected, x, weight))
 
 
+@pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2)])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_depthwise_convolution_in_bf16(kernel: int, stride: Tuple[int, int]) -> None:
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_convolution_in_bf16(
+    kernel: int, stride: Tuple[int, int], onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without oneDNN, as for processors with AVX2 alone: torch's own gradients sum in bf16 there."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
     x = leaf(2, 32, 17, 19, dtype=torch.bfloat16, memory_format=torch.channels_last)
     weight = leaf(32, 1, kernel, kernel, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
@@ -234,6 +248,42 @@ def test_formats_of_group_norm(
         )
     )
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    "version, is_known",
+    [("2.12.1", False), ("2.13.0+cpu", True), ("2.14.9", True), ("2.15.0", False), ("3.0", False)],
+)
+def test_versions_of_torch_that_nobody_measured_get_its_own_gradients(
+    version: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_gradients, "_TORCH", Version(version).release[:2])
+    own: List[int] = []  # operands whose gradient was left to torch
+    gradient = _Convolution.gradient
+
+    def spied(conv: _Convolution, grad: torch.Tensor, operand: int) -> torch.Tensor:
+        if conv.weight.shape == weight.shape:
+            own.append(operand)
+        return gradient(conv, grad, operand)
+
+    monkeypatch.setattr(_Convolution, "gradient", spied)
+    x = leaf(1, 32, 40, 40, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    weight = leaf(32, 1, 5, 5, dtype=torch.bfloat16)
+    for stride in [(1, 1), (2, 2)]:
+        out = depthwise_conv2d(x, weight, stride, (2, 2))
+        expected = gradients(F.conv2d(x, weight, None, stride, (2, 2), groups=32), x, weight)
+        found = gradients(out, x, weight)
+        if not is_known:
+            assert all(torch.equal(a, b) for a, b in zip(found, expected))
+    assert own == ([] if is_known else [0, 1, 0, 1])
+    scale = leaf(32, dtype=torch.float32)
+    names = [type(group_norm(x, 8, scale, scale, 1e-5).grad_fn).__name__]
+    assert names == ["_GroupNormBackward" if is_known else "NativeGroupNormBackward0"]
+
+
+def test_the_pinned_torch_is_one_that_was_measured() -> None:
+    pinned = Version(TORCH_PAIR.split()[0].split("==")[1]).release[:2]
+    assert all(first <= pinned <= last for first, last in cpu_gradients._MEASURED.values())
 
 
 def test_graphs_hold_operations_of_torch() -> None:

@@ -144,10 +144,7 @@ def test_separable_conv(dilation: tuple) -> None:
     torch.testing.assert_close(conv(x), expected)
 
 
-@pytest.mark.parametrize("norm", ["naiveSyncBN", "naiveSyncBN_N"])
-def test_sync_bn_of_bf16_has_the_statistics_of_fp32(
-    norm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sync_bn_of_bf16_has_the_statistics_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes with the same values, far from 0: in bf16 E[x^2] - E[x]^2 would be noise."""
     module = "detectron2.layers.batch_norm"
     monkeypatch.setattr(f"{module}.comm.get_world_size", lambda: 2)
@@ -155,9 +152,34 @@ def test_sync_bn_of_bf16_has_the_statistics_of_fp32(
     monkeypatch.setattr(f"{module}.differentiable_all_reduce", lambda x: 2 * x)
     torch.manual_seed(0)
     x = (50 + torch.randn(2, 8, 16, 16)).bfloat16()
-    layer = layers.make_norm(norm, 8).train()
+    layer = layers.make_norm("naiveSyncBN", 8).train()
     out = layer(x)
     expected = nn.BatchNorm2d(8).train()(x.float())
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), expected, rtol=0.01, atol=0.01)
     torch.testing.assert_close(layer.running_mean, x.float().mean((0, 2, 3)) * 0.1)
+
+
+def test_sync_bn_counts_every_image_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image here, three in the other process: the statistics are those of the four."""
+    torch.manual_seed(0)
+    mine, others = torch.randn(1, 8, 4, 4), 3 + 2 * torch.randn(3, 8, 4, 4)
+    means = [others.mean((0, 2, 3)), (others * others).mean((0, 2, 3)), torch.ones(1)]
+    module = "detectron2.layers.batch_norm"
+    monkeypatch.setattr(f"{module}.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr(f"{module}.dist.get_world_size", lambda: 2)
+    monkeypatch.setattr(
+        f"{module}.differentiable_all_reduce", lambda vector: vector + 3 * torch.cat(means)
+    )
+    layer, expected = layers.make_norm("naiveSyncBN", 8).train(), nn.BatchNorm2d(8).train()
+    torch.testing.assert_close(layer(mine), expected(torch.cat([mine, others]))[:1])
+    torch.testing.assert_close(layer.running_mean, expected.running_mean)
+
+
+def test_sync_bn_has_one_name_and_one_implementation_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_gpu, expected in ((False, "naiveSyncBN"), (True, "nnSyncBN")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda answer=has_gpu: answer)
+        assert layers.resolve_norm("SyncBN") == expected
+        assert type(layers.make_norm("SyncBN", 8)) is type(layers.make_norm(expected, 8))
+    with pytest.raises(ValueError, match="unknown norm 'naiveSyncBN_N'"):
+        layers.make_norm("naiveSyncBN_N", 8)

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from effps_solo import EfficientPS, add_effps_solo_config
-from effps_solo.checkpoint.safe_loading import load_config_file
+from effps_solo.config.files import load_config_file
 from effps_solo.data.object_masks import ObjectMasks
 from effps_solo.modeling.instance_head import PublishedSOLOv2InstanceHead
 from effps_solo.modeling.instance_head.solov2.published import PublishedDecoder

@@ -17,6 +17,7 @@ from detectron2.utils.events import EventStorage
 from effps_solo.config import load_config, read_config
 from effps_solo.data.mapper import instances_from_objects
 from effps_solo.evaluation import build_evaluator
+from effps_solo.modeling.fusion import FusionThresholds
 from effps_solo.modeling.panoptic_fpn import LabelSpacePanopticFPN, class_logits, semantic_labels
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
@@ -31,7 +32,6 @@ KEYS = [
     *("MODEL.ROI_MASK_HEAD.NAME", "MaskRCNNConvUpsampleHead", "MODEL.ROI_MASK_HEAD.NORM", ""),
     *("MODEL.ROI_MASK_HEAD.CONV_DIM", "32", "MODEL.ROI_BOX_HEAD.FC_DIM", "64"),
     *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16], [32], [64], [128]]"),
-    *("MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT", "1"),
 ]
 
 
@@ -93,17 +93,17 @@ def test_a_training_step_reaches_every_parameter(
 def test_segments_are_those_of_detectron2(model: LabelSpacePanopticFPN) -> None:
     torch.manual_seed(1)
     model.eval()
-    model.combine_instances_score_thresh, model.combine_stuff_area_thresh = 0.0, 1
+    thresholds = FusionThresholds(score=0.0, overlap=0.5, stuff_area=0.0)
     model.roi_heads.box_predictor.test_score_thresh = 0.0
     x = {"image": _sample([])["image"], "height": 60, "width": 90}
     with torch.inference_mode():
-        output = model([x])[0]
+        output = model.inference([x], thresholds=thresholds)[0]
         detections, sem_seg = model.inference([x], do_postprocess=False)
         sem_seg = sem_seg_postprocess(sem_seg[0], SIZE, 60, 90)
         expected, expected_segments = combine_semantic_and_instance_outputs(
             detector_postprocess(detections[0], 60, 90),
             sem_seg.argmax(dim=0),
-            model.combine_overlap_thresh,
+            0.5,
             1,
             0.0,
         )
@@ -184,7 +184,7 @@ def test_unclaimed_things_become_stuff_by_key(
 ) -> None:
     """The semantic head sees things everywhere, the box head none."""
     model.eval()
-    monkeypatch.setattr(model, "combine_stuff_area_thresh", 1)
+    monkeypatch.setattr(model, "thresholds", FusionThresholds(stuff_area=0.0))
     monkeypatch.setattr(model.roi_heads.box_predictor, "test_score_thresh", 1.1)
     bias = model.sem_seg_head.predictor.bias.detach().clone()
     bias[0] = 100.0
@@ -227,6 +227,61 @@ def test_mistakes_in_the_config() -> None:
     cfg.MODEL.SEM_SEG_HEAD.NAME = "EfficientPSSemanticHead"
     with pytest.raises(ConfigError, match="SEM_SEG_HEAD.NAME is 'EfficientPSSemanticHead'"):
         build_model(cfg)
+
+
+@pytest.mark.parametrize(
+    ("score", "overlap", "fraction", "things", "stuff_pixels"),
+    [
+        (0.5, 0.5, 0.0, [0.9], 64 * 96 - 16 * 16),  # the second one is covered by half and more
+        (0.5, 0.8, 0.0, [0.9, 0.6], 64 * 96 - 16 * 16 - 4 * 16),
+        (0.7, 0.8, 0.0, [0.9], 64 * 96 - 16 * 16),
+        (0.95, 0.8, 0.0, [], 64 * 96),
+        (0.95, 0.8, 1.0, [], 64 * 96),
+        (0.7, 0.8, 0.96, [0.9], 0),  # 95.8 % are left
+    ],
+)
+def test_thresholds_are_those_of_the_other_fusions(
+    score: float,
+    overlap: float,
+    fraction: float,
+    things: List[float],
+    stuff_pixels: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two objects of 16 x 16 pixels, 4 columns apart, on one class of stuff."""
+    words = ["MODEL.WEIGHTS", ""]
+    for key, value in (
+        ("SCORE_THRESH", score),
+        ("OVERLAP_THRESH", overlap),
+        ("STUFF_AREA_FRACTION", fraction),
+    ):
+        words += [f"MODEL.PANOPTIC_FUSION.{key}", str(value)]
+    model = build_model(load_config(str(CONFIG), words)).eval()
+    raw = Instances(SIZE)
+    raw.pred_boxes = Boxes(torch.tensor([[8.0, 8, 24, 24], [12.0, 8, 28, 24]]))
+    raw.scores, raw.pred_classes = torch.tensor([0.9, 0.6]), torch.tensor([0, 1])
+    raw.pred_masks = torch.ones(2, 1, 28, 28)
+    sem_seg = torch.zeros(len(STUFF) + 1, *SIZE)
+    sem_seg[3] = 9
+    monkeypatch.setattr(PanopticFPN, "inference", lambda *_, **__: ([raw], [sem_seg]))
+    panoptic_seg, segments = model([{"image": torch.zeros(3, *SIZE)}])[0]["panoptic_seg"]
+    assert [round(s["score"], 2) for s in segments if s["isthing"]] == things
+    assert sum(s["area"] for s in segments if not s["isthing"]) == stuff_pixels
+
+
+@pytest.mark.parametrize(
+    ("folder", "pixels", "limit"),
+    [("quickstart", 256 * 512, 263), ("pedestrian_zone", 376 * 672, 253), ("nuclei", 256 * 256, 1)],
+)
+def test_the_published_comparison_had_these_thresholds(
+    folder: str, pixels: int, limit: int, project_root: Path
+) -> None:
+    """Detectron2's limit in pixels, with which its runs were measured, lets the same areas pass."""
+    config = project_root / "configs" / folder / "panoptic_fpn_lite0.yaml"
+    node = read_config(str(config)).MODEL.PANOPTIC_FUSION
+    assert (node.SCORE_THRESH, node.OVERLAP_THRESH) == (0.5, 0.5)
+    least = max(1.0, node.STUFF_AREA_FRACTION * pixels)
+    assert all((area < least) == (area < limit) for area in range(1000))
 
 
 def _perfect_raw(record: Dict[str, Any], truth: Dict[str, Any], name: str) -> Tuple[Any, Any]:

@@ -9,7 +9,7 @@ import pytest
 _SCRIPT = """
 import torch
 from effps_solo import load
-from effps_solo.modeling.instance_head.solov2.head import SOLOv2Output
+from effps_solo.modeling.instance_head.solov2.output import SOLOv2Output
 from effps_solo.modeling.instance_head.solov2.position_prior import NUM_PARAMETERS
 
 def peak():

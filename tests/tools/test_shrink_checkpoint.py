@@ -10,6 +10,7 @@ import torch
 from effps_solo import load
 from effps_solo.config import load_config
 from effps_solo.engine import Trainer
+from effps_solo.utils.version import __version__
 
 
 def test_a_model_that_can_be_passed_on(
@@ -27,7 +28,9 @@ def test_a_model_that_can_be_passed_on(
     words = ["--input", str(run / "model_final.pth"), "--output", str(tmp_path / "small")]
     monkeypatch.setattr(sys, "argv", [script, *words])
     runpy.run_path(script, run_name="__main__")
-    small = torch.load(tmp_path / "small" / "model.pth", weights_only=True)["model"]
+    content = torch.load(tmp_path / "small" / "model.pth", weights_only=True)
+    assert content["effps_solo_version"] == __version__
+    small = content["model"]
     whole = Trainer.build_model(load_config(str(tiny_config))).state_dict()
     assert small.keys() == whole.keys()
     assert {t.dtype for t in small.values() if t.dim() > 1} == {torch.float16}

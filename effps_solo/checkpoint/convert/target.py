@@ -1,4 +1,4 @@
-"""Fits converted weights to the model and the config that they are meant for."""
+"""Fits converted weights to the model of a config."""
 
 from typing import Any, Dict, Mapping
 
@@ -25,7 +25,7 @@ _TOLERANCE = 1e-6
 def fit_to_model(
     converted: StateDict, report: ConversionReport, model_state: Mapping[str, torch.Tensor]
 ) -> StateDict:
-    """Keep what ``model_state`` takes; the report gets left_out, reshaped and missing.
+    """Keep the tensors that ``model_state`` has in the same shape; fills left_out, reshaped and missing.
 
     A note about heads of which nothing is kept goes.
 

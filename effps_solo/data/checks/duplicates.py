@@ -32,7 +32,7 @@ class Split(NamedTuple):
 
 
 def duplicate_findings(splits: Sequence[Split]) -> List[List[Finding]]:
-    """Findings for every split; a pair is told once, with the later image."""
+    """Findings for every split; a pair is reported once, with the later image."""
     findings = _same_pixels(splits)
     for later in range(len(splits)):
         for earlier in range(later):
@@ -118,7 +118,7 @@ def _stack(pictures: List[Picture]) -> np.ndarray:
 
 
 def distinct_files(pictures: List[Picture]) -> List[Picture]:
-    """The pictures without those whose file came before."""
+    """The pictures, each file once."""
     seen: Dict[str, Picture] = {}
     for picture in pictures:
         seen.setdefault(os.path.realpath(picture.file), picture)

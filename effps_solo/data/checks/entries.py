@@ -6,6 +6,8 @@ Pure functions of the parsed JSON; no file is touched.
 from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
+from effps_solo.data.datasets.files import examples
+
 from .findings import Finding
 
 MAX_CATEGORIES = 255  # as contiguous ids; 255 itself is void
@@ -98,7 +100,7 @@ def read_annotations(
 ) -> Tuple[List[AnnotationEntry], List[Finding]]:
     """The annotations that name an image, several for one image included.
 
-    Findings are about their segments, too, as far as the JSON alone tells.
+    Findings include those about their segments that need no PNG.
     """
     found: List[AnnotationEntry] = []
     findings: List[Finding] = []
@@ -159,7 +161,7 @@ def _segment(entry: Dict[str, Any]) -> Segment:
 def segment_findings(
     segments: List[Segment], classes: Mapping[int, Category], subject: str
 ) -> List[Finding]:
-    """What the list of an image's segments tells without the PNG."""
+    """Findings about an image's segments that need no PNG."""
     findings: List[Finding] = []
     stuff_ids: Dict[int, List[int]] = {}
     for segment_id in _repeated(segment.id for segment in segments):
@@ -182,7 +184,7 @@ def segment_findings(
             findings.append(Finding("crowd-on-stuff", subject, text))
     for category_id, ids in stuff_ids.items():
         if len(ids) > 1:
-            text = f"has {len(ids)} segments of {classes[category_id].name}: {_list(ids)}"
+            text = f"has {len(ids)} segments of {classes[category_id].name}: {examples(ids)}"
             findings.append(Finding("split-stuff", subject, text))
     return findings
 
@@ -296,9 +298,3 @@ _SEGMENT_CHECKS: Dict[str, Callable[[Any], bool]] = {
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _list(values: List[int]) -> str:
-    """The first values, for messages."""
-    more = len(values) - 5
-    return ", ".join(map(str, values[:5])) + (f" and {more} more" if more > 0 else "")

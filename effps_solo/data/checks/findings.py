@@ -5,8 +5,8 @@ from typing import Dict, NamedTuple
 
 ERROR, WARNING, HINT = "error", "warning", "hint"
 LEVELS = (ERROR, WARNING, HINT)
-"""An error stops training or evaluation, or makes their figures wrong; with a warning both work, but
-hardly as meant; a hint is worth knowing."""
+"""An error stops training or evaluation, or makes their figures wrong; with a warning both work,
+probably not as intended; a hint is for information."""
 
 
 class Kind(NamedTuple):

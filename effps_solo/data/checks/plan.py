@@ -1,4 +1,4 @@
-"""What is to be read of a data set: its JSON and folders become one job for every image."""
+"""From the JSON and the folders of a data set to one job for every image."""
 
 import os
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class DatasetPlan:
         classes: dataset id -> category.
         listed_classes: the same as the JSON has it.
         jobs: one for every annotation and every image without.
-        findings: what JSON and folders tell.
+        findings: about the JSON and the folders.
         image_folder, png_folder: None where they do not exist.
     """
 
@@ -224,7 +224,7 @@ def _add_unlisted(
         listed.setdefault(os.path.realpath(folder.path), set()).update(folder.listed)
     for plan, folder in folders:
         names = listed.pop(os.path.realpath(folder.path), None)
-        if names is None:  # told with an earlier split
+        if names is None:  # reported with an earlier split
             continue
         present = {name for name in folder.present if name.lower().endswith(suffixes)}
         unlisted = present - names

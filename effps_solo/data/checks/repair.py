@@ -1,4 +1,4 @@
-"""A panoptic JSON with what PNGs and images themselves prove about it put right."""
+"""Repairs a panoptic JSON where its PNGs and images give the right value."""
 
 import copy
 import json

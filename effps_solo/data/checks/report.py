@@ -26,7 +26,7 @@ def as_text(checked: Sequence[CheckedDataset], num_examples: int = 3) -> str:
     """The report for people.
 
     Args:
-        num_examples: findings that are told of each kind and data set; 0: all.
+        num_examples: findings that are shown of each kind and data set; 0: all.
     """
     lines: List[str] = []
     for dataset in checked:

@@ -1,4 +1,4 @@
-"""Is a registered data set really there? Detectron2's own loaders answer with an assertion."""
+"""Checks that the files of a registered data set exist; Detectron2's loaders end in an assertion."""
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 

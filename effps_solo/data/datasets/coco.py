@@ -43,7 +43,7 @@ def _unpack_or_link(folder: Path, name: str, num_workers: int) -> None:
 
 
 def _unpack(archive: Path, target: Path, num_workers: int) -> None:
-    """The PNGs of an archive, whatever folder they have in it, become files of ``target``."""
+    """Unpack the PNGs of an archive into ``target``, without the folders inside it."""
     try:
         with ZipFile(archive) as content:
             members = [member for member in content.namelist() if _is_png(member)]

@@ -38,8 +38,8 @@ class SegmentCanvas:
 
         Args:
             category: with "id" and "isthing".
-            instance: of a thing, whichever tells it from others of its class. Stuff, and a crowd, is
-                one segment for each class.
+            instance: of a thing, any value that is unique in its class. Stuff, and crowds, are one
+                segment for each class.
         """
         is_thing = bool(category["isthing"])
         key = (category["id"], is_thing and crowd, instance if is_thing and not crowd else None)

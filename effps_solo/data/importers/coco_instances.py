@@ -109,7 +109,7 @@ def _rle(one: Dict[str, Any], canvas: SegmentCanvas, file: str) -> Optional[Dict
         if list(rle["size"]) != size:
             raise ValueError(f"its RLE is made for {rle['size']}, its image is {size}")
         mask_util.area(rle)
-    except Exception as error:  # whatever pycocotools raises
+    except Exception as error:  # pycocotools raises many types
         raise SourceError(
             f"{file}: the segmentation of annotation {one.get('id')} cannot be read ({error!r})"
         ) from error

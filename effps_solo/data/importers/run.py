@@ -25,7 +25,7 @@ _FORMAT = "1"  # raised with every change that alters a PNG or its segments_info
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of a split.
+    """Summary of an imported split.
 
     Attributes:
         num_images: in the split.
@@ -174,7 +174,7 @@ def _check_names(names: Sequence[str], split: str, images: str) -> None:
 
 
 def summary(classes: ClassList, results: Sequence[Mapping[str, Any]]) -> Imported:
-    """What became of a split whose images gave ``results``: "segments_info" and "notes" of each."""
+    """Summary of a split from the ``results`` of its images: "segments_info" and "notes" of each."""
     segments = Counter(s["category_id"] for result in results for s in result["segments_info"])
     notes: Counter = Counter()
     for result in results:

@@ -1,4 +1,4 @@
-"""What an importer finds."""
+"""The annotations that an importer found, before they are drawn."""
 
 from dataclasses import dataclass
 from typing import Any, Callable, List, Tuple

@@ -19,21 +19,24 @@ class ExportedPredictor:
     Attributes:
         image_format: order of the channels that it wants, "RGB" or "BGR".
         classes: by contiguous id.
-        confidence_threshold: things of a lower score become void; the graph has a threshold of its
-            own beside it.
+        confidence_threshold: 0; things below the threshold that the graph was made with are void.
     """
+
+    confidence_threshold = 0.0
 
     def __init__(self, session: Session, description: ModelDescription) -> None:
         self.session = session
         self.description = description
         self.image_format = description.image_format
         self.classes = description.classes
-        self.confidence_threshold = 0.0
 
-    def panoptic(self, image: np.ndarray) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+    def panoptic(
+        self, image: np.ndarray, confidence_threshold: Optional[float] = None
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         """
         Args:
             image: (H, W, 3) uint8 in ``image_format``.
+            confidence_threshold: things of a lower score become void; None: the graph's alone.
 
         Returns:
             panoptic_seg (H, W) int32, 0 is void, and Detectron2's segments_info with contiguous
@@ -53,7 +56,7 @@ class ExportedPredictor:
             cut = panoptic_seg[: size[0], : size[1]]
             panoptic_seg = cut if any_size else _nearest(panoptic_seg, size)
             segments = recounted(segments, panoptic_seg)
-        return without_unsure_things(panoptic_seg, segments, self.confidence_threshold)
+        return without_unsure_things(panoptic_seg, segments, confidence_threshold or 0.0)
 
     def _check_shape(self, size: Size) -> None:
         """The graph would squeeze an image of another shape."""
@@ -72,6 +75,7 @@ def load_exported(
     threads: int = 0,
     backend: Optional[str] = None,
     precision: Optional[str] = None,
+    allow_unsafe: bool = False,
 ) -> ExportedPredictor:
     """Open what ``effps-solo export`` wrote.
 
@@ -81,13 +85,14 @@ def load_exported(
         backend: "onnx" for .onnx, "openvino" for .xml and .onnx, "torch" for .pt2; None: by the suffix.
         precision: "fp32" or "bf16", of OpenVINO; None: its choice, bf16 where the processor has units
             for it. The others compute in fp32.
+        allow_unsafe: open a .pt2 that can run code, too; only for files that you trust.
 
     Raises:
-        UserError: no such file, one not made by ``effps-solo export``, no backend for it, or one
-            without that precision.
+        UserError: no such file, one not made by ``effps-solo export``, one that can run code, no
+            backend for it, or one without that precision.
         ModuleNotFoundError: the runtime is not installed.
     """
-    session, text = open_session(Path(path), threads, backend, precision)
+    session, text = open_session(Path(path), threads, backend, precision, allow_unsafe)
     return ExportedPredictor(session, ModelDescription.from_json(text, os.fspath(path)))
 
 

@@ -1,5 +1,6 @@
 """One session per runtime: a numpy image in, the graph's five outputs as numpy arrays out."""
 
+import io
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from effps_solo.utils.errors import UserError
 
 from .description import KEY
+from .pt2_safety import check_pt2
 
 OUTPUT_NAMES = ("panoptic_seg", "category_ids", "scores", "areas", "valid")
 INPUT_NAME = "image"
@@ -24,7 +26,11 @@ Session = Callable[[np.ndarray], List[np.ndarray]]
 
 
 def open_session(
-    path: Path, threads: int, backend: Optional[str] = None, precision: Optional[str] = None
+    path: Path,
+    threads: int,
+    backend: Optional[str] = None,
+    precision: Optional[str] = None,
+    allow_unsafe: bool = False,
 ) -> Tuple[Session, str]:
     """Open an exported file with a runtime.
 
@@ -33,13 +39,14 @@ def open_session(
         threads: of the CPU; 0: the runtime decides.
         backend: of ``BACKENDS``; None: the first one that reads such files.
         precision: of ``PRECISIONS``; None: the runtime's choice.
+        allow_unsafe: open a .pt2 that can run code, too.
 
     Returns:
         the session, and the text of the file's description, "" when there is none.
 
     Raises:
-        UserError: unknown suffix, missing file, one that the runtime refuses or does not read, a
-            precision that it does not offer.
+        UserError: unknown suffix, missing file, one that the runtime refuses or does not read, one
+            that can run code, a precision that the runtime does not offer.
         ModuleNotFoundError: the runtime is not installed.
     """
     open_file = _opener(path, backend)
@@ -49,8 +56,8 @@ def open_session(
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        return open_file(os.fspath(path), threads, precision)
-    except ModuleNotFoundError:
+        return open_file(os.fspath(path), threads, precision, allow_unsafe)
+    except (ModuleNotFoundError, UserError):
         raise
     except Exception as error:  # each runtime raises types of its own
         raise UserError(f"{path} cannot be opened: {_first_line(error)}") from error
@@ -78,7 +85,7 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _onnx_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, str]:
+def _onnx_session(path: str, threads: int, *_: object) -> Tuple[Session, str]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -92,7 +99,9 @@ def _onnx_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, s
     return run, session.get_modelmeta().custom_metadata_map.get(KEY, "")
 
 
-def _openvino_session(path: str, threads: int, precision: Optional[str]) -> Tuple[Session, str]:
+def _openvino_session(
+    path: str, threads: int, precision: Optional[str], *_: object
+) -> Tuple[Session, str]:
     import openvino
 
     core = openvino.Core()
@@ -116,13 +125,18 @@ def _openvino_session(path: str, threads: int, precision: Optional[str]) -> Tupl
     return run, text
 
 
-def _torch_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, str]:
+def _torch_session(
+    path: str, threads: int, _: Optional[str], allow_unsafe: bool
+) -> Tuple[Session, str]:
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    extra = {DESCRIPTION_FILE: ""}
-    module = torch.export.load(path, extra_files=extra).module()
+    extra, content = {DESCRIPTION_FILE: ""}, io.BytesIO(Path(path).read_bytes())
+    if not allow_unsafe:
+        check_pt2(content, path)
+        content.seek(0)
+    module = torch.export.load(content, extra_files=extra).module()
 
     def run(image: np.ndarray) -> List[np.ndarray]:
         pixels = torch.from_numpy(np.require(image, requirements="W"))  # torch warns of others
@@ -132,7 +146,7 @@ def _torch_session(path: str, threads: int, _: Optional[str]) -> Tuple[Session, 
     return run, extra[DESCRIPTION_FILE]
 
 
-Opener = Callable[[str, int, Optional[str]], Tuple[Session, str]]
+Opener = Callable[[str, int, Optional[str], bool], Tuple[Session, str]]
 
 _OPENERS: Dict[str, Opener] = {
     "onnx": _onnx_session,

@@ -18,45 +18,27 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from timm.layers import (
-    BatchNormAct2d,
-    Conv2dSame,
-    SyncBatchNormAct,
-    freeze_batch_norm_2d,
-)
+from timm.layers import Conv2dSame
 from torch import nn
 
 from effps_solo.modeling.cpu_gradients import depthwise_conv2d
-from effps_solo.modeling.layers import GroupNorm, SyncBatchNorm, fold_norm, get_activation
+from effps_solo.modeling.layers import fold_norm, get_activation
 from effps_solo.utils.errors import ConfigError
 
-BN_EPS = 1e-3  # TensorFlow's default, with which the ImageNet weights were made
-GN_GROUP_SIZE = 8  # every channel count of every EfficientNet is a multiple of 8
+from .norms import replace_norms
+
 # Last stage (index into timm's ``blocks``) of each stride 4, 8, 16, 32.
 STAGE_OF_FEATURE = {"res2": 1, "res3": 2, "res4": 4, "res5": 6}
 STRIDE_OF_FEATURE = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
-
-
-class NaiveSyncBatchNormAct(SyncBatchNorm):
-    """Detectron2's synchronised BN (which runs on a CPU) with timm's built-in activation."""
-
-    def __init__(self, channels: int, eps: float, act: nn.Module) -> None:
-        super().__init__(channels, eps=eps, stats_mode="N")
-        self.act = act
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(super().forward(x))
-
-
-class GroupNormAct(GroupNorm):
-    """Group norm with timm's built-in activation."""
-
-    def __init__(self, channels: int, eps: float, act: nn.Module) -> None:
-        super().__init__(channels // GN_GROUP_SIZE, channels, eps=eps)
-        self.act = act
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(super().forward(x))
+# What FREEZE_AT 1, 2, ... freezes, each with all before it, by how names of parameters begin: the stem,
+# then the stages of res2 .. res5.
+_FREEZABLE = (
+    ("conv_stem.", "bn1."),
+    ("blocks.0.", "blocks.1."),
+    ("blocks.2.",),
+    ("blocks.3.", "blocks.4."),
+    ("blocks.5.", "blocks.6.", "conv_head.", "bn2."),
+)
 
 
 class SameConv2d(nn.Conv2d):
@@ -101,37 +83,6 @@ def _replace_convs(module: nn.Module) -> None:
             _replace_convs(child)
 
 
-def _convert_norm(norm: str, layer: BatchNormAct2d) -> nn.Module:
-    """``layer`` as the norm ``norm``, with the activation that timm builds into its norms."""
-    channels, act = layer.num_features, layer.act
-    if norm == "naiveSyncBN" or (norm == "SyncBN" and not torch.cuda.is_available()):
-        return NaiveSyncBatchNormAct(channels, layer.eps, act)
-    if norm == "GN":
-        return GroupNormAct(channels, layer.eps, act)
-    if norm in ("SyncBN", "nnSyncBN"):
-        converted = SyncBatchNormAct(channels, eps=layer.eps)
-        converted.drop, converted.act = nn.Identity(), act
-        return converted
-    raise ConfigError(
-        f"MODEL.EFFICIENTNET.NORM is '{norm}'; choose one of BN, SyncBN, naiveSyncBN, "
-        "nnSyncBN, GN and FrozenBN"
-    )
-
-
-def _replace_norms(module: nn.Module, norm: str) -> None:
-    """Replace every BatchNormAct2d below ``module`` by the norm ``norm``, in place."""
-    if norm == "BN":
-        return
-    if norm == "FrozenBN":
-        freeze_batch_norm_2d(module)
-        return
-    for name, child in module.named_children():
-        if isinstance(child, BatchNormAct2d):
-            setattr(module, name, _convert_norm(norm, child))
-        else:
-            _replace_norms(child, norm)
-
-
 @BACKBONE_REGISTRY.register()
 class EfficientNet(Backbone):
     """timm's ``tf_efficientnet_b0..b7`` and ``tf_efficientnet_lite0..lite4`` without classifier.
@@ -152,6 +103,7 @@ class EfficientNet(Backbone):
         activation: str = "leaky_relu",
         stage0_activation: bool = True,
         in_channels: int = 3,
+        freeze_at: int = 0,
     ) -> None:
         """
         Args:
@@ -163,12 +115,19 @@ class EfficientNet(Backbone):
             activation: a name of :func:`effps_solo.modeling.layers.get_activation`.
             stage0_activation: an activation after the last norm of stage 0 as well.
             in_channels: channels of the image.
+            freeze_at: what training leaves as it is, weights and statistics of batch norms, counted
+                as Detectron2 counts for ResNets: 0 nothing, 1 the stem, 2 the stages of res2, too,
+                ... 5 everything.
 
         Raises:
-            ConfigError: an unknown network, feature, norm or activation.
+            ConfigError: an unknown network, feature, norm, activation or ``freeze_at``.
         """
         super().__init__()
         _check_names(name, out_features)
+        if not 0 <= freeze_at <= len(_FREEZABLE):
+            raise ConfigError(
+                f"MODEL.EFFICIENTNET.FREEZE_AT is {freeze_at}; choose one of 0 .. {len(_FREEZABLE)}"
+            )
         self.name = name
         network = timm.create_model(
             name,
@@ -188,7 +147,10 @@ class EfficientNet(Backbone):
         if self._conv_head_wanted:
             self.conv_head, self.bn2 = network.conv_head, network.bn2
         _replace_convs(self)
-        _replace_norms(self, norm)
+        frozen = tuple(beginning for part in _FREEZABLE[:freeze_at] for beginning in part)
+        replace_norms(self, norm, frozen)
+        for key, parameter in self.named_parameters():
+            parameter.requires_grad_(not key.startswith(frozen))
 
         self._out_features = list(out_features)
         self._out_feature_strides = dict(STRIDE_OF_FEATURE)
@@ -206,6 +168,7 @@ class EfficientNet(Backbone):
             "activation": node.ACTIVATION,
             "stage0_activation": node.STAGE0_ACTIVATION,
             "in_channels": input_shape.channels,
+            "freeze_at": node.FREEZE_AT,
         }
 
     def _all_blocks(self) -> List[nn.Module]:

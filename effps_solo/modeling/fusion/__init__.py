@@ -1,7 +1,9 @@
 """Panoptic fusions: the contract, the registry and the two fusions."""
 
+from effps_solo.modeling.outputs import FusionThresholds
+
 from .adaptive import AdaptiveFusion
-from .base import FusionThresholds, PanopticFusion
+from .base import PanopticFusion
 from .build import PANOPTIC_FUSION_REGISTRY, build_panoptic_fusion
 from .heuristic import HeuristicFusion
 

@@ -29,6 +29,7 @@ from detectron2.structures import Instances
 
 from effps_solo.modeling.detections import Detections
 from effps_solo.modeling.execution import works_in_parts
+from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.modeling.upsampling import (
     PointSampler,
     best_channel,
@@ -37,7 +38,7 @@ from effps_solo.modeling.upsampling import (
 )
 from effps_solo.structures.label_space import PanopticLabelSpace
 
-from .base import FusionThresholds, PanopticFusion, SegmentsInfo, Size
+from .base import PanopticFusion, SegmentsInfo, Size
 from .build import PANOPTIC_FUSION_REGISTRY
 from .overlaps import in_support, support_windows, without_overlaps
 from .segments import SegmentTable, mean_winning_probability, segments_info

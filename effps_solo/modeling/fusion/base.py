@@ -5,7 +5,6 @@ C classes, T of them things, K instances; h4 x w4 stride-4 points; H x W output 
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -13,27 +12,13 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 from torch import nn
 
+from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .segments import SegmentTable, number_segments
 
 Size = Tuple[int, int]
 SegmentsInfo = List[Dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class FusionThresholds:
-    """What decides whether an instance or a stuff segment is in the panoptic map.
-
-    Attributes:
-        score: instances below it are left out.
-        overlap: an instance of which a larger fraction is taken already is left out.
-        stuff_area: stuff classes that cover a smaller fraction of the image become void.
-    """
-
-    score: float = 0.5
-    overlap: float = 0.5
-    stuff_area: float = 2048 / (1024 * 2048)
 
 
 class PanopticFusion(nn.Module, ABC):

@@ -81,11 +81,11 @@ def kept_in_rounds(inside: torch.Tensor, wanted: torch.Tensor, threshold: float)
     claims = (ones.new_ones(1, ones.shape[0]) @ ones)[0]
     shared = inside.index_select(1, indices_where(claims > 1))
     rank = torch.arange(inside.shape[0], device=inside.device, dtype=torch.int32)[:, None]
-    kept = wanted
+    at_most, kept = threshold * areas, wanted
     for _ in range(OVERLAP_ROUNDS):
         holder = torch.where(shared & kept[:, None], rank, _NOBODY).amin(dim=0)
         taken = (shared & (holder < rank)).sum(dim=1)
-        kept = wanted & (taken <= threshold * areas)
+        kept = wanted & (taken <= at_most)
     return kept
 
 

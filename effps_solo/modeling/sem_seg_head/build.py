@@ -1,6 +1,6 @@
 """Building of semantic heads, this project's and Detectron2's."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -39,13 +39,15 @@ class Detectron2SemanticHead(SemanticHead):
         return losses
 
 
-def build_semantic_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> SemanticHead:
-    """Build ``MODEL.SEM_SEG_HEAD.NAME`` of Detectron2's registry.
+def build_semantic_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Optional[SemanticHead]:
+    """Build ``MODEL.SEM_SEG_HEAD.NAME`` of Detectron2's registry; None for "".
 
     Raises:
         ConfigError: no head has that name, or it has neither our contract nor SemSegFPNHead's.
     """
     name = cfg.MODEL.SEM_SEG_HEAD.NAME
+    if not name:
+        return None
     if name not in SEM_SEG_HEADS_REGISTRY:
         known = sorted(key for key, _ in SEM_SEG_HEADS_REGISTRY)
         raise ConfigError(f"MODEL.SEM_SEG_HEAD.NAME is '{name}'; choose one of {known}")

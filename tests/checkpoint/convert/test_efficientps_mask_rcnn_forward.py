@@ -17,7 +17,7 @@ from detectron2.structures import Boxes
 
 from effps_solo import add_effps_solo_config
 from effps_solo.checkpoint.convert import convert_checkpoint
-from effps_solo.checkpoint.safe_loading import load_config_file
+from effps_solo.config.files import load_config_file
 from effps_solo.modeling.instance_head import MaskRCNNInstanceHead
 
 State = Dict[str, torch.Tensor]

@@ -11,7 +11,7 @@ from torch import nn
 
 from effps_solo import add_effps_solo_config
 from effps_solo.checkpoint.convert import convert_checkpoint, settings_conflicts
-from effps_solo.checkpoint.safe_loading import merge_overrides
+from effps_solo.config.files import merge_overrides
 from effps_solo.modeling.instance_head import build_instance_head
 from effps_solo.utils.errors import CheckpointError
 

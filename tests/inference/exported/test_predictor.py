@@ -65,12 +65,11 @@ def test_images_are_resized_as_detectron2_does() -> None:
 def test_unsure_things_become_void() -> None:
     predictor = ExportedPredictor(FakeSession(output_size=(40, 60)), describe())
     image = np.zeros((40, 60, 3), dtype=np.uint8)
-    predictor.confidence_threshold = 0.9
-    assert [s["id"] for s in predictor.panoptic(image)[1]] == [1, 2]
-    predictor.confidence_threshold = 0.91
-    panoptic_seg, segments = predictor.panoptic(image)
+    assert [s["id"] for s in predictor.panoptic(image, 0.9)[1]] == [1, 2]
+    panoptic_seg, segments = predictor.panoptic(image, 0.91)
     assert [s["id"] for s in segments] == [2] and panoptic_seg.dtype == np.int32
     assert (panoptic_seg[:8, :8] == 0).all() and (panoptic_seg[8:] == 2).all()
+    assert [s["id"] for s in predictor.panoptic(image)[1]] == [1, 2]
 
 
 def test_one_size_is_resized_and_must_fit() -> None:

@@ -1,6 +1,6 @@
 """The EfficientNet backbone against a plain re-statement, its layout and its norms."""
 
-from typing import Dict
+from typing import Callable, Dict
 
 import pytest
 import torch
@@ -11,26 +11,9 @@ from torch import nn
 
 from effps_solo import add_effps_solo_config
 from effps_solo.modeling.backbone import EfficientNet
-from effps_solo.modeling.layers import GroupNorm
 
 FEATURES = ["res2", "res3", "res4", "res5"]
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
-
-
-def _randomise(module: nn.Module, seed: int = 0) -> None:
-    """Random weights and statistics that keep the activations in a sane range."""
-    torch.manual_seed(seed)
-    state = module.state_dict()
-    for name, value in state.items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 2)
-        elif name.endswith("running_mean") or name.endswith("bias"):
-            value.normal_(std=0.3)
-        elif value.dim() == 1:
-            value.uniform_(0.5, 1.5)
-        elif value.dim() == 4:
-            value.normal_(std=(2.0 / value[0].numel()) ** 0.5)
-    module.load_state_dict(state)
 
 
 def _num_parameters(module: nn.Module) -> int:
@@ -150,11 +133,13 @@ class _Restatement:
 
 
 @pytest.mark.parametrize("stage0_activation", [True, False])
-def test_forward_equals_a_plain_restatement(stage0_activation: bool) -> None:
+def test_forward_equals_a_plain_restatement(
+    stage0_activation: bool, randomise: Callable[[nn.Module], None]
+) -> None:
     # b1 has two blocks in stage 0, so that its residual is tested too.
     net = EfficientNet(name="tf_efficientnet_b1", stage0_activation=stage0_activation)
     net.double().eval()
-    _randomise(net)
+    randomise(net)
     image = torch.randn(1, 3, 64, 96, dtype=torch.float64)
     with torch.no_grad():
         expected = _Restatement(net.state_dict(), stage0_activation)(image)
@@ -175,63 +160,58 @@ def test_lite_keeps_relu6_and_a_linear_stage_0() -> None:
     assert isinstance(net.blocks[3][1].bn3.act, nn.Identity)
 
 
-def _norms(net: nn.Module) -> list:
-    return [m for m in net.modules() if hasattr(m, "act") and hasattr(m, "eps")]
+FROZEN = {
+    0: (),
+    1: ("conv_stem.", "bn1."),
+    2: ("conv_stem.", "bn1.", "blocks.0.", "blocks.1."),
+    3: ("conv_stem.", "bn1.", "blocks.0.", "blocks.1.", "blocks.2."),
+    4: ("conv_stem.", "bn1.", *(f"blocks.{stage}." for stage in range(5))),
+    5: ("conv_stem.", "bn1.", "blocks.", "conv_head.", "bn2."),
+}
 
 
-@pytest.mark.parametrize("norm", ["SyncBN", "naiveSyncBN", "nnSyncBN", "FrozenBN"])
-def test_batch_norms_of_every_name_agree(norm: str) -> None:
-    reference = EfficientNet(name="tf_efficientnet_lite0", norm="BN").double().eval()
-    _randomise(reference)
-    other = EfficientNet(name="tf_efficientnet_lite0", norm=norm).double().eval()
-    loaded = other.load_state_dict(reference.state_dict(), strict=False)
-    assert not loaded.missing_keys
-    assert all(key.endswith("num_batches_tracked") for key in loaded.unexpected_keys)
-    image = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+@pytest.mark.parametrize(
+    ("freeze_at", "norm"), [*((k, "BN") for k in FROZEN), (2, "GN"), (2, "naiveSyncBN")]
+)
+def test_a_step_leaves_frozen_stages_as_they_are(freeze_at: int, norm: str) -> None:
+    torch.manual_seed(0)
+    net = EfficientNet(name="tf_efficientnet_lite0", norm=norm, freeze_at=freeze_at)
+    net.eval().train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    image = torch.randn(2, 3, 64, 64, requires_grad=True)  # a loss of its own, where all is frozen
+    sum((x * x).mean() for x in net(image).values()).backward()
+    trained = [p for p in net.parameters() if p.requires_grad]
+    torch.optim.SGD([*trained, image], lr=1.0).step()
+    frozen = FROZEN[freeze_at]
+    for key, parameter in net.named_parameters():
+        assert (parameter.grad is None) == key.startswith(frozen), key
+    changed = {
+        key for key, value in net.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert not [key for key in changed if key.startswith(frozen)]
+    assert {
+        key for key, p in net.named_parameters() if p.grad is not None and p.grad.any()
+    } <= changed
+    assert {key for key in before if "running" in key and not key.startswith(frozen)} <= changed
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "naiveSyncBN", "nnSyncBN", "GN", "FrozenBN"])
+def test_frozen_stages_compute_what_they_did(
+    norm: str, randomise: Callable[[nn.Module], None]
+) -> None:
+    """The activations that timm builds into its norms, too."""
+    arguments = {"name": "tf_efficientnet_lite0", "norm": norm}
+    free, frozen = (EfficientNet(**arguments, freeze_at=n).double().eval() for n in (0, 3))
+    randomise(free)
+    loaded = frozen.load_state_dict(free.state_dict(), strict=False)
+    assert not loaded.missing_keys and not loaded.unexpected_keys
+    image = torch.randn(1, 3, 64, 96, dtype=torch.float64)
     with torch.no_grad():
-        expected, actual = reference(image), other(image)
-    for feature in FEATURES:
-        torch.testing.assert_close(actual[feature], expected[feature])
-
-
-@pytest.mark.parametrize("norm", ["BN", "SyncBN", "naiveSyncBN", "nnSyncBN", "FrozenBN", "GN"])
-def test_norms_keep_eps_and_activation(norm: str) -> None:
-    net = EfficientNet(name="tf_efficientnet_lite0", norm=norm, conv_head=True)
-    norms = _norms(net)
-    # Stem, 1 + 15 blocks with 2 and 3 norms, conv_head.
-    assert len(norms) == 1 + 2 + 3 * 15 + 1
-    assert all(layer.eps == 1e-3 for layer in norms)
-    linear = [layer for layer in norms if isinstance(layer.act, nn.Identity)]
-    leaky = [layer for layer in norms if isinstance(layer.act, nn.LeakyReLU)]
-    assert (len(linear), len(leaky)) == (15, 34)
-    assert all(layer.act.negative_slope == 0.01 for layer in leaky)
-
-
-@pytest.mark.parametrize("norm", ["BN", "SyncBN", "naiveSyncBN", "FrozenBN", "GN"])
-def test_every_norm_runs_in_training(norm: str) -> None:
-    if norm == "SyncBN" and torch.cuda.is_available():
-        pytest.skip("torch's SyncBN needs its input on the GPU")
-    net = EfficientNet(name="tf_efficientnet_lite0", norm=norm).train()
-    outputs = net(torch.randn(2, 3, 64, 64))
-    sum(x.mean() for x in outputs.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
-
-
-def test_group_norm_has_groups_of_eight_channels() -> None:
-    norms = _norms(EfficientNet(name="tf_efficientnet_lite0", norm="GN"))
-    assert all(isinstance(layer, GroupNorm) for layer in norms)
-    assert all(8 * layer.num_groups == layer.num_channels for layer in norms)
-    x = torch.randn(2, norms[0].num_channels, 3, 5)
-    normal = F.group_norm(x, x.shape[1] // 8, eps=1e-3)
-    torch.testing.assert_close(norms[0](x), F.leaky_relu(normal, 0.01))
-
-
-def test_frozen_bn_has_no_norm_parameters() -> None:
-    net = EfficientNet(name="tf_efficientnet_lite0", norm="FrozenBN")
-    assert all(p.dim() == 4 for p in net.parameters())
-    before = {k: v.clone() for k, v in net.state_dict().items() if "running" in k}
-    net.train()(torch.randn(2, 3, 64, 64))
-    assert before and all(torch.equal(net.state_dict()[k], v) for k, v in before.items())
+        expected, actual = free(image), frozen(image)
+        for feature in FEATURES:
+            torch.testing.assert_close(actual[feature], expected[feature])
+        if norm != "GN":  # the frozen part of a training step computes the same, too
+            torch.testing.assert_close(frozen.train()(image)["res3"], expected["res3"])
 
 
 def test_unused_features_are_not_returned() -> None:
@@ -247,7 +227,9 @@ def test_unused_features_are_not_returned() -> None:
         ({"name": "tf_efficientnet_b9"}, "MODEL.EFFICIENTNET.NAME is 'tf_efficientnet_b9'"),
         ({"name": "resnet50"}, "'resnet50'.*tf_efficientnet_lite0"),
         ({"out_features": ["res2", "res6"]}, r"OUT_FEATURES names \['res6'\]"),
-        ({"norm": "IN"}, "MODEL.EFFICIENTNET.NORM is 'IN'"),
+        ({"norm": "IN"}, "MODEL.EFFICIENTNET.NORM is 'IN'; choose one of BN, SyncBN"),
+        ({"freeze_at": 6}, "MODEL.EFFICIENTNET.FREEZE_AT is 6; choose one of 0 .. 5"),
+        ({"freeze_at": -1}, "MODEL.EFFICIENTNET.FREEZE_AT is -1"),
         ({"activation": "tanh"}, "'tanh'"),
     ],
 )
@@ -261,6 +243,9 @@ def test_from_config() -> None:
     add_effps_solo_config(cfg)
     cfg.MODEL.EFFICIENTNET.NAME = "tf_efficientnet_lite0"
     cfg.MODEL.EFFICIENTNET.CONV_HEAD = False
+    cfg.MODEL.EFFICIENTNET.FREEZE_AT = 1
     net = EfficientNet(cfg, ShapeSpec(channels=4))
     assert net.conv_stem.in_channels == 4
     assert net.output_shape()["res5"].channels == 320
+    trained = [p.requires_grad for p in (net.conv_stem.weight, net.blocks[0][0].conv_dw.weight)]
+    assert trained == [False, True]

@@ -48,7 +48,7 @@ class SeparableMaskHead(BaseMaskRCNNHead):
         if norm == "SyncBN":
             # Batches without objects have no RoI, maybe on all processes: then torch's own would
             # pull its running statistics towards 0.
-            norm = "naiveSyncBN_N"
+            norm = "naiveSyncBN"
         in_channels = [input_shape.channels, *[channels] * num_convs]
         self.convs = nn.Sequential(
             *(

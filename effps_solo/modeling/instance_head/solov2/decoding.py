@@ -108,6 +108,6 @@ class Decoder:
 def in_pixels(boxes: torch.Tensor, image_size: Tuple[int, int]) -> torch.Tensor:
     """(K, 4) boxes in stride-4 points -> in pixels, cut to an image of (h, w)."""
     height, width = image_size
-    x = (boxes[:, 0::2] * MASK_STRIDE).clamp(0, width)
-    y = (boxes[:, 1::2] * MASK_STRIDE).clamp(0, height)
-    return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+    boxes = boxes * MASK_STRIDE
+    x, y = boxes[:, 0::2].clamp(max=width), boxes[:, 1::2].clamp(max=height)
+    return torch.stack([x, y], dim=2).flatten(1)

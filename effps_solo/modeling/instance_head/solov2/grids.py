@@ -101,6 +101,7 @@ class Cells(nn.Module):
 
     Attributes:
         num_grids: (S_h, S_w) per level.
+        scale_ranges: (low, high) per level in pixels.
         centers, extents: see :func:`cell_geometry`.
         strides: (cells,) of the features behind each cell.
     """
@@ -117,7 +118,7 @@ class Cells(nn.Module):
         """
         super().__init__()
         self.num_grids = [(int(h), int(w)) for h, w in num_grids]
-        self._levels = (scale_ranges, strides)
+        self.scale_ranges, self._strides = scale_ranges, strides
         centers, extents = cell_geometry(self.num_grids, scale_ranges)
         self.register_buffer("centers", centers, persistent=False)
         self.register_buffer("extents", extents, persistent=False)
@@ -128,4 +129,4 @@ class Cells(nn.Module):
         if factor == 1:
             return self
         grids = [(max(1, round(h * factor)), max(1, round(w * factor))) for h, w in self.num_grids]
-        return Cells(grids, *self._levels).to(self.centers)
+        return Cells(grids, self.scale_ranges, self._strides).to(self.centers.device)

@@ -9,12 +9,10 @@ ones; without it they are lighter (:mod:`.branches`), and masks have a prior of 
 N images padded to (Hp, Wp), T thing classes, L levels, P positive cells, K instances.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
@@ -29,52 +27,18 @@ from effps_solo.modeling.instance_head.base import (
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
 from effps_solo.utils.errors import ConfigError
 
-from . import branches, inference
+from . import branches
 from .decoding import Decoder
 from .dynamic_masks import DynamicMasks, cell_frame
 from .grids import Cells, check_levels, check_mask_features, flatten_cells, resampled_strides
-from .losses import category_focal_loss, dice_loss, in_chunks
+from .losses import category_focal_loss, dice_loss
+from .output import SOLOv2Output, cell_scores
 from .position_prior import NUM_PARAMETERS
-from .targets import GridTargets, assign_to_grid, trains_mask
+from .targets import GridTargets, trains_mask
+from .training import MaskLoss, SOLOv2Targets, assign_instances, mask_losses
 
 # (cells, T) logits and (cells,) categories -> the summed loss, see category_focal_loss.
 CategoryLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-# (P, h, w) mask logits and targets -> (P,) losses, see dice_loss.
-MaskLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-@dataclass
-class SOLOv2Output:
-    """Raw output: category (N, cells, T) logits, kernels (N, cells, D), mask_features (N, E, h, w).
-
-    Cells run over all levels, level-major, then row-major; h x w is the stride-4 map.
-    """
-
-    category: torch.Tensor
-    kernels: torch.Tensor
-    mask_features: torch.Tensor
-
-    def of_images(self) -> Iterator["SOLOv2Output"]:
-        """Of each image alone, N = 1."""
-        # Split with the channels last, as in memory: the maps' gradient is then put together so too.
-        pixels = self.mask_features.permute(0, 2, 3, 1)
-        parts = zip(self.category.split(1), self.kernels.split(1), pixels.split(1))
-        return (SOLOv2Output(c, k, maps.permute(0, 3, 1, 2)) for c, k, maps in parts)
-
-
-@dataclass
-class SOLOv2Targets(InstanceTargets):
-    """The targets of N images.
-
-    Attributes:
-        cells: those that the targets are of.
-        grids: of each image.
-        has_mask: of each image (P,) bool, whether a pair of a cell and an object trains a mask.
-    """
-
-    cells: Cells
-    grids: List[GridTargets]
-    has_mask: List[torch.Tensor]
 
 
 @INSTANCE_HEAD_REGISTRY.register()
@@ -115,24 +79,20 @@ class SOLOv2InstanceHead(InstanceHead):
             mask_in_features: what the mask branch fuses, from stride 4 on.
             num_classes: T.
             num_grids: (S_h, S_w) per level.
-            test_num_grids: the same at inference, for images larger than the training crops;
-                empty: ``num_grids``.
+            test_num_grids: the same at inference, of images larger than the crops; empty: equal.
             scale_ranges: (low, high) of sqrt(w * h) in pixels per level, inclusive.
             variant: "efficient" or "full" (the published head).
             channels, num_convs: width and depth of the category and kernel towers.
-            kernel_dim: E, channels of the mask features.
-            mask_channels: channels inside the mask branch.
+            kernel_dim, mask_channels: E, channels of the mask features, and inside the mask branch.
             norm: a name of :mod:`effps_solo.modeling.layers`.
             center_sigma: sigma of the centre region.
-            category_loss: (cells, T) logits, (cells,) categories -> the sum of the losses of the cells.
-            mask_loss: (P, h, w) logits, (P, h, w) bool targets -> (P,).
+            category_loss, mask_loss: see the types.
             category_loss_weight, mask_loss_weight: factors on the two losses.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
             decoding: of :class:`Decoder`.
 
         Raises:
-            ConfigError: unknown variant, lists of different lengths, gaps between scale ranges, mask
-                features that do not begin at stride 4, or no class.
+            ConfigError: unknown variant, no class, or levels, ranges or strides that do not fit.
         """
         super().__init__()
         test_num_grids = test_num_grids or num_grids
@@ -144,11 +104,9 @@ class SOLOv2InstanceHead(InstanceHead):
                 f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}"
             )
         self.in_features, self.mask_in_features = list(in_features), list(mask_in_features)
-        self.num_classes = num_classes
+        self.num_classes, self.kernel_dim, self.center_sigma = num_classes, kernel_dim, center_sigma
         self.scale_ranges = [(float(low), float(high)) for low, high in scale_ranges]
-        self.kernel_dim = kernel_dim
         self.has_position_prior = variant == "efficient"
-        self.center_sigma = center_sigma
         self.category_loss, self.mask_loss = category_loss, mask_loss
         self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
         self.mask_loss_chunk = mask_loss_chunk
@@ -242,10 +200,20 @@ class SOLOv2InstanceHead(InstanceHead):
         category = torch.cat([t.category for t in targets.grids])
         loss_category = self.category_loss(output.category.flatten(0, 1), category)
         images = zip(output.of_images(), targets.grids, targets.has_mask, targets.instances)
-        mask_losses = [self._mask_losses(targets.cells, *image) for image in images]
+        of_masks = [
+            mask_losses(
+                self.masks(each, targets.cells),
+                grid,
+                has_mask,
+                truth.gt_stride4_masks,
+                self.mask_loss,
+                chunk=self.mask_loss_chunk,
+            )
+            for each, grid, has_mask, truth in images
+        ]
         num_positive, num_masks = totals.counts.to(loss_category)
         loss_category = loss_category / ((num_positive + 1) / totals.num_parts)
-        loss_mask = torch.cat(mask_losses).sum() / (num_masks.clamp(min=1) / totals.num_parts)
+        loss_mask = torch.cat(of_masks).sum() / (num_masks.clamp(min=1) / totals.num_parts)
         return {
             "loss_category": self.category_loss_weight * loss_category,
             "loss_mask": self.mask_loss_weight * loss_mask,
@@ -305,67 +273,18 @@ class SOLOv2InstanceHead(InstanceHead):
             mask_source=Stride4Masks(found.mask_logits),
         )
 
-    @torch.no_grad()
     def _assign(
         self,
         padded_size: Tuple[int, int],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
         cells: Cells,
-        one_owner: bool = True,
+        **published: Any,
     ) -> List[GridTargets]:
-        """The targets of every image."""
-        ignored = [None] * len(instances) if ignore_masks is None else ignore_masks
-        return [
-            assign_to_grid(
-                x.gt_centers,
-                x.gt_boxes.tensor,
-                x.gt_areas,
-                x.gt_classes,
-                padded_size=padded_size,
-                num_grids=cells.num_grids,
-                scale_ranges=self.scale_ranges,
-                center_sigma=self.center_sigma,
-                num_classes=self.num_classes,
-                ignore=ignore,
-                one_owner=one_owner,
-            )
-            for x, ignore in zip(instances, ignored)
-        ]
+        settings = {"center_sigma": self.center_sigma, "num_classes": self.num_classes}
+        return assign_instances(
+            padded_size, instances, ignore_masks, cells, **settings, **published
+        )
 
     def _has_mask(self, grids: List[GridTargets], instances: List[Instances]) -> List[torch.Tensor]:
         return [trains_mask(t, x.gt_stride4_masks) for t, x in zip(grids, instances)]
-
-    def _mask_losses(
-        self,
-        cells: Cells,
-        output: SOLOv2Output,
-        targets: GridTargets,
-        has_mask: torch.Tensor,
-        instances: Instances,
-    ) -> torch.Tensor:
-        """Of one image's pairs of a positive cell and an object that has a mask.
-
-        Crowds and void count as outside, for the mask of an annotated object is complete; were they
-        ignored, masks would flow into the crowds beside them.
-        """
-        masks = instances.gt_stride4_masks
-        height, width = output.mask_features.shape[-2:]
-        masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
-        predicted = self.masks(output, cells)
-
-        def loss(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-            return self.mask_loss(predicted.of(cells).logits(), masks[objects])
-
-        chosen, objects = targets.cell_index[has_mask], targets.instance_index[has_mask]
-        return in_chunks(loss, chosen, objects, size=self.mask_loss_chunk)
-
-
-def cell_scores(output: SOLOv2Output, cells: Cells) -> torch.Tensor:
-    """(N, cells, T) class probabilities after points NMS."""
-    maps = []
-    sizes = [rows * columns for rows, columns in cells.num_grids]
-    for logits, grid in zip(output.category.split(sizes, 1), cells.num_grids):
-        scores = logits.float().sigmoid().transpose(1, 2).unflatten(2, grid)
-        maps.append(inference.points_nms(scores))
-    return flatten_cells(maps)

@@ -19,6 +19,7 @@ from . import inference
 from .candidate_masks import candidate_masks
 from .decoding import Decoder, in_pixels
 from .dynamic_masks import DynamicMasks
+from .grids import Cells
 from .head import SOLOv2InstanceHead
 from .targets import GridTargets
 
@@ -67,9 +68,10 @@ class PublishedSOLOv2InstanceHead(SOLOv2InstanceHead):
         padded_size: Tuple[int, int],
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
-        *args: Any,
+        cells: Cells,
+        **published: Any,
     ) -> List[GridTargets]:
-        return super()._assign(padded_size, instances, None, *args, one_owner=False)
+        return super()._assign(padded_size, instances, None, cells, one_owner=False)
 
     def _has_mask(self, grids: List[GridTargets], instances: List[Instances]) -> List[torch.Tensor]:
         return [torch.ones_like(t.cell_index, dtype=torch.bool) for t in grids]
