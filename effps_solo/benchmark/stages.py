@@ -26,6 +26,7 @@ _METHODS: Tuple[Tuple[str, str, str], ...] = (
     ("preprocess", "", "_preprocess"),
     ("preprocess", "", "preprocess_image"),
     (OTHER, "", "forward"),
+    (OTHER, "", "inference"),
     ("backbone", "backbone.bottom_up", "forward"),
     ("neck", "backbone", "forward"),
     ("semantic head", "sem_seg_head", "forward"),
