@@ -4,8 +4,7 @@ The modules of a depth share the whole among them: a module that has rows for it
 what it does itself, and what happens outside of all modules has one, too. So every column adds up.
 """
 
-import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import numpy as np
 from torch import nn
@@ -50,12 +49,14 @@ def analyze(
     for _ in range(NUM_WARM_UP):
         predict()
     seconds = median_shares([predict() for _ in range(num_runs)])
-    macs = _count(scopes, predict)
+    with FlopCounterMode(display=False) as counter:
+        scopes.meter = lambda: counter.get_total_flops() / 2
+        macs = predict()
     parameters = _own_parameters(trained, names)
     whole = sum(seconds.values())
     rows = [
         {
-            "module": _title(name, names),
+            "module": name + ITSELF * any(other.startswith(f"{name}.") for other in names),
             "parameters": parameters.get(name, 0),
             "macs": macs.get(name, 0.0),
             "seconds": seconds.get(name, 0.0),
@@ -81,15 +82,6 @@ def _modules(model: nn.Module, depth: int) -> List[str]:
     return names
 
 
-def _count(scopes: Scopes, predict: Callable[[], Dict[str, float]]) -> Dict[str, float]:
-    """Scope -> multiply-accumulates."""
-    with FlopCounterMode(display=False) as counter:
-        scopes.meter = lambda: counter.get_total_flops() / 2
-        macs = predict()
-    scopes.meter = time.perf_counter
-    return macs
-
-
 def _own_parameters(model: nn.Module, names: List[str]) -> Dict[str, int]:
     """Name or OUTSIDE -> parameters that no deeper one of ``names`` has."""
     counts: Dict[str, int] = {}
@@ -98,8 +90,3 @@ def _own_parameters(model: nn.Module, names: List[str]) -> Dict[str, int]:
         owner = max(owners, key=len, default=OUTSIDE)
         counts[owner] = counts.get(owner, 0) + parameter.numel()
     return counts
-
-
-def _title(name: str, names: List[str]) -> str:
-    has_parts = any(other.startswith(f"{name}.") for other in names)
-    return name + ITSELF if has_parts else name

@@ -6,7 +6,7 @@ are those of an image, and it finds as many things as the model that it is compa
 """
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -94,12 +94,12 @@ def open_job(task: Task) -> BaselineJob:
     has_boxes = task.kind != "panoptic-deeplab"
     build = build_panoptic_fpn if has_boxes else build_panoptic_deeplab
     predictor = Predictor(cfg, model=build(cfg, task.num_things))
+    image = read_image(task.images[0], predictor.image_format)
     with settled_statistics(predictor.model):
-        predictor(read_image(task.images[0], predictor.image_format))
+        predictor(image)
     if has_boxes and task.num_things:
-        image = read_image(task.images[0], predictor.image_format)
         find_only_the_best(predictor.model, lambda: predictor(image)["instances"].scores)
-    return BaselineJob(predictor, task, cfg.MODEL.DEVICE, has_stages=True)
+    return BaselineJob(predictor, task, cfg.MODEL.DEVICE, draws=False, has_stages=True)
 
 
 def build_panoptic_fpn(cfg: CfgNode, num_things: int) -> nn.Module:
@@ -175,8 +175,7 @@ def build_panoptic_deeplab(cfg: CfgNode, num_things: int) -> nn.Module:
 
 
 def _build(own: CfgNode, settings: Dict[str, Any], cfg: CfgNode) -> nn.Module:
-    words: List[Any] = [word for pair in settings.items() for word in pair]
-    own.merge_from_list(words)
+    own.merge_from_list([word for pair in settings.items() for word in pair])
     own.MODEL.DEVICE = cfg.MODEL.DEVICE
     torch.manual_seed(0)
     return build_model(own)

@@ -4,6 +4,7 @@ import importlib.metadata
 import math
 import platform
 import statistics
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -14,7 +15,7 @@ from .images import make_images
 from .measure import fitted_exponent
 from .rounds import NUM_WARM_UP, Outcome, Say, call_once, median_shares, run_rounds
 from .stages import STAGES
-from .worker import Answer, Task, Worker, WorkerFailed
+from .worker import Task, Worker, WorkerFailed
 
 BACKENDS = ("torch", "compiled", "bf16", "compiled-bf16", "onnx", "openvino")
 BASELINES = ("panoptic-fpn", "panoptic-fpn-shipped", "panoptic-deeplab")
@@ -106,16 +107,10 @@ def describe_machine(threads: int) -> Summary:
     """Processor, threads, versions."""
     versions = {}
     for name in _LIBRARIES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        **cpu(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "versions": versions,
-    }
+    python = platform.python_version()
+    return {**cpu(), "threads": threads, "python": python, "versions": versions}
 
 
 def measure_size(
@@ -136,51 +131,42 @@ def measure_size(
     folder = folder / f"{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)  # for the logs
     images = make_images(folder / "images", size, plan.inputs)
-    paths = {b: str(folder / f"model{_SUFFIXES[b]}") for b in backends if b in _SUFFIXES}
+    paths = {b: (str(folder / f"model{_SUFFIXES[b]}"),) for b in backends if b in _SUFFIXES}
     say(f"{size[0]}x{size[1]}: counting" + " and exporting" * bool(paths))
-    prepared = call_once(plan.task("prepare", size, images, paths=tuple(paths.values())), folder)
-    missing = {b: prepared["missing"].get(_SUFFIXES[b]) for b in paths}
+    files = tuple(path for (path,) in paths.values())
+    prepared = call_once(plan.task("prepare", size, images, paths=files), folder)
+    missing = {b: reason for b in paths if (reason := prepared["missing"].get(_SUFFIXES[b]))}
+    on_gpu = prepared["device"].startswith("cuda")
+    if on_gpu:  # where memory is as shipped anyway
+        baselines = [name for name in baselines if name != "panoptic-fpn-shipped"]
 
-    tasks = {kind: plan.task(kind, size, images) for kind in _limits_of(prepared["device"])}
+    kinds = [kind for k, kind in _LIMITS.items() if k == "fp32" or on_gpu or _cpu_has_bf16()]
+    tasks = {kind: plan.task(kind, size, images) for kind in kinds}
     for name in backends:
-        if not missing.get(name):
-            tasks[name] = plan.task(
-                name, size, images, paths=(paths[name],) if name in paths else ()
-            )
-    things = math.ceil(prepared["things"])
-    baselines = [name for name in baselines if not _is_repetition(name, prepared["device"])]
+        if name not in missing:
+            tasks[name] = plan.task(name, size, images, paths=paths.get(name, ()))
     for name in baselines:
+        things = math.ceil(prepared["things"])
         tasks[name] = plan.task(name, size, images, num_things=things)
     outcomes = run_rounds(tasks, plan.num_runs, folder, say)
 
-    outcomes.update({b: Outcome(error=reason) for b, reason in missing.items() if reason})
+    outcomes.update({b: Outcome(error=reason) for b, reason in missing.items()})
     limits = {k: _rate(outcomes[kind]) for k, kind in _LIMITS.items() if kind in outcomes}
     own = {key: prepared[key] for key in ("parameters", "macs")}
     rows = [{**own, "name": name, **outcomes[name].summary()} for name in (*backends, *baselines)]
-    _relate(rows, limits, on_gpu=prepared["device"].startswith("cuda"))
+    _relate(rows, limits, on_gpu)
     return {"size": list(size), **prepared, "limits": limits, "rows": rows}
 
 
-def _is_repetition(baseline: str, device: str) -> bool:
-    """On a GPU memory is as shipped anyway."""
-    return baseline == "panoptic-fpn-shipped" and device.startswith("cuda")
-
-
-def _limits_of(device: str) -> List[str]:
-    """Kinds of the convolutions whose rate is of interest."""
-    return [kind for name, kind in _LIMITS.items() if name == "fp32" or _has_bf16(device)]
-
-
-def _has_bf16(device: str) -> bool:
-    return device.startswith("cuda") or bool(cpu()["native_bf16"])
+def _cpu_has_bf16() -> bool:
+    return bool(cpu()["native_bf16"])
 
 
 def _rate(outcome: Outcome) -> Optional[float]:
     """MAC/s."""
     if outcome.error is not None:
         return None
-    rate: float = outcome.last["macs"] / statistics.median(outcome.wall)
-    return rate
+    return outcome.last["macs"] / statistics.median(outcome.wall)
 
 
 def _relate(
@@ -194,7 +180,7 @@ def _relate(
     measured = {row["name"]: row for row in rows if "error" not in row}
     for name, row in measured.items():
         if on_gpu and name in _SUFFIXES:
-            row["format"], row["times_limit"] = number_format(name, _has_bf16("cpu")), None
+            row["format"], row["times_limit"] = number_format(name, _cpu_has_bf16()), None
             continue
         row["format"] = number_format(name, "bf16" in limits)
         rate = limits.get(row["format"])
@@ -230,26 +216,21 @@ def _scale_objects(plan: Plan, folder: Path, say: Say) -> Summary:
     """Time and memory of decoding and fusion against the number of objects, at the first size."""
     size = plan.sizes[0]
     say(f"decoding and fusion of {', '.join(map(str, OBJECT_COUNTS))} objects")
-    worker = Worker(plan.task("objects", size), folder / "objects.log")
-    answers: Dict[int, List[Answer]] = {count: [] for count in OBJECT_COUNTS}
-    memory: Dict[int, int] = {}
+    peaks = []
     try:
-        worker.wait_until_ready()
-        for count in OBJECT_COUNTS:  # ascending, because a peak does not fall
-            for _ in range(NUM_WARM_UP):
-                memory[count] = worker.run(count)["peak_memory_bytes"]
-        for _ in range(plan.num_runs):
-            for count in OBJECT_COUNTS:
-                answers[count].append(worker.run(count))
+        with closing(Worker(plan.task("objects", size), folder / "objects.log")) as worker:
+            worker.wait_until_ready()
+            for count in OBJECT_COUNTS:  # ascending, because a peak does not fall
+                answers = [worker.run(count) for _ in range(NUM_WARM_UP)]
+                peaks.append(answers[-1]["peak_memory_bytes"])
+            rounds = [[worker.run(count) for count in OBJECT_COUNTS] for _ in range(plan.num_runs)]
     except WorkerFailed as error:
         return {"size": list(size), "error": str(error)}
-    finally:
-        worker.close()
     rows = []
-    for count in OBJECT_COUNTS:
-        shares = median_shares([answer["stages"] for answer in answers[count]])
-        things = answers[count][0]["things"]
-        rows.append({"objects": count, "things": things, **shares, "memory": memory[count]})
+    for count, peak, of_count in zip(OBJECT_COUNTS, peaks, zip(*rounds)):
+        shares = median_shares([answer["stages"] for answer in of_count])
+        things = of_count[0]["things"]
+        rows.append({"objects": count, "things": things, **shares, "memory": peak})
     return {"size": list(size), "rows": rows, "exponents": _growth(rows)}
 
 

@@ -106,16 +106,10 @@ def clock(device: str) -> Callable[[], float]:
 
 def wrap_stages(scopes: Scopes, model: nn.Module) -> None:
     """Make a scope of every stage that ``model`` has."""
+    modules = dict(model.named_modules(remove_duplicate=False))
     for stage, path, method in _METHODS:
-        owner = _submodule(model, path)
+        owner = modules.get(path)
         if stage == "neck" and not hasattr(owner, "bottom_up"):
             stage = "backbone"
-        if owner is not None and hasattr(owner, method):
+        if hasattr(owner, method):
             scopes.wrap(owner, method, stage)
-
-
-def _submodule(model: nn.Module, path: str) -> Any:
-    try:
-        return model.get_submodule(path)
-    except AttributeError:
-        return None
