@@ -6,8 +6,10 @@ are those of an image, and it finds as many things as the model that it is compa
 """
 
 import contextlib
+from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
 
+import detectron2
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
@@ -24,28 +26,7 @@ from .measure import count_macs, count_parameters
 from .torch_backends import TorchJob, open_config
 from .worker import Answer, Task
 
-# Detectron2's COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml, where it differs from the defaults.
-_PANOPTIC_FPN: Dict[str, Any] = {
-    "MODEL.META_ARCHITECTURE": "PanopticFPN",
-    "MODEL.MASK_ON": True,
-    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
-    "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
-    "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
-    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
-    "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
-    "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
-    "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
-    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
-    "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
-    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
-    "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
-    "MODEL.ROI_MASK_HEAD.NUM_CONV": 4,
-    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
-    # Everything that is found enters the map, whatever its score.
-    "MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH": 0.0,
-}
+_PANOPTIC_FPN = "model_zoo/configs/COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml"
 # The Cityscapes config of Detectron2's project Panoptic-DeepLab: ResNet-52, separable convolutions.
 _PANOPTIC_DEEPLAB: Dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "PanopticDeepLab",
@@ -106,13 +87,15 @@ def build_panoptic_fpn(cfg: CfgNode, num_things: int) -> nn.Module:
     """Detectron2's Panoptic FPN with a ResNet-50 for the classes and the device of ``cfg``."""
     space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
     own = get_cfg()
+    own.merge_from_file(str(Path(detectron2.__file__).parent / _PANOPTIC_FPN))
     settings = {
-        **_PANOPTIC_FPN,
         "MODEL.ROI_HEADS.NUM_CLASSES": max(space.num_things, 1),
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(space.stuff_ids) + 1,
         # Of no score above 1 there is a box.
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0 if num_things else 1.0,
         "TEST.DETECTIONS_PER_IMAGE": max(num_things, 1),
+        # Everything that is found enters the map, whatever its score.
+        "MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH": 0.0,
     }
     return _build(own, settings, cfg)
 

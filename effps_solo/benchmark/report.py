@@ -39,31 +39,29 @@ def markdown(summary: Summary) -> str:
     if "scaling" in summary:
         parts += ["## Scaling", *_scaled_sizes(summary["scaling"]["sizes"])]
         parts += _scaled_objects(summary["scaling"]["objects"])
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _size_parts(measured: Summary) -> List[str]:
+    """Empty where there is nothing to say."""
     height, width = measured["size"]
+    rows = measured["rows"]
     limits = [
         f"{name} {rate / 1e9:.0f} GMAC/s, so {measured['macs'] / rate * 1e3:.0f} ms"
         for name, rate in measured["limits"].items()
         if rate
     ]
-    parts = [
+    failed = [f"- {TITLES[row['name']]}: {row['error']}" for row in rows if "error" in row]
+    return [
         f"## {height}x{width}",
         f"{measured['parameters'] / 1e6:.2f} M parameters, {measured['macs'] / 1e9:.1f} GMAC; weights: "
         f"{measured['weights'] or 'random'}. Limit: {'; '.join(limits) or 'not measured'}.",
-        _backend_table(measured["rows"]),
+        _backend_table(rows),
+        BASELINE_NOTE if any(row["name"] in BASELINES for row in rows) else "",
+        "" if measured["things"] else NO_THINGS,
+        "\n".join(["Not measured:", "", *failed]) if failed else "",
+        _stage_table(rows),
     ]
-    if any(row["name"] in BASELINES for row in measured["rows"]):
-        parts.append(BASELINE_NOTE)
-    if not measured["things"]:
-        parts.append(NO_THINGS)
-    failed = [f"- {TITLES[r['name']]}: {r['error']}" for r in measured["rows"] if "error" in r]
-    if failed:
-        parts.append("\n".join(["Not measured:", "", *failed]))
-    stages = _stage_table(measured["rows"])
-    return [*parts, stages] if stages else parts
 
 
 def _backend_table(rows: Sequence[Summary]) -> str:

@@ -140,17 +140,17 @@ def _section(content: Dict[str, Any], key: str, where: str) -> Dict[str, Any]:
     section = content[key]
     if not isinstance(section, dict) or not section:
         raise ConfigError(f"{where}: '{key}' is {section!r}; list NAME: VALUE below it")
-    folders: Dict[str, Any] = {}
+    folders: Dict[str, str] = {}
     for name in section:
         folder = folder_name(name) if isinstance(name, str) else ""
         if not re.search("[a-z0-9]", folder):
             raise ConfigError(f"{where}: '{key}' has the name {name!r}; a name needs letters")
-        if folder in folders:
+        other = folders.setdefault(folder, name)
+        if other != name:
             raise ConfigError(
-                f"{where}: '{folders[folder]}' and '{name}' in '{key}' would share the folder "
-                f"'{folder}'; rename one"
+                f"{where}: '{other}' and '{name}' in '{key}' would share the folder '{folder}'; "
+                "rename one"
             )
-        folders[folder] = name
     return section
 
 
@@ -166,16 +166,12 @@ def _configs(parent: Path, folder: Any, stems: Dict[str, str], where: str) -> Di
 
 
 def _seeds(values: Any, where: str) -> Tuple[int, ...]:
-    valid = isinstance(values, list) and values and all(map(_is_seed, values))
+    valid = isinstance(values, list) and values and all(type(v) is int and v >= 0 for v in values)
     if not valid or len(set(values)) < len(values):
         raise ConfigError(
             f"{where}: 'seeds' is {values!r}; list different numbers, 0 or more, such as [1, 2]"
         )
     return tuple(values)
-
-
-def _is_seed(value: Any) -> bool:
-    return type(value) is int and value >= 0
 
 
 def _opts(values: Any, where: str) -> Tuple[str, ...]:

@@ -93,7 +93,8 @@ def _curves(
 def _draw_curves(
     axes: Axes, runs: Mapping[str, Mapping[str, Points]], title: str, smooth: bool
 ) -> None:
-    keys = sorted({key for curves in runs.values() for key in curves}, key=_order)
+    present = {key for curves in runs.values() for key in curves}
+    keys = sorted(present, key=lambda key: (key != "total_loss", key))
     for (name, curves), style in zip(runs.items(), _STYLES):
         for key, color in zip(keys, itertools.cycle(_PARTS)):
             points = curves.get(key, [])
@@ -108,10 +109,6 @@ def _draw_curves(
             )
     axes.set(title=title, xlabel="iteration")
     axes.legend(frameon=False, fontsize=7)
-
-
-def _order(key: str) -> Tuple[bool, str]:
-    return (key != "total_loss", key)
 
 
 def _smoothed(values: Sequence[float]) -> List[float]:

@@ -35,8 +35,7 @@ def picture_of_truth(
 
     ImageError when the PNG cannot be read or has another size.
     """
-    ids = read_segment_ids(image.truth_file)
-    _require_same_size(pixels, ids, image.image_file)
+    ids = _read_ids(image.truth_file, image, pixels)
     return _overlay(pixels, ids, image.segments.truth, classes)
 
 
@@ -44,8 +43,7 @@ def picture_of_prediction(
     pixels: np.ndarray, image: EvaluatedImage, folder: Path, classes: Sequence[PanopticClass]
 ) -> np.ndarray:
     """The prediction, a PNG in ``folder``, in the same way."""
-    ids = read_segment_ids(str(folder / image.prediction_file))
-    _require_same_size(pixels, ids, image.image_file)
+    ids = _read_ids(str(folder / image.prediction_file), image, pixels)
     return _overlay(pixels, ids, image.segments.predictions, classes)
 
 
@@ -68,21 +66,22 @@ def picture_of_verdicts(pixels: np.ndarray, image: EvaluatedImage, folder: Path)
         for key in verdicts.false | verdicts.wrong_class
     }
     missed = {key: new_row(MISS) for key in verdicts.missed - set(verdicts.partner)}
-    predicted_ids = read_segment_ids(str(folder / image.prediction_file))
-    true_ids = read_segment_ids(image.truth_file)
+    predicted_ids = _read_ids(str(folder / image.prediction_file), image, pixels)
+    true_ids = _read_ids(image.truth_file, image, pixels)
     canvas = np.zeros_like(predicted_ids)
     for ids, row_of_id in ((predicted_ids, found), (true_ids, missed), (predicted_ids, faults)):
         layer = _looked_up(ids, row_of_id)
         canvas = np.where(layer > 0, layer, canvas)
-    _require_same_size(pixels, canvas, image.image_file)
     return panoptic_overlay(pixels, canvas, rows, VERDICTS, max_size=MAX_SIZE, opacity=0.6)
 
 
-def _require_same_size(pixels: np.ndarray, ids: np.ndarray, name: str) -> None:
-    """An image that was changed after the evaluation can have another size."""
+def _read_ids(file_name: str, image: EvaluatedImage, pixels: np.ndarray) -> np.ndarray:
+    """An image that was changed after the evaluation can have another size than its segments."""
+    ids = read_segment_ids(file_name)
     if pixels.shape[:2] != ids.shape:
         sizes = ["x".join(map(str, shape)) for shape in (pixels.shape[:2], ids.shape)]
-        raise ImageError(f"{name} has {sizes[0]} pixels, its segments {sizes[1]}")
+        raise ImageError(f"{image.image_file} has {sizes[0]} pixels, its segments {sizes[1]}")
+    return ids
 
 
 def _looked_up(ids: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
