@@ -27,17 +27,16 @@ from .torch_backends import TorchJob, open_config
 from .worker import Answer, Task
 
 _PANOPTIC_FPN = "model_zoo/configs/COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml"
-# The Cityscapes config of Detectron2's project Panoptic-DeepLab: ResNet-52, separable convolutions.
+# The Cityscapes config of Detectron2's project Panoptic-DeepLab, where it differs from the project's
+# defaults: ResNet-52, separable convolutions.
 _PANOPTIC_DEEPLAB: Dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "PanopticDeepLab",
     "MODEL.BACKBONE.NAME": "build_resnet_deeplab_backbone",
     "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res5"],
     "MODEL.RESNETS.NORM": "BN",
     "MODEL.RESNETS.STRIDE_IN_1X1": False,
-    "MODEL.RESNETS.STEM_TYPE": "deeplab",
     "MODEL.RESNETS.STEM_OUT_CHANNELS": 128,
     "MODEL.RESNETS.RES5_DILATION": 2,
-    "MODEL.RESNETS.RES5_MULTI_GRID": [1, 2, 4],
     "MODEL.SEM_SEG_HEAD.NAME": "PanopticDeepLabSemSegHead",
     "MODEL.SEM_SEG_HEAD.IN_FEATURES": ["res2", "res3", "res5"],
     "MODEL.SEM_SEG_HEAD.PROJECT_FEATURES": ["res2", "res3"],
@@ -50,7 +49,6 @@ _PANOPTIC_DEEPLAB: Dict[str, Any] = {
     # Instances beside the panoptic map would cost extra.
     "MODEL.PANOPTIC_DEEPLAB.PREDICT_INSTANCES": False,
 }
-_LABEL_DIVISOR = 1000  # Detectron2's
 
 
 class BaselineJob(TorchJob):
@@ -143,7 +141,7 @@ def build_panoptic_deeplab(cfg: CfgNode, num_things: int) -> nn.Module:
         ) from error
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     if not hasattr(metadata, "label_divisor"):
-        metadata.label_divisor = _LABEL_DIVISOR
+        metadata.label_divisor = 1000  # Detectron2's
     own = get_cfg()
     add_panoptic_deeplab_config(own)
     settings = {

@@ -12,18 +12,19 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence
 import numpy as np
 
 
-class Seconds(NamedTuple):
-    """How long a call took: by the clock, and of processor time in all threads of this process."""
+class Timed(NamedTuple):
+    """The seconds of a call, by the clock and in all threads of this process, and what it returned."""
 
     wall: float
     process: float
+    result: Any
 
 
-def timed(call: Callable[[], Any]) -> Seconds:
-    """The seconds of one call, which has to wait for a GPU itself."""
+def timed(call: Callable[[], Any]) -> Timed:
+    """Measure one call, which has to wait for a GPU itself."""
     wall, process = time.perf_counter(), time.process_time()
-    call()
-    return Seconds(time.perf_counter() - wall, time.process_time() - process)
+    result = call()
+    return Timed(time.perf_counter() - wall, time.process_time() - process, result)
 
 
 def count_parameters(model: Any) -> int:

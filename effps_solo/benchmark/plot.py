@@ -15,11 +15,7 @@ _ROOM_FOR_NUMBERS = 1.3  # of the longest bar
 
 
 def draw_benchmark(summary: Summary, path: Path) -> None:
-    """Write a PNG.
-
-    Args:
-        summary: of :func:`effps_solo.benchmark.runner.run_benchmark`.
-    """
+    """Write a PNG of what :func:`effps_solo.benchmark.runner.run_benchmark` returned."""
     sizes = summary["sizes"]
     bars = [max(len(each["rows"]), len(stages_of(each["rows"])), 4) for each in sizes]
     heights = [_BAR_INCHES * count + 1.0 for count in bars]
@@ -41,7 +37,8 @@ def _draw_stages(axes: Axes, measured: Summary) -> None:
     own = [r for r in measured["rows"] if r.get("stages") and r["name"] not in BASELINES]
     title = f"{measured['size'][0]}x{measured['size'][1]}: stages"
     if not own:
-        _no_bars(axes, f"{title} not measured")
+        axes.set_title(f"{title} not measured", fontsize=9)
+        axes.set_axis_off()
         return
     row = own[0]
     names = stages_of([row])
@@ -55,7 +52,8 @@ def _draw_backends(axes: Axes, measured: Summary) -> None:
     rows = [row for row in measured["rows"] if "error" not in row]
     size = f"{measured['size'][0]}x{measured['size'][1]}"
     if not rows:
-        _no_bars(axes, f"{size}: no backend measured")
+        axes.set_title(f"{size}: no backend measured", fontsize=9)
+        axes.set_axis_off()
         return
     names = [TITLES[row["name"]] for row in rows]
     milliseconds = [row["p50_seconds"] * 1e3 for row in rows]
@@ -76,11 +74,6 @@ def _draw_backends(axes: Axes, measured: Summary) -> None:
                 color=_LIMIT,
             )
     axes.set_title(f"{size}: backends, median ms from pixels to panoptic map", fontsize=9)
-
-
-def _no_bars(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=9)
-    axes.set_axis_off()
 
 
 def _bars(

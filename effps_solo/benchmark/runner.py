@@ -5,7 +5,7 @@ import math
 import platform
 import statistics
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -88,12 +88,11 @@ def run_benchmark(plan: Plan, folder: Path, say: Say) -> Summary:
     Raises:
         UserError: the model cannot be run at all.
     """
-    baselines = BASELINES if plan.compare else ()
     summary: Summary = {
         "config": Path(plan.config_file).name,
         "machine": describe_machine(plan.threads),
         "num_runs": plan.num_runs,
-        "sizes": [measure_size(plan, s, folder, plan.backends, baselines, say) for s in plan.sizes],
+        "sizes": [measure_size(plan, size, folder, say) for size in plan.sizes],
     }
     if plan.scaling:
         summary["scaling"] = {
@@ -113,15 +112,8 @@ def describe_machine(threads: int) -> Summary:
     return {**cpu(), "threads": threads, "python": python, "versions": versions}
 
 
-def measure_size(
-    plan: Plan,
-    size: Size,
-    folder: Path,
-    backends: Sequence[str],
-    baselines: Sequence[str],
-    say: Say,
-) -> Summary:
-    """All backends on images of one size, in the same rounds.
+def measure_size(plan: Plan, size: Size, folder: Path, say: Say) -> Summary:
+    """All backends of the plan on images of one size, in the same rounds.
 
     Returns:
         "size", what the preparation tells of the model, "limits" (MAC/s by number format) and "rows": for
@@ -131,20 +123,21 @@ def measure_size(
     folder = folder / f"{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)  # for the logs
     images = make_images(folder / "images", size, plan.inputs)
-    paths = {b: (str(folder / f"model{_SUFFIXES[b]}"),) for b in backends if b in _SUFFIXES}
+    paths = {b: str(folder / f"model{_SUFFIXES[b]}") for b in plan.backends if b in _SUFFIXES}
     say(f"{size[0]}x{size[1]}: counting" + " and exporting" * bool(paths))
-    files = tuple(path for (path,) in paths.values())
-    prepared = call_once(plan.task("prepare", size, images, paths=files), folder)
+    prepared = call_once(plan.task("prepare", size, images, paths=tuple(paths.values())), folder)
     missing = {b: reason for b in paths if (reason := prepared["missing"].get(_SUFFIXES[b]))}
     on_gpu = prepared["device"].startswith("cuda")
-    if on_gpu:  # where memory is as shipped anyway
-        baselines = [name for name in baselines if name != "panoptic-fpn-shipped"]
+    baselines = list(BASELINES) if plan.compare else []
+    if on_gpu and plan.compare:
+        baselines.remove("panoptic-fpn-shipped")  # memory is as shipped anyway
 
     kinds = [kind for k, kind in _LIMITS.items() if k == "fp32" or on_gpu or _cpu_has_bf16()]
     tasks = {kind: plan.task(kind, size, images) for kind in kinds}
-    for name in backends:
+    for name in plan.backends:
         if name not in missing:
-            tasks[name] = plan.task(name, size, images, paths=paths.get(name, ()))
+            own_paths = tuple(path for backend, path in paths.items() if backend == name)
+            tasks[name] = plan.task(name, size, images, paths=own_paths)
     for name in baselines:
         things = math.ceil(prepared["things"])
         tasks[name] = plan.task(name, size, images, num_things=things)
@@ -153,7 +146,8 @@ def measure_size(
     outcomes.update({b: Outcome(error=reason) for b, reason in missing.items()})
     limits = {k: _rate(outcomes[kind]) for k, kind in _LIMITS.items() if kind in outcomes}
     own = {key: prepared[key] for key in ("parameters", "macs")}
-    rows = [{**own, "name": name, **outcomes[name].summary()} for name in (*backends, *baselines)]
+    names = (*plan.backends, *baselines)
+    rows = [{**own, "name": name, **outcomes[name].summary()} for name in names]
     _relate(rows, limits, on_gpu)
     return {"size": list(size), **prepared, "limits": limits, "rows": rows}
 
@@ -179,13 +173,11 @@ def _relate(
     """
     measured = {row["name"]: row for row in rows if "error" not in row}
     for name, row in measured.items():
-        if on_gpu and name in _SUFFIXES:
-            row["format"], row["times_limit"] = number_format(name, _cpu_has_bf16()), None
-            continue
-        row["format"] = number_format(name, "bf16" in limits)
-        rate = limits.get(row["format"])
+        is_alone = on_gpu and name in _SUFFIXES
+        row["format"] = number_format(name, _cpu_has_bf16() if is_alone else "bf16" in limits)
+        rate = None if is_alone else limits.get(row["format"])
         row["times_limit"] = row["p50_seconds"] / (row["macs"] / rate) if rate else None
-        if REFERENCE in measured:
+        if REFERENCE in measured and not is_alone:
             row["speedup"] = measured[REFERENCE]["p50_seconds"] / row["p50_seconds"]
 
 
@@ -196,16 +188,16 @@ def number_format(name: str, has_bf16: bool) -> str:
 
 def _scale_sizes(plan: Plan, folder: Path, say: Say) -> Summary:
     """Time and memory of the first backend against the size of the image."""
-    backend = plan.backends[0]
+    plan = replace(plan, backends=plan.backends[:1], compare=False)
     rows = []
     for size in SCALING_SIZES:
-        measured = measure_size(plan, size, folder / "scaling", (backend,), (), say)
+        measured = measure_size(plan, size, folder / "scaling", say)
         rows.append({"size": list(size), "macs": measured["macs"], **measured["rows"][0]})
     good = [row for row in rows if "error" not in row]
     pixels = [math.prod(row["size"]) for row in good]
     memory = [row["peak_memory_bytes"] - row["loaded_memory_bytes"] for row in good]
     return {
-        "backend": backend,
+        "backend": plan.backends[0],
         "rows": rows,
         "time_exponent": fitted_exponent(pixels, [row["p50_seconds"] for row in good]),
         "memory_exponent": fitted_exponent(pixels, memory),

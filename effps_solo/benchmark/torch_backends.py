@@ -1,8 +1,5 @@
 """The model in torch: eager, compiled, in bf16. Jobs of a worker."""
 
-from typing import Any, List, Tuple
-
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -22,16 +19,11 @@ _SEED = 0  # of weights that no checkpoint has, so that they are the same in eve
 
 
 class TorchJob(Job):
-    """Load an image, predict, draw; only the prediction counts as the time of the run."""
+    """Load an image, predict, and draw if it ``draws``; only the prediction is the time of the run."""
 
     def __init__(
         self, predictor: Predictor, task: Task, device: str, *, draws: bool, has_stages: bool
     ) -> None:
-        """
-        Args:
-            draws: draw every prediction.
-            has_stages: tell where the time goes.
-        """
         self.predictor, self.images, self.device = predictor, task.images, device
         self.draws, self.has_stages = draws, has_stages
         self.scopes = Scopes(clock(device))
@@ -41,20 +33,19 @@ class TorchJob(Job):
 
     def run(self, number: int) -> Answer:
         """{"wall", "process"} seconds, {"stages": {name: seconds}, "things"}."""
-        found: List[Tuple[np.ndarray, Any]] = []
         with self.scopes.scope("load"):
             path = self.images[number % len(self.images)]
             image = read_image(path, self.predictor.image_format)
         with self.scopes.scope("preprocess"):
-            seconds = timed(lambda: found.append(self.predictor.panoptic(image)))
-        panoptic_seg, segments_info = found[0]
+            wall, process, found = timed(lambda: self.predictor.panoptic(image))
+        panoptic_seg, segments_info = found
         if self.draws:
             with self.scopes.scope("draw"):
                 rgb = image if self.predictor.image_format == "RGB" else image[..., ::-1]
                 panoptic_overlay(rgb, panoptic_seg, segments_info, self.predictor.classes)
         things = sum(s["isthing"] for s in segments_info) if segments_info is not None else None
         stages = self.scopes.take() if self.has_stages else {}
-        return {**seconds._asdict(), "stages": stages, "things": things}
+        return {"wall": wall, "process": process, "stages": stages, "things": things}
 
     def finish(self) -> Answer:
         """{"peak_memory_bytes", "loaded_memory_bytes": the same before the first run}."""

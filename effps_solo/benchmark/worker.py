@@ -89,13 +89,9 @@ class Job(ABC):
 
 
 class Worker:
-    """The process of one task, seen from its parent."""
+    """The process of one task, seen from its parent; what its libraries say goes into the file ``log``."""
 
     def __init__(self, task: Task, log: Path) -> None:
-        """
-        Args:
-            log: file for what the libraries say.
-        """
         with open(log, "wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.worker"],

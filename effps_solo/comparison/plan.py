@@ -101,10 +101,11 @@ def read_table(path: Path) -> Plan:
         data_set = f"{where}: data set '{name}'"
         if not isinstance(fields, dict):
             raise ConfigError(f"{data_set} is {fields!r}; give it 'configs' and 'seeds'")
-        _check_keys(fields, _FIELDS, data_set, optional=("opts",))
+        fields = {"opts": {}, **fields}
+        _check_keys(fields, _FIELDS, data_set)
         configs = _configs(path.parent, fields["configs"], methods, data_set)
         seeds[name] = _seeds(fields["seeds"], data_set)
-        opts = _opts(fields.get("opts", {}), data_set)
+        opts = _opts(fields["opts"], data_set)
         runs += [Run(name, m, seed, configs[m], opts) for seed in seeds[name] for m in methods]
     return Plan(tuple(methods), seeds, tuple(runs))
 
@@ -122,16 +123,14 @@ def _read_mapping(path: Path) -> Dict[str, Any]:
     return content
 
 
-def _check_keys(
-    given: Dict[Any, Any], known: Sequence[str], where: str, optional: Sequence[str] = ()
-) -> None:
+def _check_keys(given: Dict[Any, Any], known: Sequence[str], where: str) -> None:
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
             raise ConfigError(f"{where} has an unknown key '{key}'; {hint}")
     for key in known:
-        if key not in given and key not in optional:
+        if key not in given:
             raise ConfigError(f"{where} lacks the key '{key}'")
 
 

@@ -38,7 +38,6 @@ from .statistics import (
     total,
 )
 
-_KINDS = (("things", True), ("stuff", False))
 Context = Dict[str, Any]
 
 
@@ -59,7 +58,7 @@ def write_report(run: Run, path: Path, num_images: int) -> None:
         "summary": _summary(rows, run),
         "classes": rows,
         "sizes": quality_by_size(images, classes),
-        "size_names": [_size_text(*size) for size in SIZES],
+        "size_names": [f"{name}, {extent}" for name, extent, *_ in SIZES],
         "confusion": _confusion_table(images, classes),
         "calibration": _calibration([run]),
         "training": svg_of_training({run.name: run.history}),
@@ -101,7 +100,7 @@ def write_comparison(first: Run, second: Run, path: Path, num_images: int) -> No
         "summaries": list(map(_summary, rows, runs)),
         "rows": list(zip(*rows, [*groups, *(by_class[c.dataset_id] for c in classes)])),
         "sizes": [quality_by_size(_segments(run), classes) for run in runs],
-        "size_names": [_size_text(*size) for size in SIZES],
+        "size_names": [f"{name}, {extent}" for name, extent, *_ in SIZES],
         "calibration": _calibration(runs),
         "training": svg_of_training({run.name: run.history for run in runs}),
         "galleries": [
@@ -155,12 +154,6 @@ def _class_rows(images: Sequence[ImageSegments], classes: Sequence[PanopticClass
     return rows
 
 
-def _size_text(name: str, low: float, high: float) -> str:
-    if math.isinf(high):
-        return f"{name}, from {math.isqrt(int(low))}² px"
-    return f"{name}, below {math.isqrt(int(high))}² px"
-
-
 def _confusion_table(images: Sequence[ImageSegments], classes: Sequence[PanopticClass]) -> Context:
     """Rows of (true class, cells); a cell is (count, share of its row in [0, 1], is right)."""
     table = confusion(images, classes)
@@ -179,7 +172,7 @@ def _calibration(runs: Sequence[Run]) -> Context:
     """A plot, and (kind, run, expected calibration error, bins) of every curve."""
     curves: Dict[str, Dict[str, Any]] = {}
     errors = []
-    for kind, isthing in _KINDS:
+    for kind, isthing in (("things", True), ("stuff", False)):
         for run in runs:
             bins, error = calibration(_segments(run), run.record.classes, isthing)
             if bins:

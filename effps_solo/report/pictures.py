@@ -53,26 +53,22 @@ def picture_of_verdicts(pixels: np.ndarray, image: EvaluatedImage, folder: Path)
     Missed segments lie over found ones, false ones over both, so that every fault is seen. Where nothing
     is judged the photograph keeps its colours.
     """
-    rows: List[Dict[str, Any]] = []  # of the segments of the picture
-
-    def new_row(verdict: int) -> int:
-        rows.append({"id": len(rows) + 1, "category_id": verdict, "isthing": False})
-        return len(rows)
-
     verdicts = Verdicts(image.segments)
-    found = {key: new_row(HIT) for key in verdicts.correct}
-    faults = {
-        key: new_row(WRONG_CLASS if key in verdicts.wrong_class else FALSE)
-        for key in verdicts.false | verdicts.wrong_class
-    }
-    missed = {key: new_row(MISS) for key in verdicts.missed - set(verdicts.partner)}
+    found = dict.fromkeys(verdicts.correct, HIT)
+    missed = dict.fromkeys(verdicts.missed - set(verdicts.partner), MISS)
+    faults = dict.fromkeys(verdicts.false, FALSE)
+    faults.update(dict.fromkeys(verdicts.wrong_class, WRONG_CLASS))
     predicted_ids = _read_ids(str(folder / image.prediction_file), image, pixels)
     true_ids = _read_ids(image.truth_file, image, pixels)
     canvas = np.zeros_like(predicted_ids)
-    for ids, row_of_id in ((predicted_ids, found), (true_ids, missed), (predicted_ids, faults)):
-        layer = _looked_up(ids, row_of_id)
+    info: List[Dict[str, Any]] = []  # of the segments of the picture
+    for ids, verdict_of_id in ((predicted_ids, found), (true_ids, missed), (predicted_ids, faults)):
+        rows = {key: row for row, key in enumerate(verdict_of_id, len(info) + 1)}
+        layer = _looked_up(ids, rows)
         canvas = np.where(layer > 0, layer, canvas)
-    return panoptic_overlay(pixels, canvas, rows, VERDICTS, max_size=MAX_SIZE, opacity=0.6)
+        for key, verdict in verdict_of_id.items():
+            info.append({"id": rows[key], "category_id": verdict, "isthing": False})
+    return panoptic_overlay(pixels, canvas, info, VERDICTS, max_size=MAX_SIZE, opacity=0.6)
 
 
 def _read_ids(file_name: str, image: EvaluatedImage, pixels: np.ndarray) -> np.ndarray:

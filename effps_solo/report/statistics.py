@@ -11,11 +11,11 @@ from effps_solo.evaluation.matching import ImageSegments
 from effps_solo.evaluation.quality import GROUPS, MEASURES, Scores, class_scores, group_scores
 from effps_solo.structures.classes import PanopticClass
 
-# COCO's sizes: name, smallest area, and the area from which it is the next.
-SIZES: Tuple[Tuple[str, float, float], ...] = (
-    ("small", 0, 32**2),
-    ("medium", 32**2, 96**2),
-    ("large", 96**2, math.inf),
+# COCO's sizes: name, in words, smallest area, and the area from which it is the next.
+SIZES = (
+    ("small", "below 32² px", 0, 32**2),
+    ("medium", "below 96² px", 32**2, 96**2),
+    ("large", "from 96² px", 96**2, math.inf),
 )
 NUM_SCORE_BINS = 10
 NUM_RESAMPLES = 1000
@@ -106,8 +106,8 @@ def quality_by_size(
 ) -> List[Tuple[str, Scores, Counts]]:
     """(size, PQ SQ RQ of the things of that size, their counts) for the sizes of COCO."""
     rows = []
-    for name, *areas in SIZES:
-        counts = count_classes(images, classes, (areas[0], areas[1]))
+    for name, _, low, high in SIZES:
+        counts = count_classes(images, classes, (low, high))
         things = total(counts[c.dataset_id] for c in classes if c.isthing)
         rows.append((name, groups_of(counts, classes)[1], things))
     return rows
