@@ -10,6 +10,7 @@ import numpy as np
 
 from .camera import Camera
 from .easel import View
+from .layers import fill_polygon
 from .light import read_noise
 
 FARTHEST = 115.0
@@ -77,7 +78,7 @@ def sample_paints(rng: np.random.Generator) -> Paints:
         grass=np.array((rng.uniform(70, 130), rng.uniform(95, 135), rng.uniform(40, 70))),
         soil=np.array((132, 110, 82)) * rng.uniform(0.7, 1.15),
         marking=np.array((225, 222, 205)) * rng.uniform(0.8, 1.05),
-        slab=float(rng.uniform(0.5, 1.2)),
+        slab=rng.uniform(0.5, 1.2),
         offset=rng.integers(0, 512, 2),
     )
 
@@ -123,8 +124,7 @@ def _fill_ground(camera: Camera, target: np.ndarray, outline: np.ndarray) -> Non
     points = np.stack([outline[:, 0], np.zeros(len(outline)), outline[:, 1]], axis=1)
     if points[:, 2].max() < camera.nearest_ground * 0.5:
         return
-    pixels = np.clip(np.rint(camera.project(points) * 16), -(2**20), 2**20).astype(np.int32)
-    cv2.fillPoly(target, [pixels], 255, cv2.LINE_8, 4)
+    fill_polygon(target, camera.project(points), 255)
 
 
 def paint_ground(

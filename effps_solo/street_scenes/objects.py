@@ -98,13 +98,13 @@ def _draw_on_post(
     if post.empty or head.empty:
         return []
     if item.kind == "traffic light":
-        middle = float(rng.uniform(2.5, 3.3))
+        middle = rng.uniform(2.5, 3.3)
         furniture.draw_traffic_light(head, rng, middle)
     else:
-        radius = float(rng.uniform(0.32, 0.5))
-        middle = float(rng.uniform(2.1, 2.9))
+        radius = rng.uniform(0.32, 0.5)
+        middle = rng.uniform(2.1, 2.9)
         furniture.draw_traffic_sign(head, rng, middle, radius)
-    furniture.draw_pole(post, rng, middle, float(rng.uniform(0.05, 0.075)), 0.0)
+    furniture.draw_pole(post, rng, middle, rng.uniform(0.05, 0.075), 0.0)
     return post.finish("pole", index, rng) + head.finish(item.kind, index, rng, texture=0.03)
 
 
@@ -139,7 +139,7 @@ def _draw_upright(view: View, scene: Scene, item: Item, index: int) -> list[Laye
 
 
 def _lamp_arm(item: Item, rng: np.random.Generator) -> float:
-    return -int(item.style) * float(rng.uniform(0.8, 1.8)) if rng.random() < 0.6 else 0.0
+    return -int(item.style) * rng.uniform(0.8, 1.8) if rng.random() < 0.6 else 0.0
 
 
 PAINTERS: dict[str, tuple[Callable[[Easel, np.random.Generator, Item], None], dict]] = {

@@ -17,7 +17,7 @@ def line_street(sampler: Sampler) -> None:
         z = rng.uniform(-6.0, 1.0)
         dense = rng.choice([0.35, 0.75, 0.9])
         while z < FARTHEST - 8:
-            length = float(rng.uniform(8, 24))
+            length = rng.uniform(8, 24)
             end = min(z + length, FARTHEST)
             if street.crossing and z < street.crossing[1] + 2 and end > street.crossing[0] - 2:
                 if street.crossing[0] - 2 - z < 4:
@@ -33,9 +33,9 @@ def line_street(sampler: Sampler) -> None:
 
 def _add_house(sampler: Sampler, sign: int, edge: float, z0: float, z1: float) -> None:
     rng = sampler.rng
-    set_back = float(rng.uniform(0.0, 1.0))
+    set_back = rng.uniform(0.0, 1.0)
     depth = 12.0
-    height = float(rng.uniform(5.5, 16.0))
+    height = rng.uniform(5.5, 16.0)
     sampler.items.append(
         Item(
             "house",
@@ -64,12 +64,10 @@ def _add_park(sampler: Sampler, sign: int, edge: float, z0: float, z1: float) ->
     for _ in range(int((z1 - z0) / 4) + 1):
         z, u = rng.uniform(z0, z1), sign * (edge + rng.uniform(1.5, 10.0))
         if rng.random() < 0.6:
-            sampler.put(Item("tree", u, z, 1.6, 1.6, float(rng.uniform(5, 11)), sampler.seed()))
+            sampler.put(Item("tree", u, z, 1.6, 1.6, rng.uniform(5, 11), sampler.seed()))
         else:
-            width = float(rng.uniform(1.2, 4.0))
-            sampler.put(
-                Item("bush", u, z, width, 1.0, float(rng.uniform(0.9, 2.2)), sampler.seed())
-            )
+            width = rng.uniform(1.2, 4.0)
+            sampler.put(Item("bush", u, z, width, 1.0, rng.uniform(0.9, 2.2), sampler.seed()))
     if rng.random() < 0.75:
         _add_barrier(sampler, sign, edge, z0, z1)
 
@@ -90,20 +88,20 @@ def _place_tree_row(sampler: Sampler, side: int, sign: int) -> None:
         return
     first, second, _, _ = sampler.street.edges(side)
     u = sign * ((first + second) / 2 if second > first + 0.8 else first + 0.5)
-    z = float(rng.uniform(4, 14))
+    z = rng.uniform(4, 14)
     for _ in range(int(rng.integers(2, 7))):
-        height = float(rng.uniform(4.5, 8.5))
+        height = rng.uniform(4.5, 8.5)
         sampler.put(Item("tree", u, z, 0.5, 0.5, height, sampler.seed()))
-        z += float(rng.uniform(8, 14))
+        z += rng.uniform(8, 14)
 
 
 def _place_posts(sampler: Sampler, side: int, sign: int) -> None:
     rng = sampler.rng
     u = sign * (sampler.street.edges(side)[0] + 0.45)
-    z = sampler.camera.nearest_ground + float(rng.uniform(0.5, 14))
-    spacing = float(rng.uniform(16, 30))
+    z = sampler.camera.nearest_ground + rng.uniform(0.5, 14)
+    spacing = rng.uniform(16, 30)
     while z < 80:
-        height = float(rng.uniform(4.5, 8))
+        height = rng.uniform(4.5, 8)
         sampler.put(Item("pole", u, z, 0.3, 0.3, height, sampler.seed(), style=str(sign)))
         z += spacing
 
@@ -115,8 +113,8 @@ def _place_piece(sampler: Sampler, side: int, sign: int, kind: str) -> None:
     clutter = kind == "clutter"
     z = sampler.depth(nearest + 0.4, 18.0 if clutter else 26.0)
     if kind == "traffic light" and crossing:
-        z = crossing[0] - float(rng.uniform(0.5, 2.0))
-    u = sign * float(rng.uniform(first + 0.3, third if clutter else first + 1.2))
-    size, height = (0.7, float(rng.uniform(0.6, 1.3))) if clutter else (0.4, 2.6)
+        z = crossing[0] - rng.uniform(0.5, 2.0)
+    u = sign * rng.uniform(first + 0.3, third if clutter else first + 1.2)
+    size, height = (0.7, rng.uniform(0.6, 1.3)) if clutter else (0.4, 2.6)
     if sampler.in_view(u, z, -6) and z > nearest:
         sampler.put(Item(kind, u, z, size, size, height, sampler.seed()))

@@ -67,9 +67,9 @@ def sample_scene(seed: int, split: str, index: int, height: int, width: int) -> 
         street=street,
         items=sampler.items,
         night=night,
-        exposure=float(rng.uniform(0.85, 1.15)),
-        gain=float(rng.uniform(1.0, 5.0)),
-        softness=float(rng.uniform(0.25, 0.6)) * height / 256.0,
+        exposure=rng.uniform(0.85, 1.15),
+        gain=rng.uniform(1.0, 5.0),
+        softness=rng.uniform(0.25, 0.6) * height / 256.0,
         hood=bool(rng.random() < 0.75),
         frame=bool(rng.random() < 0.4),
         seed=sampler.seed(),
@@ -95,22 +95,22 @@ def _sample_light(rng: np.random.Generator, night: float) -> Light:
     return Light(
         sun=tuple(float(v) for v in sun),
         ambient=(0.92 if overcast else rng.uniform(0.58, 0.72)) * dim,
-        diffuse=0.08 if overcast else float(rng.uniform(0.4, 0.6)),
+        diffuse=0.08 if overcast else rng.uniform(0.4, 0.6),
         tint=(1.0 + warm, 1.0, 1.0 - warm),
         haze=tuple(float(v) for v in haze),
         visibility=float(np.exp(rng.uniform(np.log(110), np.log(700)))),
         zenith=tuple(float(v) for v in zenith),
-        cloudiness=float(rng.uniform(0.0, 1.0)),
-        shadow=1.0 if overcast else float(rng.uniform(0.45, 0.65)),
+        cloudiness=rng.uniform(0.0, 1.0),
+        shadow=1.0 if overcast else rng.uniform(0.45, 0.65),
     )
 
 
 def _sample_street(rng: np.random.Generator) -> Street:
     lanes = int(rng.choice([2, 2, 3, 4]))
     half = lanes * rng.uniform(1.6, 1.85) + 0.6
-    verge = tuple(float(rng.uniform(1.0, 2.5)) if rng.random() < 0.3 else 0.0 for _ in range(2))
-    walk = tuple(float(rng.uniform(2.0, 4.5)) for _ in range(2))
-    yard = tuple(float(rng.uniform(1.5, 6.0)) if rng.random() < 0.5 else 0.3 for _ in range(2))
+    verge = tuple(rng.uniform(1.0, 2.5) if rng.random() < 0.3 else 0.0 for _ in range(2))
+    walk = tuple(rng.uniform(2.0, 4.5) for _ in range(2))
+    yard = tuple(rng.uniform(1.5, 6.0) if rng.random() < 0.5 else 0.3 for _ in range(2))
     labels = tuple("terrain" if rng.random() < 0.7 else "sidewalk" for _ in range(2))
     crossing = None
     if rng.random() < 0.5:
@@ -118,7 +118,7 @@ def _sample_street(rng: np.random.Generator) -> Street:
         crossing = (near, near + rng.uniform(6, 9))
     zebra = None
     if rng.random() < 0.3:
-        zebra = crossing[0] - 4.5 if crossing else float(rng.uniform(8, 26))
+        zebra = crossing[0] - 4.5 if crossing else rng.uniform(8, 26)
     return Street(
         half=float(half),
         lanes=lanes,
@@ -131,8 +131,8 @@ def _sample_street(rng: np.random.Generator) -> Street:
             if rng.random() < 0.65
             else float(rng.uniform(0.0, 1.4) * half)
         ),
-        yaw=float(rng.normal(0.0, 0.07)),
-        bend=float(rng.normal(0.0, 0.0009)),
+        yaw=rng.normal(0.0, 0.07),
+        bend=rng.normal(0.0, 0.0009),
         crossing=crossing,
         zebra=zebra,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from . import furniture, people
 from .easel import View
 from .ground import FARTHEST, cross_polygon, strip_polygon
-from .layers import Layer, Paint, Window, outlines
+from .layers import Layer, Paint, Window, fill_polygon, outlines
 from .light import noise_window
 from .scene import Scene
 
@@ -44,8 +43,7 @@ def ground_layers(scene: Scene) -> list[Layer]:
 def mask_layers(label: str, polygon: np.ndarray, height: int, width: int) -> list[Layer]:
     """Returns unpainted layers of a (n, 2) polygon of x, y in pixels, cut at the image."""
     mask = np.zeros((height, width), np.uint8)
-    points = np.clip(np.rint(polygon * 16), -(2**20), 2**20).astype(np.int32)
-    cv2.fillPoly(mask, [points], 1, cv2.LINE_8, 4)
+    fill_polygon(mask, polygon)
     return [Layer(label, shape, (0, 0, width, height), None) for shape in outlines(mask, 0, 0, 8)]
 
 

@@ -24,7 +24,7 @@ def place_things(sampler: Sampler) -> None:
     """Adds vehicles, two-wheelers, people and groups, as busy a street as chance wants it."""
     rng = sampler.rng
     nearest = sampler.camera.nearest_ground * 1.02
-    busy = float(rng.uniform(0.5, 1.5))
+    busy = rng.uniform(0.5, 1.5)
     _place_groups(sampler, nearest)
     _place_crossing_traffic(sampler, nearest, busy)
     _place_traffic(sampler, nearest, busy)
@@ -40,9 +40,9 @@ def _vehicle(sampler: Sampler, kind: str, u: float, z: float, heading: float) ->
     if kind == "car":
         style = str(rng.choice(["sedan", "hatchback", "suv", "van"], p=[0.33, 0.32, 0.22, 0.13]))
     elif kind == "truck":
-        length = float(rng.uniform(6.0, 8.5))
+        length = rng.uniform(6.0, 8.5)
     else:
-        length = float(rng.uniform(9.0, 12.5))
+        length = rng.uniform(9.0, 12.5)
     turned = abs(np.sin(heading))
     across, along = width + (length - width) * turned, length + (width - length) * turned
     return Item(
@@ -91,9 +91,9 @@ def _place_crossing_traffic(sampler: Sampler, nearest: float, busy: float) -> No
     near, far = street.crossing or (nearest + 4.0, 40.0)
 
     def attempt() -> bool:
-        z = float(rng.uniform(near + 1.3, far - 1.3))
+        z = rng.uniform(near + 1.3, far - 1.3)
         reach = 0.5 * z if street.crossing else street.half * 0.4
-        u = float(rng.uniform(-reach, reach))
+        u = rng.uniform(-reach, reach)
         heading = float(rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.2))
         return sampler.put_in_sight(_vehicle(sampler, _vehicle_kind(rng), u, z, heading), gap=0.4)
 
@@ -106,14 +106,14 @@ def _place_parked(sampler: Sampler, nearest: float, busy: float) -> None:
         if rng.random() > 0.35 * busy:
             continue
         u = sign * (street.half - 1.05)
-        z = nearest + float(rng.uniform(0.5, 14.0))
+        z = nearest + rng.uniform(0.5, 14.0)
         heading = 0.0 if sign > 0 or rng.random() < 0.3 else np.pi
         for _ in range(int(rng.integers(1, 4))):
             if sampler.in_view(u, z + 4.0):
                 kind = "car" if rng.random() < 0.9 else "truck"
-                item = _vehicle(sampler, kind, float(u), z, heading + float(rng.normal(0, 0.03)))
+                item = _vehicle(sampler, kind, float(u), z, heading + rng.normal(0, 0.03))
                 sampler.put_in_sight(item, gap=0.3)
-            z += float(rng.uniform(5.6, 8.5))
+            z += rng.uniform(5.6, 8.5)
 
 
 def _place_two_wheelers(sampler: Sampler, nearest: float, busy: float) -> None:
@@ -121,8 +121,8 @@ def _place_two_wheelers(sampler: Sampler, nearest: float, busy: float) -> None:
 
     def ride() -> bool:
         motor = rng.random() < 0.45
-        u = float(rng.uniform(-street.half, street.half))
-        heading = (0.0 if u > 0 else np.pi) + float(rng.normal(0, 0.35))
+        u = rng.uniform(-street.half, street.half)
+        heading = (0.0 if u > 0 else np.pi) + rng.normal(0, 0.35)
         if rng.random() < 0.4:
             heading = float(rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.3))
         z, pair = sampler.depth(nearest + 0.5, 22.0), len(sampler.items)
@@ -138,8 +138,8 @@ def _place_two_wheelers(sampler: Sampler, nearest: float, busy: float) -> None:
         kind = "motorcycle" if rng.random() < 0.45 else "bicycle"
         side = int(rng.integers(2))
         first, _, third, _ = street.edges(side)
-        u = float(rng.uniform(first + 0.4, third - 0.3)) * (1 if side else -1)
-        z, heading = sampler.depth(nearest + 0.3, 14.0), float(rng.uniform(0, 2 * np.pi))
+        u = rng.uniform(first + 0.4, third - 0.3) * (1 if side else -1)
+        z, heading = sampler.depth(nearest + 0.3, 14.0), rng.uniform(0, 2 * np.pi)
         return sampler.put_in_sight(Item(kind, u, z, 1.3, 1.3, 1.1, sampler.seed(), heading))
 
     _repeat(sampler.number(1.2 * busy), ride)
@@ -152,13 +152,13 @@ def _place_people(sampler: Sampler, nearest: float, busy: float) -> None:
     def attempt() -> bool:
         u, z = _place_of_walker(sampler, nearest)
         height = float(rng.uniform(1.1, 1.4) if rng.random() < 0.12 else rng.normal(1.72, 0.09))
-        turn = float(rng.uniform(0, 2 * np.pi))
+        turn = rng.uniform(0, 2 * np.pi)
         person = Item("person", u, z, 0.5, 0.4, height, sampler.seed(), turn)
         if not sampler.put_in_sight(person, gap=0.05):
             return False
         if rng.random() < 0.2:
             beside = u + float(rng.choice([-1, 1]) * rng.uniform(0.5, 0.65))
-            aside = z + float(rng.normal(0, 0.25))
+            aside = z + rng.normal(0, 0.25)
             sampler.put(Item("person", beside, aside, 0.5, 0.4, 1.68, sampler.seed(), turn), -0.05)
         return True
 
@@ -168,9 +168,9 @@ def _place_people(sampler: Sampler, nearest: float, busy: float) -> None:
 def _place_of_walker(sampler: Sampler, nearest: float) -> tuple[float, float]:
     rng, street = sampler.rng, sampler.street
     if street.zebra is not None and street.zebra > nearest and rng.random() < 0.3:
-        return float(rng.uniform(-1, 1) * street.half), street.zebra + float(rng.uniform(0.3, 2.7))
+        return float(rng.uniform(-1, 1) * street.half), street.zebra + rng.uniform(0.3, 2.7)
     z = (
-        float(rng.uniform(26, 45))
+        rng.uniform(26, 45)
         if rng.random() < FAR_WALKERS
         else sampler.depth(nearest + 0.2, 20.0, 2.4)
     )
@@ -178,7 +178,7 @@ def _place_of_walker(sampler: Sampler, nearest: float) -> tuple[float, float]:
         return float(rng.uniform(-1, 1) * street.half), z
     side = int(rng.integers(2))
     first, _, third, _ = street.edges(side)
-    return float(rng.uniform(first + 0.3, third - 0.2)) * (1 if side else -1), z
+    return rng.uniform(first + 0.3, third - 0.2) * (1 if side else -1), z
 
 
 def _place_groups(sampler: Sampler, nearest: float) -> None:
@@ -210,11 +210,11 @@ def _place_crowd(sampler: Sampler, nearest: float, sign: int) -> bool:
     rng = sampler.rng
     first, _, third, _ = sampler.street.edges((sign + 1) // 2)
     z = sampler.depth(nearest + 0.8, 20.0)
-    u = sign * float(rng.uniform(first + 0.9, max(third - 0.9, first + 1.0)))
+    u = sign * rng.uniform(first + 0.9, max(third - 0.9, first + 1.0))
     members = []
     for aside in np.linspace(-0.9, 0.9, int(rng.integers(4, 8))):
-        height, turn = float(rng.normal(1.7, 0.1)), float(rng.uniform(0, 2 * np.pi))
-        place = u + float(aside), z + float(rng.uniform(-0.5, 0.5))
+        height, turn = rng.normal(1.7, 0.1), rng.uniform(0, 2 * np.pi)
+        place = u + float(aside), z + rng.uniform(-0.5, 0.5)
         members.append(Item("person", *place, 0.4, 0.4, height, sampler.seed(), turn))
     return _put_group(sampler, "persongroup", tuple(members), 0.3)
 
@@ -223,11 +223,11 @@ def _place_rack(sampler: Sampler, nearest: float, sign: int) -> bool:
     rng = sampler.rng
     first, _, third, _ = sampler.street.edges((sign + 1) // 2)
     z = sampler.depth(nearest + 0.4, 15.0)
-    u = sign * float(rng.uniform(first + 0.6, third - 0.4))
+    u = sign * rng.uniform(first + 0.6, third - 0.4)
     turn = float(rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.15))
     members = []
     for k in range(int(rng.integers(4, 8))):
-        place = u + float(rng.normal(0, 0.05)), z + 0.55 * k
+        place = u + rng.normal(0, 0.05), z + 0.55 * k
         members.append(Item("bicycle", *place, 1.6, 0.5, 1.1, sampler.seed(), turn))
     return _put_group(sampler, "bicyclegroup", tuple(members), 0.4)
 
@@ -235,7 +235,7 @@ def _place_rack(sampler: Sampler, nearest: float, sign: int) -> bool:
 def _place_car_row(sampler: Sampler, sign: int) -> bool:
     """A row of parked cars, one behind the other."""
     rng = sampler.rng
-    u, start = sign * (sampler.street.half - 1.05), float(rng.uniform(13, 34))
+    u, start = sign * (sampler.street.half - 1.05), rng.uniform(13, 34)
     heading = 0.0 if sign > 0 else np.pi
     count = int(rng.integers(3, 6))
     cars = [_vehicle(sampler, "car", u, start + 5.3 * k, heading) for k in range(count)]

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable
 
-import cv2
 import numpy as np
 
 from .easel import View
-from .layers import Layer, outlines
+from .layers import Layer, fill_polygon, outlines
 from .light import read_noise
 from .people import any_color
 
@@ -74,8 +73,7 @@ def upright_layers(
     if width < 2 or height < 2 or z1 <= 1.0:
         return []
     mask = np.zeros((height, width), np.uint8)
-    points = np.clip(np.rint((pixels - (left, upper)) * 16), -(2**20), 2**20).astype(np.int32)
-    cv2.fillPoly(mask, [points], 1, cv2.LINE_8, 4)
+    fill_polygon(mask, pixels - (left, upper))
     shapes = outlines(mask, left, upper, SMALLEST_OUTLINE)[:1]
     if not shapes:
         return []
