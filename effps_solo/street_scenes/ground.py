@@ -18,7 +18,7 @@ FARTHEST = 115.0
 
 Depth = TypeVar("Depth", float, np.ndarray)
 Place = tuple[np.ndarray, ...]
-"""z and u in metres, and the metres that a pixel spans, of some ground pixels."""
+"""z and u, the metres that a pixel spans, and two noises ("grain", "cloud") of some ground pixels."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,9 @@ def sample_paints(rng: np.random.Generator) -> Paints:
 
 def strip_polygon(camera: Camera, street: Street, low: float, high: float) -> np.ndarray:
     """Returns pixel positions (N,2) of the ground between u = low and u = high."""
-    nearest = camera.nearest_ground * 0.6
-    depth = np.geomspace(nearest, FARTHEST, 28)
-    zero = np.zeros_like(depth)
-    shift = street.shift(depth)
-    first = camera.project(np.stack([low + shift, zero, depth], axis=1))
-    second = camera.project(np.stack([high + shift, zero, depth], axis=1))
-    return np.concatenate([first, second[::-1]])
+    depth = np.geomspace(camera.nearest_ground * 0.6, FARTHEST, 28)
+    depth, u = np.append(depth, depth[::-1]), np.repeat((low, high), 28)
+    return camera.project(np.stack([u + street.shift(depth), np.zeros(56), depth], axis=1))
 
 
 def cross_polygon(camera: Camera, depths: tuple[float, float]) -> np.ndarray:
@@ -139,12 +135,10 @@ def paint_ground(
     rows = np.arange(camera.height, dtype=np.float32)[:, None]
     columns = np.arange(camera.width, dtype=np.float32)[None]
     picture = np.empty((camera.height, camera.width, 3), np.float32)
-    sky = _paint_sky(view, rows[: line + 1], columns, paints.offset)
-    picture[: line + 1] = sky
+    picture[: line + 1] = _paint_sky(view, rows[: line + 1], columns, paints.offset)
     ground = _paint_surfaces(view, street, paints, kinds[line:], rows[line:], columns)
     _light_ground(view, ground, rows[line:], shade[line:])
-    below = kinds[line:] > 0
-    np.copyto(picture[line:], ground, where=below[..., None])
+    np.copyto(picture[line:], ground, where=(kinds[line:] > 0)[..., None])
     return picture
 
 
@@ -163,12 +157,12 @@ def _paint_surfaces(
     fine = np.clip(0.12 / step - 0.5, 0.0, 1.0)
     grain = read_noise("grain", paints.offset[0] + x * 14, paints.offset[1] + z * 14) * fine
     patch = read_noise("cloud", paints.offset[1] + u * 8, paints.offset[0] + z * 4)
-    full = np.broadcast_to(z, u.shape), u, np.broadcast_to(step, u.shape)
+    full = np.broadcast_arrays(z, u, step, grain, patch)
     ground = np.empty((*u.shape, 3), np.float32)
     for kind, paint in ((1, _paint_road), (2, _paint_walk), (3, _paint_terrain)):
         where = kinds == kind
         place = tuple(values[where] for values in full)
-        ground[where] = paint(street, paints, place, grain[where], patch[where])
+        ground[where] = paint(street, paints, place)
     return ground
 
 
@@ -183,9 +177,8 @@ def _light_ground(view: View, ground: np.ndarray, rows: np.ndarray, shade: np.nd
     ground += np.asarray(light.haze, np.float32) * share[..., None]
 
 
-def _paint_terrain(
-    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
-) -> np.ndarray:
+def _paint_terrain(street: Street, paints: Paints, place: Place) -> np.ndarray:
+    *_, grain, patch = place
     mix = np.clip(0.5 + 0.5 * patch, 0.0, 1.0)[..., None]
     color = paints.grass * mix + paints.soil * (1 - mix)
     return color * (1 + 0.13 * grain)[..., None]
@@ -202,10 +195,8 @@ def _lines(distance: np.ndarray, half_width: float, step: np.ndarray) -> np.ndar
     )
 
 
-def _paint_road(
-    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
-) -> np.ndarray:
-    z, u, step = place
+def _paint_road(street: Street, paints: Paints, place: Place) -> np.ndarray:
+    z, u, step, grain, patch = place
     tone = 1.0 + 0.05 * grain + 0.06 * patch
     lane = 2.0 * street.half / street.lanes
     tracks = np.abs(_wrap(u + street.half, lane) - lane / 2)
@@ -233,10 +224,8 @@ def _paint_road(
     return color * (1 - marks) + paints.marking * marks
 
 
-def _paint_walk(
-    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
-) -> np.ndarray:
-    z, u, step = place
+def _paint_walk(street: Street, paints: Paints, place: Place) -> np.ndarray:
+    z, u, step, grain, patch = place
     color = paints.walk * (1.0 + 0.05 * grain + 0.04 * patch)[..., None]
     side = paints.slab
     joint = np.maximum(

@@ -15,12 +15,8 @@ from .ground import Street
 
 NEAR_PREFERENCE = 2.0
 """1 = depths even on a logarithmic scale; more = near objects are more frequent."""
-
-
 BIG_OVERLAP = 0.35
 """Share of the farther object's columns from which on an overlap counts as crowded."""
-
-
 OVERLAP_CHANCE = 0.06
 """How often a thing is placed in spite of that."""
 
@@ -88,8 +84,7 @@ class Sampler:
 
     def depth(self, low: float, high: float, preference: float = NEAR_PREFERENCE) -> float:
         """Samples a depth, the near ones more often the higher the preference is."""
-        share = self.rng.random() ** preference
-        return float(low * (high / low) ** share)
+        return low * (high / low) ** (self.rng.random() ** preference)
 
     def put_in_sight(self, item: Item, gap: float = 0.15) -> bool:
         """Adds a thing like `put`, at times only where it neither hides nor is hidden much."""
@@ -107,10 +102,6 @@ class Sampler:
             return False
         self.spans.append((near, float(left), float(right)))
         return True
-
-    def number(self, mean: float) -> int:
-        """Samples how many of a kind there are."""
-        return int(self.rng.poisson(mean))
 
     def in_view(self, u: float, z: float, margin: float = 0.0) -> bool:
         """Returns whether a place lies between the sides of the image, `margin` pixels added."""

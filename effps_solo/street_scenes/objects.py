@@ -12,6 +12,8 @@ from .items import Item
 from .layers import Layer
 from .scene import Scene
 
+LABELS = {"tree": "vegetation", "bush": "vegetation", "clutter": "static"}
+
 
 def draw_item(view: View, scene: Scene, index: int) -> list[Layer]:
     """Returns the layers of item `index` of the scene; none where it is out of sight."""
@@ -33,16 +35,13 @@ def draw_item(view: View, scene: Scene, index: int) -> list[Layer]:
     if easel.empty:
         return []
     painter(easel, rng, item)
-    label = {"tree": "vegetation", "bush": "vegetation", "clutter": "static"}.get(
-        item.kind, item.kind
-    )
-    return easel.finish(label, index, rng, **options)
+    return easel.finish(LABELS.get(item.kind, item.kind), index, rng, **options)
 
 
 def place_of(scene: Scene, item: Item) -> tuple[tuple[float, float], float]:
     """Returns the world position (x, z) and heading of an item."""
-    shift = float(scene.street.shift(item.z))
-    return (item.u + shift, item.z), item.heading + scene.street.heading(item.z)
+    street = scene.street
+    return (item.u + street.shift(item.z), item.z), item.heading + street.heading(item.z)
 
 
 def footprint(scene: Scene, item: Item) -> tuple[np.ndarray, float]:
@@ -109,33 +108,22 @@ def _draw_on_post(
 
 
 def _draw_upright(view: View, scene: Scene, item: Item, index: int) -> list[Layer]:
-    rng = np.random.default_rng(item.seed)
     u0, u1, z0, z1 = item.box
-    inner = u0 if item.u > 0 else u1
-    outer = u1 if item.u > 0 else u0
-    street = scene.street
-    cuts = np.linspace(z0, z1, 2 if abs(street.bend) < 2e-4 or item.kind == "house" else 4)
-    points = [(float(inner + street.shift(z)), float(z)) for z in cuts]
-    if item.kind != "house":
-        paint: walls.SurfacePaint = walls.paint_wall if item.kind == "wall" else walls.paint_fence
-        layers: list[Layer] = []
-        for start, end in reversed(list(zip(points[:-1], points[1:]))):
-            same = np.random.default_rng(item.seed)
-            layers += walls.upright_layers(
-                view, (start, end), (0.0, item.height), item.kind, paint, same, index
-            )
-        return layers
-    near, far = points[0], points[-1]
-    layers = []
-    back = (near[0] + (outer - inner), near[1])
-    front = walls.paint_facade(scene.night)
-    heights = (0.0, item.height)
-    if near[1] > 1.0:
-        side_rng = np.random.default_rng(item.seed)
-        layers += walls.upright_layers(
-            view, (near, back), heights, "building", front, side_rng, index
-        )
-    return layers + walls.upright_layers(view, (near, far), heights, "building", front, rng, index)
+    inner, outer = (u0, u1) if item.u > 0 else (u1, u0)
+    street, house = scene.street, item.kind == "house"
+    cuts = np.linspace(z0, z1, 2 if house or abs(street.bend) < 2e-4 else 4).tolist()
+    points = [(inner + street.shift(z), z) for z in cuts]
+    lines = list(zip(points[:-1], points[1:]))[::-1]
+    (x, z), label = points[0], "building" if house else item.kind
+    if house and z > 1.0:
+        lines.insert(0, ((x, z), (x + (outer - inner), z)))
+    paints = {"wall": walls.paint_wall, "fence": walls.paint_fence}
+    paint = walls.paint_facade(scene.night) if house else paints[item.kind]
+    layers: list[Layer] = []
+    for line in lines:
+        rng = np.random.default_rng(item.seed)
+        layers += walls.upright_layers(view, line, item.height, label, paint, rng, index)
+    return layers
 
 
 def _lamp_arm(item: Item, rng: np.random.Generator) -> float:

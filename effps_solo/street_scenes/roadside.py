@@ -32,30 +32,19 @@ def line_street(sampler: Sampler) -> None:
 
 
 def _add_house(sampler: Sampler, sign: int, edge: float, z0: float, z1: float) -> None:
-    rng = sampler.rng
-    set_back = rng.uniform(0.0, 1.0)
-    depth = 12.0
-    height = rng.uniform(5.5, 16.0)
-    sampler.items.append(
-        Item(
-            "house",
-            sign * (edge + set_back + depth / 2),
-            (z0 + z1) / 2,
-            depth,
-            z1 - z0,
-            height,
-            sampler.seed(),
-        )
-    )
-    if rng.random() < 0.25 and sampler.street.yard[(sign + 1) // 2] > 1.0:
-        _add_barrier(sampler, sign, sampler.street.edges((sign + 1) // 2)[2] + 0.15, z0, z1)
+    rng, side, depth = sampler.rng, (sign + 1) // 2, 12.0
+    u, height = sign * (edge + rng.uniform(0.0, 1.0) + depth / 2), rng.uniform(5.5, 16.0)
+    house = Item("house", u, (z0 + z1) / 2, depth, z1 - z0, height, sampler.seed())
+    sampler.items.append(house)
+    if rng.random() < 0.25 and sampler.street.yard[side] > 1.0:
+        _add_barrier(sampler, sign, sampler.street.edges(side)[2] + 0.15, z0, z1)
 
 
 def _add_barrier(sampler: Sampler, sign: int, u: float, z0: float, z1: float) -> None:
     """Adds a wall or fence along the street."""
     rng = sampler.rng
     kind = str(rng.choice(["wall", "fence"]))
-    height = float(rng.uniform(1.1, 2.6) if kind == "wall" else rng.uniform(1.0, 2.0))
+    height = rng.uniform(1.1, 2.6) if kind == "wall" else rng.uniform(1.0, 2.0)
     sampler.items.append(Item(kind, sign * u, (z0 + z1) / 2, 0.1, z1 - z0, height, sampler.seed()))
 
 
@@ -78,7 +67,7 @@ def place_furniture(sampler: Sampler) -> None:
         _place_tree_row(sampler, side, sign)
         _place_posts(sampler, side, sign)
         for kind, mean in PIECES.items():
-            for _ in range(sampler.number(mean)):
+            for _ in range(sampler.rng.poisson(mean)):
                 _place_piece(sampler, side, sign, kind)
 
 
