@@ -75,23 +75,19 @@ def draw_bush(easel: Easel, rng: np.random.Generator, width: float, height: floa
         _blobs(easel, rng, middle, (height * 0.55, height * 0.5, 0.3), 6, color)
 
 
-def _metal(rng: np.random.Generator) -> np.ndarray:
-    return np.full(3, rng.uniform(50, 165)) * rng.uniform(0.92, 1.08, 3)
-
-
 def draw_pole(
     easel: Easel, rng: np.random.Generator, height: float, radius: float, arm: float
 ) -> None:
     """Draws a post; `arm` (m, signed) is the reach of a street lamp's arm, 0 = none."""
-    color = _metal(rng) * easel.view.light.shade((0.0, 0.3, -0.9))
+    metal = rng.uniform(50, 165) * rng.uniform(0.92, 1.08, 3)
+    color = metal * easel.view.light.shade((0.0, 0.3, -0.9))
     easel.rod((0, 0, 0), (0, height, 0), (radius * 1.15, radius * 0.85), color)
     easel.rod((radius * 0.4, 0, 0), (radius * 0.4, height, 0), (radius * 0.4,) * 2, color * 1.2)
     easel.rod((0, 0, 0), (0, 0.5, 0), (radius * 1.7, radius * 1.5), color * 0.9)
     if arm:
         easel.rod((0, height, 0), (arm, height + 0.25, 0), (radius * 0.7, radius * 0.6), color)
-        easel.rod(
-            (arm * 0.85, height + 0.2, 0), (arm * 1.25, height + 0.25, 0), (0.13, 0.1), color * 0.8
-        )
+        start, end = (arm * 0.85, height + 0.2, 0), (arm * 1.25, height + 0.25, 0)
+        easel.rod(start, end, (0.13, 0.1), color * 0.8)
 
 
 def draw_traffic_light(easel: Easel, rng: np.random.Generator, middle: float) -> None:

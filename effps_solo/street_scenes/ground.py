@@ -45,12 +45,11 @@ class Street:
         """Returns the direction of the road at a depth (rad, 0 = along the camera's axis)."""
         return float(np.arctan(self.yaw + 2.0 * self.bend * depth))
 
-    def edges(self, side: int) -> tuple[float, float, float, float]:
-        """Returns |u| of the edges of road, verge, sidewalk and yard on side 0 (left) or 1."""
-        first = self.half
-        second = first + self.verge[side]
-        third = second + self.walk[side]
-        return first, second, third, third + self.yard[side]
+    def edges(self, sign: int) -> tuple[float, float, float, float]:
+        """Returns |u| of the edges of road, verge, sidewalk and yard on the side of this sign of u."""
+        second = self.half + self.verge[sign > 0]
+        third = second + self.walk[sign > 0]
+        return self.half, second, third, third + self.yard[sign > 0]
 
 
 @dataclass(frozen=True)

@@ -66,17 +66,13 @@ class Sampler:
         """Samples the seed of an item."""
         return int(self.rng.integers(2**31))
 
-    def free(self, box: tuple[float, float, float, float], gap: float) -> bool:
-        """Returns whether a footprint keeps `gap` metres from all others."""
-        u0, u1, z0, z1 = box
-        return not any(
+    def put(self, item: Item, gap: float = 0.15) -> bool:
+        """Adds the item if its footprint keeps `gap` metres from all others; returns whether it does."""
+        u0, u1, z0, z1 = item.box
+        if any(
             u0 - gap < b1 and b0 < u1 + gap and z0 - gap < d1 and d0 < z1 + gap
             for b0, b1, d0, d1 in self.boxes
-        )
-
-    def put(self, item: Item, gap: float = 0.15) -> bool:
-        """Adds the item unless its footprint meets another one; returns whether it was added."""
-        if not self.free(item.box, gap):
+        ):
             return False
         self.items.append(item)
         self.boxes.append(item.box)

@@ -59,12 +59,9 @@ def draw_truck(easel: Easel, rng: np.random.Generator, length: float) -> None:
     c = easel.eye()[2]
     draw_tyres(easel, half, (-front if c < -front else front) * 0.75, 0.85)
     draw_box(easel, chassis, (40, 40, 42))
-    if c > front:
-        _cargo(easel, cargo, box_color)
-        _cab(easel, cab, cab_color)
-    else:
-        _cab(easel, cab, cab_color)
-        _cargo(easel, cargo, box_color)
+    parts = [(_cab, cab, cab_color), (_cargo, cargo, box_color)]  # the nearer one comes last
+    for draw, body, color in reversed(parts) if c > front else parts:
+        draw(easel, body, color)
     flank = visible_flank(easel, half)
     if flank:
         for c in (-front + 0.9, -front + 2.0, front - 1.0):

@@ -46,7 +46,7 @@ def place_of(scene: Scene, item: Item) -> tuple[tuple[float, float], float]:
 
 def footprint(scene: Scene, item: Item) -> tuple[np.ndarray, float]:
     """Returns the (4, 2) corners x, z on the ground that cast a shadow, in metres, and the height."""
-    (x, z), heading = place_of(scene, item)
+    (x, z), _ = place_of(scene, item)
     half, long = item.width / 2, item.length / 2
     if item.kind in ("tree", "bicycle", "motorcycle", "rider", "person", "pole"):
         half = long = {"tree": item.height * 0.2, "pole": 0.12, "person": 0.22}.get(item.kind, 0.3)
@@ -79,13 +79,12 @@ def _draw_group(view: View, scene: Scene, item: Item, index: int) -> list[Layer]
         return []
     for member in sorted(item.members, key=lambda m: -m.z):
         easel.move(*place_of(scene, member))
-        strokes, easel.strokes = easel.strokes, []
+        first = len(easel.strokes)
         PAINTERS[member.kind][0](easel, np.random.default_rng(member.seed), member)
         if member.kind != "car":
-            easel.strokes.sort(key=lambda stroke: -stroke.depth)
-        easel.strokes = strokes + easel.strokes
+            easel.strokes[first:] = sorted(easel.strokes[first:], key=lambda s: -s.depth)
     rng = np.random.default_rng(item.seed)
-    return easel.finish(item.kind, index, rng, solid=item.kind == "cargroup", in_order=True)
+    return easel.finish(item.kind, index, rng, solid=item.kind == "cargroup")
 
 
 def _draw_on_post(
@@ -100,8 +99,7 @@ def _draw_on_post(
         middle = rng.uniform(2.5, 3.3)
         furniture.draw_traffic_light(head, rng, middle)
     else:
-        radius = rng.uniform(0.32, 0.5)
-        middle = rng.uniform(2.1, 2.9)
+        radius, middle = rng.uniform(0.32, 0.5), rng.uniform(2.1, 2.9)
         furniture.draw_traffic_sign(head, rng, middle, radius)
     furniture.draw_pole(post, rng, middle, rng.uniform(0.05, 0.075), 0.0)
     return post.finish("pole", index, rng) + head.finish(item.kind, index, rng, texture=0.03)

@@ -12,32 +12,29 @@ PIECES = {"traffic light": 0.8, "traffic sign": 1.3, "clutter": 0.9}
 def line_street(sampler: Sampler) -> None:
     """Lines the street with houses, parks, walls and fences, from the camera to the far end."""
     rng, street = sampler.rng, sampler.street
-    for side, sign in ((0, -1), (1, 1)):
-        edge = street.edges(side)[3]
+    for sign in (-1, 1):
+        edge = street.edges(sign)[3]
         z = rng.uniform(-6.0, 1.0)
         dense = rng.choice([0.35, 0.75, 0.9])
         while z < FARTHEST - 8:
-            length = rng.uniform(8, 24)
-            end = min(z + length, FARTHEST)
+            end = min(z + rng.uniform(8, 24), FARTHEST)
             if street.crossing and z < street.crossing[1] + 2 and end > street.crossing[0] - 2:
                 if street.crossing[0] - 2 - z < 4:
                     z = street.crossing[1] + 2
                     continue
                 end = street.crossing[0] - 2
-            if rng.random() < dense:
-                _add_house(sampler, sign, edge, z, end)
-            else:
-                _add_park(sampler, sign, edge, z, end)
+            add = _add_house if rng.random() < dense else _add_park
+            add(sampler, sign, edge, z, end)
             z = end + (rng.uniform(1.5, 5.0) if rng.random() < 0.3 else 0.0)
 
 
 def _add_house(sampler: Sampler, sign: int, edge: float, z0: float, z1: float) -> None:
-    rng, side, depth = sampler.rng, (sign + 1) // 2, 12.0
+    rng, depth = sampler.rng, 12.0
     u, height = sign * (edge + rng.uniform(0.0, 1.0) + depth / 2), rng.uniform(5.5, 16.0)
     house = Item("house", u, (z0 + z1) / 2, depth, z1 - z0, height, sampler.seed())
     sampler.items.append(house)
-    if rng.random() < 0.25 and sampler.street.yard[side] > 1.0:
-        _add_barrier(sampler, sign, sampler.street.edges(side)[2] + 0.15, z0, z1)
+    if rng.random() < 0.25 and sampler.street.yard[sign > 0] > 1.0:
+        _add_barrier(sampler, sign, sampler.street.edges(sign)[2] + 0.15, z0, z1)
 
 
 def _add_barrier(sampler: Sampler, sign: int, u: float, z0: float, z1: float) -> None:
@@ -63,30 +60,29 @@ def _add_park(sampler: Sampler, sign: int, edge: float, z0: float, z1: float) ->
 
 def place_furniture(sampler: Sampler) -> None:
     """Trees, posts, lights, signs and clutter beside the road."""
-    for side, sign in ((0, -1), (1, 1)):
-        _place_tree_row(sampler, side, sign)
-        _place_posts(sampler, side, sign)
+    for sign in (-1, 1):
+        _place_tree_row(sampler, sign)
+        _place_posts(sampler, sign)
         for kind, mean in PIECES.items():
             for _ in range(sampler.rng.poisson(mean)):
-                _place_piece(sampler, side, sign, kind)
+                _place_piece(sampler, sign, kind)
 
 
-def _place_tree_row(sampler: Sampler, side: int, sign: int) -> None:
+def _place_tree_row(sampler: Sampler, sign: int) -> None:
     rng = sampler.rng
     if rng.random() > 0.4:
         return
-    first, second, _, _ = sampler.street.edges(side)
+    first, second, _, _ = sampler.street.edges(sign)
     u = sign * ((first + second) / 2 if second > first + 0.8 else first + 0.5)
     z = rng.uniform(4, 14)
-    for _ in range(int(rng.integers(2, 7))):
-        height = rng.uniform(4.5, 8.5)
-        sampler.put(Item("tree", u, z, 0.5, 0.5, height, sampler.seed()))
+    for _ in range(rng.integers(2, 7)):
+        sampler.put(Item("tree", u, z, 0.5, 0.5, rng.uniform(4.5, 8.5), sampler.seed()))
         z += rng.uniform(8, 14)
 
 
-def _place_posts(sampler: Sampler, side: int, sign: int) -> None:
+def _place_posts(sampler: Sampler, sign: int) -> None:
     rng = sampler.rng
-    u = sign * (sampler.street.edges(side)[0] + 0.45)
+    u = sign * (sampler.street.edges(sign)[0] + 0.45)
     z = sampler.camera.nearest_ground + rng.uniform(0.5, 14)
     spacing = rng.uniform(16, 30)
     while z < 80:
@@ -95,10 +91,9 @@ def _place_posts(sampler: Sampler, side: int, sign: int) -> None:
         z += spacing
 
 
-def _place_piece(sampler: Sampler, side: int, sign: int, kind: str) -> None:
-    rng, crossing = sampler.rng, sampler.street.crossing
-    nearest = sampler.camera.nearest_ground
-    first, _, third, _ = sampler.street.edges(side)
+def _place_piece(sampler: Sampler, sign: int, kind: str) -> None:
+    rng, crossing, nearest = sampler.rng, sampler.street.crossing, sampler.camera.nearest_ground
+    first, _, third, _ = sampler.street.edges(sign)
     clutter = kind == "clutter"
     z = sampler.depth(nearest + 0.4, 18.0 if clutter else 26.0)
     if kind == "traffic light" and crossing:

@@ -25,10 +25,10 @@ def ground_layers(scene: Scene) -> list[Layer]:
         Layer("terrain", _rectangle(0, line, right, last), whole, None),
     ]
     strips: list[tuple[str, float, float]] = []
-    for side, sign in ((0, -1), (1, 1)):
-        road, verge, walk, yard = (sign * edge for edge in street.edges(side))
+    for sign in (-1, 1):
+        road, verge, walk, yard = (sign * edge for edge in street.edges(sign))
         strips += [
-            (street.yard_label[side], walk, yard),
+            (street.yard_label[sign > 0], walk, yard),
             ("sidewalk", verge, walk),
             ("terrain", road, verge),
         ]

@@ -58,15 +58,19 @@ def _vehicle_kind(rng: np.random.Generator) -> str:
     return str(rng.choice(["car", "truck", "bus"], p=[0.56, 0.21, 0.23]))
 
 
+def _side(rng: np.random.Generator) -> int:
+    return int(rng.choice([-1, 1]))
+
+
 def _sideways(rng: np.random.Generator, spread: float) -> float:
     """Samples a heading across the road; `spread` is its deviation in rad."""
-    return float(rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, spread))
+    return _side(rng) * np.pi / 2 + rng.normal(0, spread)
 
 
-def _beside_road(sampler: Sampler, side: int, inner: float, outer: float) -> float:
-    """Samples u on the sidewalk of side 0 or 1, `inner` and `outer` metres off its edges."""
-    first, _, third, _ = sampler.street.edges(side)
-    return sampler.rng.uniform(first + inner, third - outer) * (1 if side else -1)
+def _beside_road(sampler: Sampler, sign: int, inner: float, outer: float) -> float:
+    """Samples u on a sidewalk (-1 left, 1 right), `inner` and `outer` metres off its edges."""
+    first, _, third, _ = sampler.street.edges(sign)
+    return sign * sampler.rng.uniform(first + inner, third - outer)
 
 
 def _put_vehicle(sampler: Sampler, nearest: float) -> bool:
@@ -128,7 +132,7 @@ def _put_rider(sampler: Sampler, nearest: float) -> bool:
 def _put_parked_two_wheeler(sampler: Sampler, nearest: float) -> bool:
     rng = sampler.rng
     kind = _two_wheeler(rng)
-    u = _beside_road(sampler, int(rng.integers(2)), 0.4, 0.3)
+    u = _beside_road(sampler, _side(rng), 0.4, 0.3)
     z, heading = sampler.depth(nearest + 0.3, 14.0), rng.uniform(0, 2 * np.pi)
     return sampler.put_in_sight(Item(kind, u, z, 1.3, 1.3, 1.1, sampler.seed(), heading))
 
@@ -142,7 +146,7 @@ def _put_walker(sampler: Sampler, nearest: float) -> bool:
     if not sampler.put_in_sight(person, gap=0.05):
         return False
     if rng.random() < 0.2:
-        beside = u + float(rng.choice([-1, 1]) * rng.uniform(0.5, 0.65))
+        beside = u + _side(rng) * rng.uniform(0.5, 0.65)
         aside = z + rng.normal(0, 0.25)
         sampler.put(Item("person", beside, aside, 0.5, 0.4, 1.68, sampler.seed(), turn), -0.05)
     return True
@@ -156,19 +160,19 @@ def _place_of_walker(sampler: Sampler, nearest: float) -> tuple[float, float]:
     z = rng.uniform(26, 45) if far else sampler.depth(nearest + 0.2, 20.0, 2.4)
     if rng.random() < 0.25:
         return rng.uniform(-1, 1) * street.half, z
-    return _beside_road(sampler, int(rng.integers(2)), 0.3, 0.2), z
+    return _beside_road(sampler, _side(rng), 0.3, 0.2), z
 
 
 def _place_groups(sampler: Sampler, nearest: float) -> None:
     """Places what stands too close together to be told apart."""
-    side = int(sampler.rng.integers(2))
+    sign = _side(sampler.rng)
     for chance, put in (
         (CROWD_SHARE, _put_crowd),
         (RACK_SHARE, _put_rack),
         (CAR_ROW_SHARE, _put_car_row),
     ):
         if sampler.rng.random() < chance:
-            _try(lambda: put(sampler, nearest, side))
+            _try(lambda: put(sampler, nearest, sign))
 
 
 def _put_group(sampler: Sampler, label: str, members: Sequence[Item], margin: float) -> bool:
@@ -183,10 +187,10 @@ def _put_group(sampler: Sampler, label: str, members: Sequence[Item], margin: fl
     return sampler.in_view(u, z, -10) and sampler.put(group)
 
 
-def _put_crowd(sampler: Sampler, nearest: float, side: int) -> bool:
+def _put_crowd(sampler: Sampler, nearest: float, sign: int) -> bool:
     rng = sampler.rng
     z = sampler.depth(nearest + 0.8, 20.0)
-    u = _beside_road(sampler, side, 0.9, 0.9)
+    u = _beside_road(sampler, sign, 0.9, 0.9)
     members = []
     for aside in np.linspace(-0.9, 0.9, rng.integers(4, 8)).tolist():
         height, turn = rng.normal(1.7, 0.1), rng.uniform(0, 2 * np.pi)
@@ -195,10 +199,10 @@ def _put_crowd(sampler: Sampler, nearest: float, side: int) -> bool:
     return _put_group(sampler, "persongroup", members, 0.3)
 
 
-def _put_rack(sampler: Sampler, nearest: float, side: int) -> bool:
+def _put_rack(sampler: Sampler, nearest: float, sign: int) -> bool:
     rng = sampler.rng
     z = sampler.depth(nearest + 0.4, 15.0)
-    u = _beside_road(sampler, side, 0.6, 0.4)
+    u = _beside_road(sampler, sign, 0.6, 0.4)
     turn = _sideways(rng, 0.15)
     members = []
     for k in range(rng.integers(4, 8)):
@@ -207,11 +211,11 @@ def _put_rack(sampler: Sampler, nearest: float, side: int) -> bool:
     return _put_group(sampler, "bicyclegroup", members, 0.4)
 
 
-def _put_car_row(sampler: Sampler, nearest: float, side: int) -> bool:
+def _put_car_row(sampler: Sampler, nearest: float, sign: int) -> bool:
     """Puts a row of parked cars, one behind the other."""
     rng = sampler.rng
-    u, start = (sampler.street.half - 1.05) * (1 if side else -1), rng.uniform(13, 34)
-    heading = 0.0 if side else np.pi
+    u, start = sign * (sampler.street.half - 1.05), rng.uniform(13, 34)
+    heading = 0.0 if sign > 0 else np.pi
     cars = [
         _vehicle(sampler, "car", u, start + 5.3 * k, heading) for k in range(rng.integers(3, 6))
     ]

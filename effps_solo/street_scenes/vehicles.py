@@ -72,9 +72,8 @@ def draw_wheel(easel: Easel, a: float, c: float, radius: float) -> None:
 def draw_tyres(easel: Easel, half: float, c: float, radius: float) -> None:
     """Draws the two tyres that show below one end of a vehicle, at c (m)."""
     for side in (-1, 1):
-        easel.face(
-            across((side * (half - 0.26), side * (half - 0.03)), (0, radius), c), (24, 24, 24)
-        )
+        inner, outer = side * (half - 0.26), side * (half - 0.03)
+        easel.face(across((inner, outer), (0, radius), c), (24, 24, 24))
 
 
 def visible_flank(easel: Easel, half: float) -> int:
