@@ -132,8 +132,7 @@ class Easel:
         scale = camera.pixels_per_metre(depth)
         column = camera.center + (self.x + a * self.cos + c * self.sin) * scale - self.left
         row = camera.horizon + (camera.eye - b) * scale - self.top
-        over = self.oversampling
-        return (column + 0.5) * over - 0.5, (row + 0.5) * over - 0.5, scale * over, depth
+        return self._shift(column), self._shift(row), scale * self.oversampling, depth
 
     def _spots(self, points: Sequence[Point] | np.ndarray) -> tuple[np.ndarray, float]:
         """Returns the places (N,2) of points in the patch and their mean depth."""
@@ -150,10 +149,10 @@ class Easel:
         """Maps a position among the patch's pixels to its finer grid."""
         return (position + 0.5) * self.oversampling - 0.5
 
-    def face(self, points: Sequence[Point] | np.ndarray, color: Color, nearer: float = 0.0) -> None:
-        """Adds a flat polygon (N,3); `nearer` (m) lifts it in the order of drawing."""
+    def face(self, points: Sequence[Point] | np.ndarray, color: Color) -> None:
+        """Adds a flat polygon (N,3)."""
         spots, depth = self._spots(points)
-        self.strokes.append(_Stroke(depth - nearer, spots, color, True))
+        self.strokes.append(_Stroke(depth, spots, color, True))
 
     def cover(self, points: Sequence[Point] | np.ndarray) -> None:
         """Adds a polygon to the label through which the background stays visible."""
@@ -163,7 +162,10 @@ class Easel:
     def rod(
         self, start: Point, end: Point, radii: tuple[float, float], color: Color, nearer: float = 0
     ) -> None:
-        """Adds a limb with round ends; `radii` in metres at start and end."""
+        """Adds a limb with round ends; `radii` in metres at start and end.
+
+        nearer: how far (m) it is lifted in the order of drawing.
+        """
         x0, y0, scale0, z0 = self._spot(start)
         x1, y1, scale1, z1 = self._spot(end)
         r0, r1 = max(radii[0] * scale0, 0.6), max(radii[1] * scale1, 0.6)
@@ -181,12 +183,11 @@ class Easel:
         color: Color,
         stretch: float = 1.0,
         nearer: float = 0.0,
-        ragged: np.ndarray | None = None,
+        outline: np.ndarray = DISC,
     ) -> None:
-        """Adds a sphere `stretch` times as high as wide; `ragged` (CORNERS,) dents it."""
+        """Adds a sphere `stretch` times as high as wide; another `outline` (N,2) dents it."""
         x, y, scale, depth = self._spot(middle)
         size = max(radius * scale, 0.6)
-        outline = DISC if ragged is None else DISC * ragged[:, None]
         points = outline * (size, size * stretch) + (x, y)
         self.strokes.append(_Stroke(depth - nearer, points, color, True))
 
@@ -216,9 +217,8 @@ class Easel:
 
         def paint() -> tuple[np.ndarray, np.ndarray | None]:
             rgb = patch[..., :3].astype(np.float32)
-            self._finish_surface(
-                rgb, noise_window("grain", offset, *rgb.shape[:2]) * texture, side_light
-            )
+            noise = noise_window("grain", offset, *rgb.shape[:2]) * texture
+            self._finish_surface(rgb, noise, side_light)
             alpha = None if solid else patch[..., 3].astype(np.float32) / 255.0
             return np.clip(rgb, 0, 255, out=rgb), alpha
 

@@ -44,8 +44,8 @@ def _blobs(
         place = np.asarray(middle) + spot * size
         radius = size[0] * rng.uniform(0.28, 0.52)
         tone = lit * light * rng.uniform(0.92, 1.08)
-        ragged = 1.0 + 0.16 * rng.uniform(-1.0, 1.0, CORNERS)
-        easel.ball(place, radius, tone, size[1] / size[0], ragged=ragged)
+        ragged = DISC * (1.0 + 0.16 * rng.uniform(-1.0, 1.0, (CORNERS, 1)))
+        easel.ball(place, radius, tone, size[1] / size[0], outline=ragged)
 
 
 def draw_tree(easel: Easel, rng: np.random.Generator, height: float) -> None:

@@ -135,22 +135,17 @@ def paint_ground(
     columns = np.arange(camera.width, dtype=np.float32)[None]
     picture = np.empty((camera.height, camera.width, 3), np.float32)
     picture[: line + 1] = _paint_sky(view, rows[: line + 1], columns, paints.offset)
-    ground = _paint_surfaces(view, street, paints, kinds[line:], rows[line:], columns)
-    _light_ground(view, ground, rows[line:], shade[line:])
+    x, z = camera.ground_points(rows[line:], columns)
+    ground = _paint_surfaces(view, street, paints, kinds[line:], x, z)
+    _light_ground(view, ground, z, shade[line:])
     np.copyto(picture[line:], ground, where=(kinds[line:] > 0)[..., None])
     return picture
 
 
 def _paint_surfaces(
-    view: View,
-    street: Street,
-    paints: Paints,
-    kinds: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
+    view: View, street: Street, paints: Paints, kinds: np.ndarray, x: np.ndarray, z: np.ndarray
 ) -> np.ndarray:
-    """Returns the unlit ground (h,w,3) float32 of the rows."""
-    x, z = view.camera.ground_points(rows, columns)
+    """Returns the unlit ground (h,w,3) float32 at world x (h,w) and z (h,1)."""
     u = x - street.shift(z)
     step = z / view.camera.focal  # metres a pixel spans
     fine = np.clip(0.12 / step - 0.5, 0.0, 1.0)
@@ -165,11 +160,10 @@ def _paint_surfaces(
     return ground
 
 
-def _light_ground(view: View, ground: np.ndarray, rows: np.ndarray, shade: np.ndarray) -> None:
+def _light_ground(view: View, ground: np.ndarray, depth: np.ndarray, shade: np.ndarray) -> None:
     """Lights the ground and lays haze over it, in place."""
-    camera, light = view.camera, view.light
+    light = view.light
     up = light.ambient + light.diffuse * max(light.sun[1], 0.0)
-    depth = camera.ground_points(rows, np.zeros((1, 1), np.float32))[1]
     share = light.fade(np.minimum(depth, 400.0)).astype(np.float32)
     ground *= (shade * (up * (1.0 - share)))[..., None]
     ground *= np.asarray(light.tint, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -28,14 +29,14 @@ def draw_item(view: View, scene: Scene, index: int) -> list[Layer]:
     rng = np.random.default_rng(item.seed)
     if item.kind in ("traffic light", "traffic sign"):
         return _draw_on_post(view, item, position, rng, index)
-    painter, options = PAINTERS[item.kind]
     if item.kind in ("tree", "bush", "pole", "clutter"):
         heading = 0.0
     easel = Easel(view, position, heading, _extent(item))
     if easel.empty:
         return []
-    painter(easel, rng, item)
-    return easel.finish(LABELS.get(item.kind, item.kind), index, rng, **options)
+    PAINTERS[item.kind](easel, rng, item)
+    label = LABELS.get(item.kind, item.kind)
+    return easel.finish(label, index, rng, **FINISHES.get(item.kind, {}))
 
 
 def place_of(scene: Scene, item: Item) -> tuple[tuple[float, float], float]:
@@ -80,7 +81,7 @@ def _draw_group(view: View, scene: Scene, item: Item, index: int) -> list[Layer]
     for member in sorted(item.members, key=lambda m: -m.z):
         easel.move(*place_of(scene, member))
         first = len(easel.strokes)
-        PAINTERS[member.kind][0](easel, np.random.default_rng(member.seed), member)
+        PAINTERS[member.kind](easel, np.random.default_rng(member.seed), member)
         if member.kind != "car":
             easel.strokes[first:] = sorted(easel.strokes[first:], key=lambda s: -s.depth)
     rng = np.random.default_rng(item.seed)
@@ -116,7 +117,7 @@ def _draw_upright(view: View, scene: Scene, item: Item, index: int) -> list[Laye
     if house and z > 1.0:
         lines.insert(0, ((x, z), (x + (outer - inner), z)))
     paints = {"wall": walls.paint_wall, "fence": walls.paint_fence}
-    paint = walls.paint_facade(scene.night) if house else paints[item.kind]
+    paint = partial(walls.paint_facade, scene.night) if house else paints[item.kind]
     layers: list[Layer] = []
     for line in lines:
         rng = np.random.default_rng(item.seed)
@@ -125,31 +126,29 @@ def _draw_upright(view: View, scene: Scene, item: Item, index: int) -> list[Laye
 
 
 def _lamp_arm(item: Item, rng: np.random.Generator) -> float:
-    return -int(item.style) * rng.uniform(0.8, 1.8) if rng.random() < 0.6 else 0.0
+    return (-1 if item.u > 0 else 1) * rng.uniform(0.8, 1.8) if rng.random() < 0.6 else 0.0
 
 
-PAINTERS: dict[str, tuple[Callable[[Easel, np.random.Generator, Item], None], dict]] = {
-    "person": (
-        lambda e, r, i: people.draw_person(e, r, i.height),
-        {"in_order": False, "side_light": 0.12},
+PAINTERS: dict[str, Callable[[Easel, np.random.Generator, Item], None]] = {
+    "person": lambda e, r, i: people.draw_person(e, r, i.height),
+    "rider": lambda e, r, i: people.draw_rider(e, r, i.style == "motorcycle"),
+    "bicycle": lambda e, r, i: people.draw_bicycle(e, r),
+    "motorcycle": lambda e, r, i: people.draw_motorcycle(e, r),
+    "car": lambda e, r, i: vehicles.draw_car(e, r, i.style),
+    "truck": lambda e, r, i: lorries.draw_truck(e, r, i.reach),
+    "bus": lambda e, r, i: lorries.draw_bus(e, r, i.reach),
+    "tree": lambda e, r, i: furniture.draw_tree(e, r, i.height),
+    "bush": lambda e, r, i: furniture.draw_bush(e, r, i.width, i.height),
+    "pole": lambda e, r, i: furniture.draw_pole(
+        e, r, i.height, r.uniform(0.06, 0.13), _lamp_arm(i, r)
     ),
-    "rider": (
-        lambda e, r, i: people.draw_rider(e, r, i.style == "motorcycle"),
-        {"in_order": False},
-    ),
-    "bicycle": (lambda e, r, i: people.draw_bicycle(e, r), {"in_order": False, "solid": False}),
-    "motorcycle": (lambda e, r, i: people.draw_motorcycle(e, r), {"in_order": False}),
-    "car": (lambda e, r, i: vehicles.draw_car(e, r, i.style), {"texture": 0.03}),
-    "truck": (lambda e, r, i: lorries.draw_truck(e, r, i.reach), {"texture": 0.03}),
-    "bus": (lambda e, r, i: lorries.draw_bus(e, r, i.reach), {"texture": 0.03}),
-    "tree": (
-        lambda e, r, i: furniture.draw_tree(e, r, i.height),
-        {"texture": 0.2, "side_light": 0.15},
-    ),
-    "bush": (lambda e, r, i: furniture.draw_bush(e, r, i.width, i.height), {"texture": 0.2}),
-    "pole": (
-        lambda e, r, i: furniture.draw_pole(e, r, i.height, r.uniform(0.06, 0.13), _lamp_arm(i, r)),
-        {},
-    ),
-    "clutter": (lambda e, r, i: furniture.draw_clutter(e, r, r.uniform(0.25, 0.5), i.height), {}),
+    "clutter": lambda e, r, i: furniture.draw_clutter(e, r, r.uniform(0.25, 0.5), i.height),
+}
+FINISHES: dict[str, dict] = {
+    "person": {"in_order": False, "side_light": 0.12},
+    "bicycle": {"in_order": False, "solid": False},
+    **dict.fromkeys(("rider", "motorcycle"), {"in_order": False}),
+    **dict.fromkeys(("car", "truck", "bus"), {"texture": 0.03}),
+    "tree": {"texture": 0.2, "side_light": 0.15},
+    "bush": {"texture": 0.2},
 }

@@ -87,7 +87,7 @@ def _place_posts(sampler: Sampler, sign: int) -> None:
     spacing = rng.uniform(16, 30)
     while z < 80:
         height = rng.uniform(4.5, 8)
-        sampler.put(Item("pole", u, z, 0.3, 0.3, height, sampler.seed(), style=str(sign)))
+        sampler.put(Item("pole", u, z, 0.3, 0.3, height, sampler.seed()))
         z += spacing
 
 

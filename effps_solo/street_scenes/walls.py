@@ -55,7 +55,7 @@ def upright_layers(
 ) -> list[Layer]:
     """Draws the surface, `top` metres high, over the ground line between two world points (x, z)."""
     camera = view.camera
-    (x0, z0), (x1, z1) = _clip_near(ends)
+    (x0, z0), (x1, z1) = line = _clip_near(ends)
     corners = [(x0, 0.0, z0), (x1, 0.0, z1), (x1, top, z1), (x0, top, z0)]
     pixels = camera.project(np.array(corners))
     left, upper = np.maximum(np.floor(pixels.min(axis=0)).astype(int) - 1, 0)
@@ -65,10 +65,6 @@ def upright_layers(
         return []
     mask = np.zeros((height, width), np.uint8)
     fill_polygon(mask, pixels - (left, upper))
-    shapes = outlines(mask, left, upper, SMALLEST_OUTLINE)[:1]
-    if not shapes:
-        return []
-    line = ((x0, z0), (x1, z1))
 
     def paint_surface() -> tuple[np.ndarray, np.ndarray | None]:
         spots = _trace(view, (left, upper, width, height), line, top)
@@ -80,7 +76,9 @@ def upright_layers(
         return np.clip(rgb, 0, 255, out=rgb), alpha
 
     window = int(left), int(upper), int(left + width), int(upper + height)
-    return [Layer(label, shapes[0], window, paint_surface, label != "fence", item)]
+    shapes = outlines(mask, left, upper, SMALLEST_OUTLINE)[:1]
+    solid = label != "fence"
+    return [Layer(label, shape, window, paint_surface, solid, item) for shape in shapes]
 
 
 def _clip_near(ends: Line) -> Line:
@@ -154,24 +152,20 @@ def _bricks(rgb: np.ndarray, spots: Spots, size: tuple[float, float], joint: np.
     _mix(rgb, across & ~along, joint, 0.5 * _visible(spots.step_s, wide * 0.2))
 
 
-def paint_facade(night: float) -> SurfacePaint:
-    """Returns a house front painter; `night` (0..1) is the share of windows with a light on."""
-
-    def paint(spots: Spots, rng: np.random.Generator) -> Painted:
-        color = MASONRY[rng.integers(len(MASONRY))] * rng.uniform(0.75, 1.15)
-        if rng.random() < 0.35:
-            color = 0.6 * any_color(rng, 60, 225) + 55.0
-        rgb = _surface(spots, rng, color)
-        if rng.random() < 0.4:
-            _bricks(rgb, spots, (0.5, 0.18), color * 1.25)
-        _windows(rgb, spots, rng, color, night)
-        eaves = spots.b > spots.top - rng.uniform(0.25, 0.7)
-        _mix(rgb, eaves, color * rng.uniform(0.55, 1.25), 0.9)
-        base = spots.b < rng.uniform(0.2, 0.8)
-        _mix(rgb, base, color * 0.65, 0.8)
-        return rgb, None
-
-    return paint
+def paint_facade(night: float, spots: Spots, rng: np.random.Generator) -> Painted:
+    """Paints a house front; `night` (0..1) is the share of windows with a light on."""
+    color = MASONRY[rng.integers(len(MASONRY))] * rng.uniform(0.75, 1.15)
+    if rng.random() < 0.35:
+        color = 0.6 * any_color(rng, 60, 225) + 55.0
+    rgb = _surface(spots, rng, color)
+    if rng.random() < 0.4:
+        _bricks(rgb, spots, (0.5, 0.18), color * 1.25)
+    _windows(rgb, spots, rng, color, night)
+    eaves = spots.b > spots.top - rng.uniform(0.25, 0.7)
+    _mix(rgb, eaves, color * rng.uniform(0.55, 1.25), 0.9)
+    base = spots.b < rng.uniform(0.2, 0.8)
+    _mix(rgb, base, color * 0.65, 0.8)
+    return rgb, None
 
 
 def _windows(
