@@ -69,7 +69,7 @@ def files_named_in(text: str) -> Iterator[str]:
     own = {path.name for folder in (ROOT, ROOT / "effps_solo") for path in folder.iterdir()}
     for name in re.findall(r"`([\w./-]+)`", text):
         first = name.split("/")[0]
-        is_placeholder = "NAME" in name or first in ("output", "my_head.py")
+        is_placeholder = "NAME" in name or first == "output" or first.startswith("my_")
         if not is_placeholder and (re.search(r"\w\.py$", name) or ("/" in name and first in own)):
             yield name.rstrip("/")
 

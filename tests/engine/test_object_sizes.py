@@ -21,6 +21,7 @@ def test_told_at_the_start_of_a_training(
     tiny_config: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     dataset = build_train_loader(load_config(str(tiny_config))).dataset
+    caplog.clear()  # what the loader tells
     tell_of_unlearned_sizes(dataset, [(1, 1000)], 0)
     assert not caplog.records
     # Objects of 28 x 36, 36 x 32, 52 x 28 and 28 x 40 pixels.
