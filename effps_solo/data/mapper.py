@@ -63,16 +63,12 @@ class PanopticDatasetMapper(DatasetMapper):
         image_format: str,
         label_space: PanopticLabelSpace,
     ) -> None:
-        """
-        Args:
-            is_train: map the annotation too.
-            augmentations: Detectron2 augmentations or transforms.
-            image_format: "RGB" or "BGR".
-            label_space: of the data set.
-        """
+        """``augmentations`` are Detectron2's, or transforms; ``image_format`` is "RGB" or "BGR"."""
         super().__init__(is_train, augmentations=augmentations, image_format=image_format)
         self.label_space = label_space
-        self._boxes_wanted = any(_wants_boxes(a) for a in self.augmentations.augs)
+        # Detectron2 hands the boxes to an augmentation by the names of its arguments.
+        arguments = [inspect.signature(a.get_transform).parameters for a in self.augmentations.augs]
+        self._boxes_wanted = any("boxes" in names for names in arguments)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
@@ -128,18 +124,11 @@ class PanopticDatasetMapper(DatasetMapper):
 
     def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
         """Of the transformed segments: "sem_seg", "instances" and "instance_ignore"."""
-        label_space = self.label_space
-        class_of_id = np.full(len(segments.info), label_space.ignore_label, dtype=np.int64)
-        ignored_id = np.ones(len(segments.info), dtype=bool)
-        for dense_id, segment in enumerate(segments.info):
-            if segment is not None:
-                class_of_id[dense_id] = segment["category_id"]
-                ignored_id[dense_id] = self._is_crowd(segment)
-        classes = [
-            label_space.thing_index(s["category_id"])
-            for s in segments.info
-            if s is not None and self._is_object(s)
-        ]
+        info, void = segments.info, self.label_space.ignore_label
+        class_of_id = np.array([s["category_id"] if s else void for s in info], dtype=np.int64)
+        ignored_id = np.array([s is None or self._is_crowd(s) for s in info])
+        things = [s["category_id"] for s in info if s and self._is_object(s)]
+        classes = [self.label_space.thing_index(category_id) for category_id in things]
         return {
             "sem_seg": torch.from_numpy(class_of_id[segments.ids]),
             "instances": instances_from_objects(self.objects(segments), classes),
@@ -148,33 +137,24 @@ class PanopticDatasetMapper(DatasetMapper):
 
     def objects(self, segments: DenseSegments) -> np.ndarray:
         """(H, W) int32: the things that are no crowd as 1 .. M in the order of their ids, else 0."""
-        is_object = np.array([s is not None and self._is_object(s) for s in segments.info])
+        is_object = np.array([bool(s) and self._is_object(s) for s in segments.info])
         return np.where(is_object, is_object.cumsum(), 0).astype(np.int32)[segments.ids]
 
     def _is_crowd(self, segment: Dict[str, Any]) -> bool:
         """A group of things: teaches its class, but no instance."""
-        is_thing = self.label_space.is_thing(segment["category_id"])
-        return is_thing and bool(segment.get("iscrowd", 0))
+        return self.label_space.is_thing(segment["category_id"]) and bool(segment.get("iscrowd", 0))
 
     def _is_object(self, segment: Dict[str, Any]) -> bool:
         """A countable thing, which the instance head learns."""
         return self.label_space.is_thing(segment["category_id"]) and not self._is_crowd(segment)
 
 
-def _wants_boxes(augmentation: T.Augmentation) -> bool:
-    """Whether Detectron2 hands the boxes to it: by the names of its arguments."""
-    return "boxes" in inspect.signature(augmentation.get_transform).parameters
-
-
 def instances_from_objects(objects: np.ndarray, classes: List[int]) -> Instances:
-    """Ground-truth ``Instances`` of an object map.
+    """Ground-truth ``Instances`` of the objects that have at least one pixel.
 
     Args:
         objects: (H, W), 0 for no object, 1 .. M for the objects.
         classes: thing index of each of the M objects.
-
-    Returns:
-        the objects that have at least one pixel.
     """
     geometry = geometry_from_id_map(objects, len(classes))
     instances = Instances(objects.shape[:2])
@@ -192,8 +172,7 @@ def instances_from_objects(objects: np.ndarray, classes: List[int]) -> Instances
 def read_dense_segments(file_name: str, segments_info: List[Dict[str, Any]]) -> DenseSegments:
     """Read a panoptic PNG (id = R + 256 G + 65536 B) and renumber its segments densely.
 
-    Raises:
-        AnnotationError: the PNG holds an id that ``segments_info`` does not list.
+    Raises AnnotationError when the PNG holds an id that ``segments_info`` does not list.
     """
     if segments_info is None:
         raise AnnotationError(f"{file_name}: the dataset dict has no segments_info")
