@@ -14,7 +14,7 @@ from detectron2.utils import comm
 from effps_solo.utils.errors import ConfigError
 
 from .annotations_mapper import AnnotationsDatasetMapper
-from .datasets import check_dataset_available
+from .datasets.registration import check_dataset_available
 from .loader import SampledRecords, SampleStream, TrainLoader
 from .mapper import PanopticDatasetMapper
 

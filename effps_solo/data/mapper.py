@@ -137,7 +137,7 @@ class PanopticDatasetMapper(DatasetMapper):
 
     def objects(self, segments: DenseSegments) -> np.ndarray:
         """(H, W) int32: the things that are no crowd as 1 .. M in the order of their ids, else 0."""
-        is_object = np.array([bool(s) and self._is_object(s) for s in segments.info])
+        is_object = np.array([s is not None and self._is_object(s) for s in segments.info])
         return np.where(is_object, is_object.cumsum(), 0).astype(np.int32)[segments.ids]
 
     def _is_crowd(self, segment: Dict[str, Any]) -> bool:

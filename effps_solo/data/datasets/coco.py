@@ -16,8 +16,6 @@ from effps_solo.utils.atomic import write_atomically
 from .family import Family
 from .files import read_json_object, require_file
 
-_PNG = ".png"
-
 
 def prepare(folder: Path, split: str, num_workers: int) -> Imported:
     """See ``Family.prepare``: unpack the PNGs or link their folder, then see what is missing."""
@@ -46,12 +44,13 @@ def _unpack(archive: Path, target: Path, num_workers: int) -> None:
     """Unpack the PNGs of an archive into ``target``, without the folders inside it."""
     try:
         with ZipFile(archive) as content:
-            members = [member for member in content.namelist() if _is_png(member)]
+            names = content.namelist()
     except (BadZipFile, OSError) as error:
         raise SourceError(f"{archive} cannot be read ({error}); download it again") from error
     jobs = [
         Job(f"{target.name}/{Path(member).name}", (str(archive),), (str(archive), member))
-        for member in members
+        for member in names
+        if member.endswith(".png") and not member.startswith("__MACOSX")
     ]
     convert_all(
         _extract,
@@ -61,10 +60,6 @@ def _unpack(archive: Path, target: Path, num_workers: int) -> None:
         num_workers=num_workers,
         title=target.name,
     )
-
-
-def _is_png(member: str) -> bool:
-    return member.endswith(_PNG) and not member.startswith("__MACOSX")
 
 
 def _extract(task: Tuple[str, str], output: Path) -> None:
@@ -86,8 +81,7 @@ def _missing(folder: Path, entries: List[Dict[str, Any]]) -> List[str]:
 
 
 def _require(folder: Path, entries: List[Dict[str, Any]], source: Path) -> None:
-    missing = _missing(folder, entries)
-    if missing:
+    if missing := _missing(folder, entries):
         raise SourceError(
             f"'{folder}' lacks {len(missing)} of the {len(entries)} files that {source} lists, among "
             f"them {missing[0]}; get the rest of the download"

@@ -61,8 +61,7 @@ class _Source:
 def descriptions(cfg: CfgNode) -> List[Description]:
     """The data sets of ``DATASETS.DESCRIPTIONS`` and ``DATASETS.PANOPTIC``.
 
-    Raises:
-        DatasetError: see :func:`read_description`.
+    Raises DatasetError as :func:`read_description`.
     """
     found = [read_description(path) for path in cfg.DATASETS.DESCRIPTIONS]
     node = cfg.DATASETS.PANOPTIC
@@ -97,13 +96,11 @@ def _description(fields: Dict[str, Any], root: str, remedy: str, source: _Source
     """The description of checked fields; ``splits`` is a list or a dict of fields."""
     name, splits = fields["name"], fields["splits"]
     require_folder(root, f"the root of data set {name}", remedy)
-    own = splits if isinstance(splits, dict) else dict.fromkeys(splits)
     files = {}
-    for split, changes in own.items():
-        templates = {field: fields[field] for field in PATHS}
-        templates.update(changes or {})
+    for split, changes in (splits if isinstance(splits, dict) else dict.fromkeys(splits)).items():
+        own = {**fields, **(changes or {})}
         files[f"{name}_{split}"] = CocoPanopticFiles(
-            **{field: _path(field, templates[field], root, split, source) for field in PATHS},
+            **{field: _path(field, own[field], root, split, source) for field in PATHS},
             remedy=f"{remedy} (its root is '{root}')",
         )
     return Description(name, files, remedy)
@@ -131,22 +128,17 @@ def _read_mapping(path: str) -> Dict[str, Any]:
 
 
 def _check_fields(fields: Mapping[str, Any], source: _Source) -> None:
-    """Raises DatasetError unless the fields of a file are known and of the right type."""
     _check_known(fields, _FIELDS, source)
     if "name" not in fields:
         raise DatasetError(f"{source.name} has no name; add a line such as 'name: my_set'")
-    splits = fields["splits"]
+    splits, where = fields["splits"], source.field("splits")
     if not isinstance(splits, (list, dict)) or not splits:
-        raise DatasetError(
-            f"{source.field('splits')} is {splits!r}; make it a list such as [train, val]"
-        )
+        raise DatasetError(f"{where} is {splits!r}; make it a list such as [train, val]")
     texts = [(field, value) for field, value in fields.items() if field != "splits"]
     texts += [("splits", split) for split in splits]
     for changes in splits.values() if isinstance(splits, dict) else ():
         if not isinstance(changes, (dict, type(None))):
-            raise DatasetError(
-                f"{source.field('splits')} gives a split {changes!r}; give it fields or nothing"
-            )
+            raise DatasetError(f"{where} gives a split {changes!r}; give it fields or nothing")
         _check_known(changes or {}, tuple(PATHS), source)
         texts += (changes or {}).items()
     for field, value in texts:
