@@ -62,8 +62,7 @@ def convert_checkpoint(
 def open_state_dict(loaded: Dict[str, Any]) -> StateDict:
     """The tensors in ``loaded``, see :func:`convert_checkpoint`, without a common "module." prefix.
 
-    Raises:
-        CheckpointError: there are none, or something else is among them.
+    Raises CheckpointError when there are none, or something else is among them.
     """
     state = next((loaded[c] for c in _CONTAINERS if isinstance(loaded.get(c), dict)), loaded)
     tensors: StateDict = {}
@@ -82,11 +81,7 @@ def open_state_dict(loaded: Dict[str, Any]) -> StateDict:
 
 
 def detect_layout(state: StateDict) -> str:
-    """The one of LAYOUTS whose keys ``state`` has.
-
-    Raises:
-        CheckpointError: none or several; the message says what was seen.
-    """
+    """The one of LAYOUTS whose keys ``state`` has. CheckpointError when it is none, or several."""
     found = [layout for layout in LAYOUTS if _has_signs(state, layout)]
     if len(found) == 1:
         return found[0]

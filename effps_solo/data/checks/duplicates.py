@@ -62,15 +62,9 @@ def _same_pixels(splits: Sequence[Split]) -> List[List[Finding]]:
 
 def _same_names(earlier: Split, later: Split) -> List[Finding]:
     digests = {picture.name: picture.digest for picture in earlier.pictures}
-    same = {
-        picture.name
-        for picture in later.pictures
-        if digests.get(picture.name, picture.digest) != picture.digest
-    }
-    if not same:
-        return []
+    same = {p.name for p in later.pictures if digests.get(p.name, p.digest) != p.digest}
     text = f"has {len(same)} file names for other images: {examples(same)}"
-    return [Finding("same-file-name", earlier.dataset, text)]
+    return [Finding("same-file-name", earlier.dataset, text)] if same else []
 
 
 def _similar(earlier: Split, later: Split) -> List[Finding]:

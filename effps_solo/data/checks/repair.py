@@ -11,7 +11,7 @@ from effps_solo.data.datasets.files import read_json_object
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.errors import UserError
 
-from .images import ImageJob, ImageResult
+from .images import ImageJob, ImageResult, measured_by_id
 from .plan import JSON_KEYS
 from .run import CheckedDataset
 
@@ -70,10 +70,8 @@ def _repair_segments(
         kept = [segment for segment in segments if not _is_empty(segment, drawn)]
         changes["empty segment"] += len(segments) - len(kept)
         segments = kept
-    measured: Dict[int, Any] = {}
-    if measures is not None and result.png_size == (result.image_size or job.size):
-        found = zip(measures.areas.tolist(), measures.boxes.tolist())
-        measured = dict(zip(measures.ids.tolist(), found))
+    fits = result.png_size == (result.image_size or job.size)
+    measured = measured_by_id(measures if fits else None)
     for segment in segments:
         if isinstance(segment, dict):
             _repair_segment(segment, measured, changes)
