@@ -1,7 +1,8 @@
 """Images that occur twice: in one split, or in several, where they make results look too good."""
 
 import os
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections import defaultdict
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -43,20 +44,19 @@ def duplicate_findings(splits: Sequence[Split]) -> List[List[Finding]]:
 
 def _same_pixels(splits: Sequence[Split]) -> List[List[Finding]]:
     findings: List[List[Finding]] = [[] for _ in splits]
-    first_of: Dict[bytes, List[Tuple[int, Picture]]] = {}
+    # Digest -> index of a split -> the first picture there.
+    first_of: Dict[bytes, Dict[int, Picture]] = defaultdict(dict)
     for index, split in enumerate(splits):
         for picture in split.pictures:
-            others = first_of.setdefault(picture.digest, [])
-            own = next((p for i, p in others if i == index), None)
-            if own is not None and own.file != picture.file:
+            seen = first_of[picture.digest]
+            if seen and index not in seen:
+                there, other = next(iter(seen.items()))
+                text = f"has the same pixels as {other.name} in {splits[there].dataset}"
+                findings[index].append(Finding("image-in-several-splits", picture.name, text))
+            own = seen.setdefault(index, picture)
+            if own.file != picture.file:
                 text = f"has the same pixels as {own.name}"
                 findings[index].append(Finding("duplicate-image", picture.name, text))
-            elif own is None and others:
-                other, there = others[0][1], splits[others[0][0]].dataset
-                text = f"has the same pixels as {other.name} in {there}"
-                findings[index].append(Finding("image-in-several-splits", picture.name, text))
-            if own is None:
-                others.append((index, picture))
     return findings
 
 

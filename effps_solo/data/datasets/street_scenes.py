@@ -5,6 +5,7 @@ They lie in the folder ``street_scenes`` of the data root; Cityscapes itself is 
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Dict, List
 
 from detectron2.data import MetadataCatalog
@@ -13,6 +14,7 @@ from detectron2.data.datasets.cityscapes_panoptic import get_cityscapes_panoptic
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .cityscapes import CITYSCAPES
+from .cityscapes_labels import IMAGE_SUFFIX
 from .files import DatasetError, data_root, read_json_object, require_file, require_paths
 
 STREET_SCENES = replace(
@@ -51,34 +53,26 @@ def load_street_scenes(
     """
     require_paths(metadata, "", STREET_SCENES.remedy)
     content = read_json_object(metadata["panoptic_json"], ("annotations",))
-    folders = metadata["image_root"], metadata["panoptic_root"]
+    folders, records = (metadata["image_root"], metadata["panoptic_root"]), []
     try:
-        triples = get_cityscapes_panoptic_files(*folders, content)
-        return [_record(metadata["gt_dir"], label_space, *triple) for triple in triples]
+        for image, panoptic_png, segments in get_cityscapes_panoptic_files(*folders, content):
+            require_file(panoptic_png, "panoptic PNG", STREET_SCENES.remedy)
+            for segment in segments:
+                segment["category_id"] = label_space.contiguous_id(segment["category_id"])
+            city, stem = Path(image).parent.name, Path(image).name.removesuffix(f"_{IMAGE_SUFFIX}")
+            labels = f"{city}/{stem}_gtFine_labelTrainIds.png"
+            records.append(
+                {
+                    "file_name": image,
+                    "image_id": stem,
+                    "sem_seg_file_name": os.path.join(metadata["gt_dir"], labels),
+                    "pan_seg_file_name": panoptic_png,
+                    "segments_info": segments,
+                }
+            )
     except (AssertionError, KeyError) as error:
         raise DatasetError(
             f"{metadata['panoptic_json']} and the files beside it do not belong together ({error}); "
             "generate them anew with `python datasets/generate_street_scenes.py --overwrite`"
         ) from error
-
-
-def _record(
-    labels: str,
-    label_space: PanopticLabelSpace,
-    image: str,
-    panoptic_png: str,
-    segments: List[Dict[str, Any]],
-) -> Dict[str, Any]:
-    require_file(panoptic_png, "panoptic PNG", STREET_SCENES.remedy)
-    city, name = os.path.split(image)
-    stem = name.removesuffix("_leftImg8bit.png")
-    for segment in segments:
-        segment["category_id"] = label_space.contiguous_id(segment["category_id"])
-    label_image = f"{stem}_gtFine_labelTrainIds.png"
-    return {
-        "file_name": image,
-        "image_id": stem,
-        "sem_seg_file_name": os.path.join(labels, os.path.basename(city), label_image),
-        "pan_seg_file_name": panoptic_png,
-        "segments_info": segments,
-    }
+    return records
