@@ -40,12 +40,8 @@ def load_imagenet_weights(model: nn.Module, name: str) -> None:
     Squeeze-and-excitation and classifier weights are dropped, and those of ``conv_head`` where the
     backbone has none.
 
-    Args:
-        model: has exactly one :class:`EfficientNet` inside.
-        name: ``tf_efficientnet_*``; must be the backbone's network.
-
     Raises:
-        ConfigError: no EfficientNet in the model, or weights of another network.
+        ConfigError: no or several EfficientNets in the model, or weights of another network.
         FileNotFoundError: the weights are not on this machine and could not be downloaded.
     """
     backbones = [m for m in model.modules() if isinstance(m, EfficientNet)]

@@ -71,7 +71,7 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
         raise ConfigError(
             f"overrides come in pairs KEY VALUE, got {len(overrides)} words: {' '.join(overrides)}"
         )
-    known = _known_keys(cfg)
+    known = dict(_walk(cfg))
     for key, value in zip(overrides[0::2], overrides[1::2]):
         if key not in known and not _new_key_allowed(cfg, key):
             raise ConfigError(
@@ -142,7 +142,7 @@ def _parse_yaml(text: str, path: str, allow_unsafe: bool) -> Any:
 
 def _check_keys(content: Dict[Any, Any], cfg: CfgNode, path: str) -> None:
     """Raise ConfigError for the first key of ``content`` that ``cfg`` does not know."""
-    known = _known_keys(cfg)
+    known = dict(_walk(cfg))
     for key, is_node in _walk(content):
         if key not in known and not _new_key_allowed(cfg, key):
             raise ConfigError(f"config file '{path}': unknown key '{key}'{_nearest(key, known)}")
@@ -158,11 +158,6 @@ def _walk(content: Dict[Any, Any], prefix: str = "") -> Iterator[Tuple[str, bool
         yield key, isinstance(value, dict)
         if isinstance(value, dict):
             yield from _walk(value, f"{key}.")
-
-
-def _known_keys(cfg: CfgNode) -> Dict[str, bool]:
-    """Dotted key -> whether it is a section."""
-    return dict(_walk(cfg))
 
 
 def _new_key_allowed(cfg: CfgNode, key: str) -> bool:

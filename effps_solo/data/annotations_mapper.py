@@ -85,14 +85,11 @@ class AnnotationsDatasetMapper:
 
 
 def object_map(instances: Instances, void: np.ndarray) -> np.ndarray:
-    """One id map of M masks; smaller masks lie over larger ones.
+    """(H, W) int32: k + 1 where object k lies, 0 for none; smaller masks lie over larger ones.
 
     Args:
         instances: with ``gt_masks`` (M, H, W), or none of them if M = 0.
         void: (H, W) bool, pixels that belong to no object.
-
-    Returns:
-        (H, W) int32: k + 1 for object k, 0 for none.
     """
     objects = np.zeros(instances.image_size, dtype=np.int32)
     if len(instances) == 0:

@@ -178,25 +178,24 @@ def read_dense_segments(file_name: str, segments_info: List[Dict[str, Any]]) -> 
         raise AnnotationError(f"{file_name}: the dataset dict has no segments_info")
     png_ids = read_segment_ids(file_name)
     info: List[Optional[Dict[str, Any]]] = [None]
-    dense_of_id = np.zeros(int(png_ids.max()) + 1, dtype=np.int32)
-    known = np.zeros(len(dense_of_id), dtype=bool)
-    known[VOID] = True
+    dense_of_id = np.full(int(png_ids.max()) + 1, -1, dtype=np.int32)  # -1: not in segments_info
+    dense_of_id[VOID] = 0
     for segment in segments_info:
         if len(info) == PADDED_ID:
             info.append(None)
-        if segment["id"] < len(known):
-            known[segment["id"]] = True
+        if segment["id"] < len(dense_of_id):
             dense_of_id[segment["id"]] = len(info)
         info.append(segment)
-    if not known[png_ids].all():
-        unknown = np.unique(png_ids[~known[png_ids]])
+    ids = dense_of_id[png_ids]
+    if (ids < 0).any():
+        unknown = np.unique(png_ids[ids < 0])
         raise AnnotationError(
             f"{file_name} holds the segment ids {unknown[:5].tolist()} that its segments_info in "
             "the panoptic JSON does not list"
         )
     # Padding may bring 255 into the map of an image with fewer segments.
     info.extend([None] * (PADDED_ID + 1 - len(info)))
-    return DenseSegments(dense_of_id[png_ids], info)
+    return DenseSegments(ids, info)
 
 
 def transform_ids(ids: np.ndarray, transforms: T.Transform) -> np.ndarray:
@@ -206,10 +205,7 @@ def transform_ids(ids: np.ndarray, transforms: T.Transform) -> np.ndarray:
     larger ids go through as two uint8 planes. Padding becomes 255 in either.
 
     Args:
-        ids: (H, W) in 0 .. 65535 without 255.
-
-    Returns:
-        (H', W') int32; padding is 255.
+        ids: (H, W) in 0 .. 65535 without 255; the result is (H', W') int32.
     """
     low = transforms.apply_segmentation((ids & 255).astype(np.uint8)).astype(np.int32)
     if ids.max(initial=0) < PADDED_ID:

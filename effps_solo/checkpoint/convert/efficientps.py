@@ -48,14 +48,7 @@ RULES = (*efficientnet_rules("backbone."), *_NECK_RULES, *_SEMANTIC_RULES, *MASK
 
 
 def convert_efficientps(state: StateDict) -> Tuple[StateDict, ConversionReport]:
-    """
-    Args:
-        state: keys below backbone, neck, semantic_head, rpn_head, bbox_head and mask_head; any part
-            may be absent.
-
-    Returns:
-        our state dict and the report.
-    """
+    """A state dict, in which any part of the network may be absent -> ours, and the report."""
     report = ConversionReport(LAYOUT)
     folded = fold_in_place_abn(state)
     converted = apply_rules(folded, RULES, report)

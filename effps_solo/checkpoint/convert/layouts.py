@@ -36,16 +36,13 @@ _WRAPPER = "module."
 def convert_checkpoint(
     loaded: Dict[str, Any], layout: str = AUTO, squeeze_excite: bool = False
 ) -> Tuple[StateDict, ConversionReport]:
-    """Convert what a checkpoint file holds.
+    """Convert what a checkpoint file holds: our state dict and the report.
 
     Args:
         loaded: a state dict, or a dict with one as "state_dict" or "model"; the rest (optimizer,
             meta) is dropped.
         layout: one of LAYOUTS, or "auto".
         squeeze_excite: the target has squeeze-and-excitation blocks ("timm" only).
-
-    Returns:
-        our state dict and the report.
 
     Raises:
         CheckpointError: no weights, not of the layout, unclear which, or not convertible.

@@ -72,16 +72,9 @@ _RULES: Dict[str, Tuple[Rule, ...]] = {
 
 
 def convert_solov2(state: StateDict, layout: str) -> Tuple[StateDict, ConversionReport]:
-    """
-    Args:
-        state: of the whole detector.
-        layout: "adelaidet", "solo" or "mmdet".
+    """The state dict of a whole detector of one of the three layouts -> ours, and the report.
 
-    Returns:
-        our state dict and the report.
-
-    Raises:
-        CheckpointError: deformable convolutions, or dynamic kernels larger than 1x1.
+    Raises CheckpointError for deformable convolutions, or dynamic kernels larger than 1x1.
     """
     refuse_deformable(state)
     report = ConversionReport(layout)

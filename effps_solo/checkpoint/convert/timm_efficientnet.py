@@ -56,13 +56,9 @@ def efficientnet_name(state: StateDict, prefix: str = "", lite: bool = False) ->
 def convert_timm_efficientnet(
     state: StateDict, squeeze_excite: bool = False
 ) -> Tuple[StateDict, ConversionReport]:
-    """
-    Args:
-        state: of timm's network.
-        squeeze_excite: keep the squeeze-and-excitation blocks.
+    """The state dict of timm's network -> ours (the backbone alone), and the report.
 
-    Returns:
-        our state dict (the backbone alone) and the report.
+    Squeeze-and-excitation blocks stay with ``squeeze_excite``.
     """
     report = ConversionReport(LAYOUT)
     left_out = [_CLASSIFIER] if squeeze_excite else [_CLASSIFIER, _SQUEEZE_EXCITE]

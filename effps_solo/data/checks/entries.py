@@ -42,7 +42,7 @@ class Segment(NamedTuple):
 class AnnotationEntry(NamedTuple):
     """An entry of "annotations"; None where a value cannot be used."""
 
-    position: int  # in the list
+    position: Optional[int]  # in the list
     image_id: Any
     file_name: Optional[str]
     segments: Optional[List[Segment]]

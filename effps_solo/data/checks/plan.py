@@ -125,12 +125,11 @@ def _folder(path: str, findings: List[Finding]) -> Optional[Folder]:
 def _fixed_class_findings(source: PanopticSource, listed: Mapping[int, Category]) -> List[Finding]:
     """Categories of the JSON that the registered data set has otherwise; names may differ."""
     subject, fixed = os.path.basename(source.panoptic_json), source.classes or {}
-    wrong = [(i, c.is_thing) for i, c in listed.items() if fixed.get(i, c).is_thing != c.is_thing]
+    text = "has category {} with isthing {:d}"
     return [
-        Finding(
-            "inconsistent-categories", subject, f"has category {i} with isthing {int(is_thing)}"
-        )
-        for i, is_thing in wrong
+        Finding("inconsistent-categories", subject, text.format(category_id, category.is_thing))
+        for category_id, category in listed.items()
+        if fixed.get(category_id, category).is_thing != category.is_thing
     ]
 
 
@@ -157,7 +156,9 @@ def _add_jobs(
 ) -> None:
     """An image's ``masks`` go with its first job."""
     files = {image.id: _image_file(plan, image.file_name) for image in images.values()}
-    for annotation in annotations:
+    annotated = {annotation.image_id for annotation in annotations}
+    bare = [AnnotationEntry(None, i, None, None) for i in images if i not in annotated]
+    for annotation in (*annotations, *bare):
         image, png_file = images.get(annotation.image_id), None
         if annotation.file_name is not None and plan.png_folder is not None:
             png_file = plan.png_folder.find(annotation.file_name)
@@ -176,11 +177,6 @@ def _add_jobs(
                 annotation_index=annotation.position,
             )
         )
-    annotated = {annotation.image_id for annotation in annotations}
-    for image in images.values():
-        if image.id not in annotated:
-            job = ImageJob(image.file_name, "", files[image.id], None, image.size, None)
-            plan.jobs.append(job._replace(masks=masks.pop(image.id, [])))
 
 
 def _image_file(plan: DatasetPlan, name: str) -> Optional[str]:

@@ -17,10 +17,7 @@ from .run import CheckedDataset
 
 
 def repair_json(dataset: CheckedDataset, output: str) -> Dict[str, int]:
-    """Write the repaired JSON of a checked data set to a new file, whole or not at all.
-
-    Returns:
-        what was changed -> how often.
+    """Write the repaired JSON of a checked data set to a new file: what was changed -> how often.
 
     Raises:
         UserError: ``output`` exists or cannot be written.

@@ -45,25 +45,19 @@ def count_dataset(
     """The statistics of images and what was measured in their PNGs."""
     statistics = Statistics(len(jobs), {category_id: ClassCount() for category_id in classes})
     for job, result in zip(jobs, results):
-        _count_image(job, result, classes, statistics)
+        measured = measured_by_id(result.measures)
+        seen, num_objects = set(), 0
+        for segment in job.segments or []:
+            if segment.category_id is None or segment.category_id not in classes:
+                continue
+            area, box = measured.get(segment.id, (0, [0] * 4))
+            count = statistics.classes[segment.category_id]
+            count.num_segments += 1
+            count.num_pixels += area
+            count.num_images += segment.category_id not in seen
+            seen.add(segment.category_id)
+            if area and classes[segment.category_id].is_thing and not segment.is_crowd:
+                num_objects += 1
+                statistics.object_sides.append(math.sqrt(box[2] * box[3]))
+        statistics.objects_per_image.append(num_objects)
     return statistics
-
-
-def _count_image(
-    job: ImageJob, result: ImageResult, classes: Mapping[int, Category], statistics: Statistics
-) -> None:
-    measured = measured_by_id(result.measures)
-    seen, num_objects = set(), 0
-    for segment in job.segments or []:
-        if segment.category_id is None or segment.category_id not in classes:
-            continue
-        area, box = measured.get(segment.id, (0, [0] * 4))
-        count = statistics.classes[segment.category_id]
-        count.num_segments += 1
-        count.num_pixels += area
-        count.num_images += segment.category_id not in seen
-        seen.add(segment.category_id)
-        if area and classes[segment.category_id].is_thing and not segment.is_crowd:
-            num_objects += 1
-            statistics.object_sides.append(math.sqrt(box[2] * box[3]))
-    statistics.objects_per_image.append(num_objects)

@@ -24,20 +24,15 @@ def prepare(folder: Path, split: str, num_workers: int) -> Imported:
     require_file(str(source), "panoptic JSON", "it is in panoptic_annotations_trainval2017.zip")
     content = read_json_object(str(source), ("images", "annotations", "categories"))
     if _missing(folder / name, content["annotations"]):
-        _unpack_or_link(folder, name, num_workers)
+        if source.with_suffix("").is_dir() and not (folder / name).exists():
+            (folder / name).symlink_to(os.path.join("annotations", name))
+        elif (archive := source.with_suffix(".zip")).is_file():
+            _unpack(archive, folder / name, num_workers)
     _require(folder / name, content["annotations"], source)
     _require(folder / f"{split}2017", content["images"], source)
     segments = Counter(s["category_id"] for a in content["annotations"] for s in a["segments_info"])
     counts = {category["name"]: segments[category["id"]] for category in content["categories"]}
     return Imported(len(content["images"]), counts, Counter())
-
-
-def _unpack_or_link(folder: Path, name: str, num_workers: int) -> None:
-    unpacked, archive = folder / "annotations" / name, folder / "annotations" / f"{name}.zip"
-    if unpacked.is_dir() and not (folder / name).exists():
-        (folder / name).symlink_to(os.path.join("annotations", name))
-    elif archive.is_file():
-        _unpack(archive, folder / name, num_workers)
 
 
 def _unpack(archive: Path, target: Path, num_workers: int) -> None:
@@ -70,9 +65,7 @@ def _extract(task: Tuple[str, str], output: Path) -> None:
         raise SourceError(f"{archive}: {member} is damaged ({error}); download it again") from error
 
 
-@lru_cache(maxsize=1)
-def _open(archive: str) -> ZipFile:
-    return ZipFile(archive)
+_open = lru_cache(maxsize=1)(ZipFile)
 
 
 def _missing(folder: Path, entries: List[Dict[str, Any]]) -> List[str]:

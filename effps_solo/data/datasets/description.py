@@ -29,7 +29,7 @@ PATHS = {
 }
 SPLITS = ["train", "val"]
 _FIELDS = ("name", "root", "splits", *PATHS)
-_FILES_KEY, _INLINE_KEY = "DATASETS.DESCRIPTIONS", "DATASETS.PANOPTIC"
+_INLINE_KEY = "DATASETS.PANOPTIC"
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,13 @@ def descriptions(cfg: CfgNode) -> List[Description]:
 
 
 def read_description(path: str) -> Description:
-    """The description in a YAML or JSON file.
+    """The description in a YAML or JSON file; variables and ~ in ``path`` are expanded.
 
-    Args:
-        path: environment variables and ~ are expanded.
-
-    Raises:
-        DatasetError: the file or the root is not there, or a field is unknown or unusable.
+    Raises DatasetError when the file or the root is not there, or a field is unknown or unusable.
     """
     path = expand(path)
-    require_file(path, "description", f"check {_FILES_KEY}, which is relative to the config file")
+    remedy = "check DATASETS.DESCRIPTIONS, which is relative to the config file"
+    require_file(path, "description", remedy)
     source = _Source(path, is_file=True)
     fields = {"root": "", "splits": SPLITS, **PATHS, **_read_mapping(path)}
     _check_fields(fields, source)

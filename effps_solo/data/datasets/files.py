@@ -57,14 +57,7 @@ def require_paths(metadata: Mapping[str, Any], what: str, remedy: str) -> None:
 
 
 def read_json_object(path: str, keys: Sequence[str]) -> Dict[str, Any]:
-    """The object in a JSON file.
-
-    Args:
-        keys: lists that it must have.
-
-    Raises:
-        DatasetError: no JSON, no object, or a list is missing.
-    """
+    """The object in a JSON file. Raises DatasetError unless ``keys`` are lists of objects in it."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)

@@ -13,8 +13,6 @@ from .families import FAMILIES
 from .family import Family
 from .files import data_root, require_folder
 
-_TREE = "datasets/README.md shows the tree of the download"
-
 
 def main(names: Sequence[str], arguments: Optional[Sequence[str]] = None) -> int:
     """Make the panoptic annotations of a family.
@@ -51,7 +49,8 @@ def prepare(family: Family, root: Path, splits: Sequence[str], num_workers: int)
     for split in splits:
         for template in (family.images, *family.needs):
             path = family.path(str(root), template, split)
-            require_folder(path, f"{family.title}, split {split}:", _TREE)
+            remedy = "datasets/README.md shows the tree of the download"
+            require_folder(path, f"{family.title}, split {split}:", remedy)
         made = family.prepare(folder, split, num_workers)
         print(_as_text(family.dataset_name(split), made))
 

@@ -120,21 +120,17 @@ def _register_description(description: Description, needed: Set[str]) -> None:
         if name not in needed and not os.path.isfile(files.panoptic_json):
             missing.append(files.panoptic_json)
             continue
-        found[name] = coco_panoptic_metadata(files)
-        _check_same_classes(found)
-        _register(name, found[name], load_coco_panoptic, files)
+        actual = found[name] = coco_panoptic_metadata(files)
+        first, expected = next(iter(found.items()))
+        if any(expected[key] != actual[key] for key in _COMPARED_KEYS):
+            raise DatasetError(
+                f"{expected['panoptic_json']} and {actual['panoptic_json']} list different categories "
+                f"or a different order, so {first} and {name} cannot go together"
+            )
+        _register(name, actual, load_coco_panoptic, files)
     if not found:
         raise DatasetError(
             f"data set {description.name}: none of {missing} exists; {description.remedy}"
-        )
-
-
-def _check_same_classes(splits: Dict[str, Dict[str, Any]]) -> None:
-    (first, expected), (last, actual) = list(splits.items())[0], list(splits.items())[-1]
-    if any(expected[key] != actual[key] for key in _COMPARED_KEYS):
-        raise DatasetError(
-            f"{expected['panoptic_json']} and {actual['panoptic_json']} list different categories "
-            f"or a different order, so {first} and {last} cannot go together"
         )
 
 

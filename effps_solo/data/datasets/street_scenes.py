@@ -20,6 +20,7 @@ from .files import DatasetError, data_root, read_json_object, require_file, requ
 STREET_SCENES = replace(
     CITYSCAPES,
     name="street_scenes",
+    title="generated street scenes",
     folder="street_scenes",
     dataset="street_scenes_panoptic_{split}",
     script="generate_street_scenes.py",
