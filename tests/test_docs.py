@@ -7,6 +7,7 @@ import json
 import os
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -183,15 +184,106 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert not [url for url in fetched if "fonts.g" in url]
 
 
-def test_the_head_of_the_page_is_known_to_every_program(tmp_path: Path) -> None:
+def write_example(folder: Path, heading: str) -> Path:
+    """The code of a chapter of the page on extensions that has a setup_environment, as its file."""
     page = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
-    block = re.search(r"^    def setup_environment.*?(?=^\S)", page, re.MULTILINE | re.DOTALL)
-    assert block
-    (tmp_path / "my_head.py").write_text(textwrap.dedent(block[0]))
+    (chapter,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+    lines = [line for line in chapter.splitlines() if line.startswith("    ") or not line]
+    code = [line for line in lines if not line.startswith("    MODEL: ")]
+    path = folder / "example.py"
+    path.write_text(textwrap.dedent("\n".join(code)))
+    return path
+
+
+def run_with_example(example: Path, code: str, *words: str) -> str:
+    """What ``code`` prints in a process that knows the example."""
+    environment = {**os.environ, "DETECTRON2_ENV_MODULE": str(example)}
+    command = [sys.executable, "-c", code, *words]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_the_head_of_the_page_is_known_to_every_program(tmp_path: Path) -> None:
     code = (
         "import effps_solo.engine\n"
         "from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY\n"
-        "INSTANCE_HEAD_REGISTRY.get('MyHead')\n"
+        "assert not INSTANCE_HEAD_REGISTRY.get('MyHead').__abstractmethods__\n"
     )
-    environment = {**os.environ, "DETECTRON2_ENV_MODULE": str(tmp_path / "my_head.py")}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    run_with_example(write_example(tmp_path, "An instance head"), code)
+
+
+TWO_STEPS = """
+import json, sys
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
+trainer = Trainer(load_config(sys.argv[1], sys.argv[2:]))
+before = {name: x.clone() for name, x in trainer.model.named_parameters()}
+trainer._hooks = [hook for hook in trainer._hooks if type(hook).__name__ != "EvalHook"]
+trainer.train()
+moved = {name for name, x in trainer.model.named_parameters() if not x.equal(before[name])}
+heads = [type(x).__name__ for x in (trainer.model.sem_seg_head, trainer.model.instance_head)]
+assert trainer.iter == 2
+assert not [name for name in before if "head." in name and name not in moved]
+losses = {name: v.latest() for name, v in trainer.storage.histories().items() if "loss_" in name}
+print(json.dumps([heads, losses]))
+"""
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        ("LovaszHead", "SOLOv2InstanceHead"),
+        ("EfficientPSLovaszHead", "CrossEntropySOLOv2Head"),
+    ],
+)
+def test_the_heads_and_losses_of_the_page_are_trained(
+    tiny_config: Path, tmp_path: Path, heads: Tuple[str, str]
+) -> None:
+    words = ["MODEL.SEM_SEG_HEAD.NAME", heads[0], "MODEL.INSTANCE_HEAD.NAME", heads[1]]
+    words += ["DATALOADER.NUM_WORKERS", "0"]
+    example = write_example(tmp_path, "A semantic head of your own")
+    output = run_with_example(example, TWO_STEPS, str(tiny_config), *words)
+    found, losses = json.loads(output.splitlines()[-1])
+    assert tuple(found) == heads
+    assert {"loss_sem_seg", "loss_category", "loss_mask"} <= set(losses)
+    assert all(0 < loss < 100 for loss in losses.values())
+    assert losses["loss_sem_seg"] <= 1  # a mean of losses in [0, 1]
+
+
+def test_the_lovasz_loss_of_the_page(tmp_path: Path) -> None:
+    """Of sure predictions 1 - IoU; else the Lovasz extension by sets; 0 where all is void."""
+    import torch
+
+    code = runpy.run_path(str(write_example(tmp_path, "A semantic head of your own")))
+    loss = code["lovasz_softmax"]
+    # Class 0 holds two of three pixels and one of another: IoU 2 / 4; class 1: 1 / 3; no pixel of 2.
+    target = torch.tensor([[[0, 0, 0, 1, 1, 9]]])
+    predicted = torch.tensor([[[0, 0, 1, 0, 1, 2]]])
+    sure = 1000.0 * torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1)
+    assert float(loss(sure, target, 9)) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 4, 5, requires_grad=True), torch.randint(0, 3, (2, 4, 5))
+    target[0, :2] = 255
+    assert float(loss(logits, target)) == pytest.approx(_lovasz_by_sets(logits, target))
+    nothing = loss(logits, torch.full_like(target, 255))
+    nothing.backward()
+    assert float(nothing) == 0 and not logits.grad.any()
+
+
+def _lovasz_by_sets(logits: Any, target: Any) -> float:
+    """Definition 1 of the paper, class by class: errors in descending order times how the loss grows."""
+    known = [tuple(p) for p in (target != 255).nonzero().tolist()]
+    probability = logits.detach().softmax(dim=1)
+    losses = []
+    for label in sorted({int(target[p]) for p in known}):
+        truth = {p for p in known if int(target[p]) == label}
+        error = {p: abs((p in truth) - float(probability[p[0], label, p[1], p[2]])) for p in known}
+        wrong, before, total = set(), 0.0, 0.0
+        for p in sorted(known, key=lambda p: -error[p]):
+            wrong.add(p)
+            jaccard = 1 - len(truth - wrong) / len(truth | wrong)
+            total += error[p] * (jaccard - before)
+            before = jaccard
+        losses.append(total)
+    return sum(losses) / len(losses)

@@ -4,8 +4,8 @@ The modules of a depth share the whole among them: a module that has rows for it
 what it does itself, and what happens outside of all modules has one, too. So every column adds up.
 """
 
-import time
-from typing import Any, Callable, Dict, List
+from collections import Counter
+from typing import Any, Dict, List
 
 import numpy as np
 from torch import nn
@@ -50,19 +50,21 @@ def analyze(
     for _ in range(NUM_WARM_UP):
         predict()
     seconds = median_shares([predict() for _ in range(num_runs)])
-    macs = _count(scopes, predict)
+    with FlopCounterMode(display=False) as counter:
+        scopes.meter = lambda: counter.get_total_flops() / 2
+        macs = predict()
     parameters = _own_parameters(trained, names)
     whole = sum(seconds.values())
     rows = [
         {
-            "module": _title(name, names),
-            "parameters": parameters.get(name, 0),
+            "module": name + ITSELF * any(other.startswith(f"{name}.") for other in names),
+            "parameters": parameters[name],
             "macs": macs.get(name, 0.0),
             "seconds": seconds.get(name, 0.0),
             "share": seconds.get(name, 0.0) / whole,
         }
         for name in (*names, OUTSIDE)
-        if parameters.get(name) or seconds.get(name)
+        if parameters[name] or seconds.get(name)
     ]
     return sorted(rows, key=lambda row: -row["seconds"])
 
@@ -71,9 +73,7 @@ def _modules(model: nn.Module, depth: int) -> List[str]:
     """Names of the modules down to ``depth``; lists of modules, which do nothing, are no level."""
     names = []
     levels = {"": 0}
-    for name, module in model.named_modules():
-        if not name:
-            continue
+    for name, module in list(model.named_modules())[1:]:  # but for the model itself
         is_list = isinstance(module, (nn.ModuleList, nn.ModuleDict))
         levels[name] = levels[name.rpartition(".")[0]] + (not is_list)
         if levels[name] <= depth and not is_list:
@@ -81,25 +81,10 @@ def _modules(model: nn.Module, depth: int) -> List[str]:
     return names
 
 
-def _count(scopes: Scopes, predict: Callable[[], Dict[str, float]]) -> Dict[str, float]:
-    """Scope -> multiply-accumulates."""
-    with FlopCounterMode(display=False) as counter:
-        scopes.meter = lambda: counter.get_total_flops() / 2
-        macs = predict()
-    scopes.meter = time.perf_counter
-    return macs
-
-
-def _own_parameters(model: nn.Module, names: List[str]) -> Dict[str, int]:
+def _own_parameters(model: nn.Module, names: List[str]) -> Counter[str]:
     """Name or OUTSIDE -> parameters that no deeper one of ``names`` has."""
-    counts: Dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for path, parameter in model.named_parameters():
         owners = [name for name in names if path.startswith(f"{name}.")]
-        owner = max(owners, key=len, default=OUTSIDE)
-        counts[owner] = counts.get(owner, 0) + parameter.numel()
+        counts[max(owners, key=len, default=OUTSIDE)] += parameter.numel()
     return counts
-
-
-def _title(name: str, names: List[str]) -> str:
-    has_parts = any(other.startswith(f"{name}.") for other in names)
-    return name + ITSELF if has_parts else name

@@ -6,8 +6,10 @@ are those of an image, and it finds as many things as the model that it is compa
 """
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterator, Tuple
 
+import detectron2
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
@@ -24,39 +26,17 @@ from .measure import count_macs, count_parameters
 from .torch_backends import TorchJob, open_config
 from .worker import Answer, Task
 
-# Detectron2's COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml, where it differs from the defaults.
-_PANOPTIC_FPN: Dict[str, Any] = {
-    "MODEL.META_ARCHITECTURE": "PanopticFPN",
-    "MODEL.MASK_ON": True,
-    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
-    "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
-    "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
-    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
-    "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
-    "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
-    "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
-    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
-    "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
-    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
-    "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
-    "MODEL.ROI_MASK_HEAD.NUM_CONV": 4,
-    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
-    # Everything that is found enters the map, whatever its score.
-    "MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH": 0.0,
-}
-# The Cityscapes config of Detectron2's project Panoptic-DeepLab: ResNet-52, separable convolutions.
+_PANOPTIC_FPN = "model_zoo/configs/COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml"
+# The Cityscapes config of Detectron2's project Panoptic-DeepLab, where it differs from the project's
+# defaults: ResNet-52, separable convolutions.
 _PANOPTIC_DEEPLAB: Dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "PanopticDeepLab",
     "MODEL.BACKBONE.NAME": "build_resnet_deeplab_backbone",
     "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res5"],
     "MODEL.RESNETS.NORM": "BN",
     "MODEL.RESNETS.STRIDE_IN_1X1": False,
-    "MODEL.RESNETS.STEM_TYPE": "deeplab",
     "MODEL.RESNETS.STEM_OUT_CHANNELS": 128,
     "MODEL.RESNETS.RES5_DILATION": 2,
-    "MODEL.RESNETS.RES5_MULTI_GRID": [1, 2, 4],
     "MODEL.SEM_SEG_HEAD.NAME": "PanopticDeepLabSemSegHead",
     "MODEL.SEM_SEG_HEAD.IN_FEATURES": ["res2", "res3", "res5"],
     "MODEL.SEM_SEG_HEAD.PROJECT_FEATURES": ["res2", "res3"],
@@ -69,7 +49,6 @@ _PANOPTIC_DEEPLAB: Dict[str, Any] = {
     # Instances beside the panoptic map would cost extra.
     "MODEL.PANOPTIC_DEEPLAB.PREDICT_INSTANCES": False,
 }
-_LABEL_DIVISOR = 1000  # Detectron2's
 
 
 class BaselineJob(TorchJob):
@@ -94,25 +73,27 @@ def open_job(task: Task) -> BaselineJob:
     has_boxes = task.kind != "panoptic-deeplab"
     build = build_panoptic_fpn if has_boxes else build_panoptic_deeplab
     predictor = Predictor(cfg, model=build(cfg, task.num_things))
+    image = read_image(task.images[0], predictor.image_format)
     with settled_statistics(predictor.model):
-        predictor(read_image(task.images[0], predictor.image_format))
+        predictor(image)
     if has_boxes and task.num_things:
-        image = read_image(task.images[0], predictor.image_format)
         find_only_the_best(predictor.model, lambda: predictor(image)["instances"].scores)
-    return BaselineJob(predictor, task, cfg.MODEL.DEVICE, has_stages=True)
+    return BaselineJob(predictor, task, cfg.MODEL.DEVICE, draws=False, has_stages=True)
 
 
 def build_panoptic_fpn(cfg: CfgNode, num_things: int) -> nn.Module:
     """Detectron2's Panoptic FPN with a ResNet-50 for the classes and the device of ``cfg``."""
     space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
     own = get_cfg()
+    own.merge_from_file(str(Path(detectron2.__file__).parent / _PANOPTIC_FPN))
     settings = {
-        **_PANOPTIC_FPN,
         "MODEL.ROI_HEADS.NUM_CLASSES": max(space.num_things, 1),
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(space.stuff_ids) + 1,
         # Of no score above 1 there is a box.
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0 if num_things else 1.0,
         "TEST.DETECTIONS_PER_IMAGE": max(num_things, 1),
+        # Everything that is found enters the map, whatever its score.
+        "MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH": 0.0,
     }
     return _build(own, settings, cfg)
 
@@ -160,7 +141,7 @@ def build_panoptic_deeplab(cfg: CfgNode, num_things: int) -> nn.Module:
         ) from error
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     if not hasattr(metadata, "label_divisor"):
-        metadata.label_divisor = _LABEL_DIVISOR
+        metadata.label_divisor = 1000  # Detectron2's
     own = get_cfg()
     add_panoptic_deeplab_config(own)
     settings = {
@@ -175,8 +156,7 @@ def build_panoptic_deeplab(cfg: CfgNode, num_things: int) -> nn.Module:
 
 
 def _build(own: CfgNode, settings: Dict[str, Any], cfg: CfgNode) -> nn.Module:
-    words: List[Any] = [word for pair in settings.items() for word in pair]
-    own.merge_from_list(words)
+    own.merge_from_list([word for pair in settings.items() for word in pair])
     own.MODEL.DEVICE = cfg.MODEL.DEVICE
     torch.manual_seed(0)
     return build_model(own)

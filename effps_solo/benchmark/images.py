@@ -41,8 +41,7 @@ def make_images(folder: Path, size: Tuple[int, int], inputs: Sequence[Path]) -> 
         ImageError: one cannot be read.
     """
     if not inputs:
-        images = [synthetic_image(size, seed) for seed in range(NUM_SYNTHETIC)]
-        return [_save(image, folder / f"{k}.png") for k, image in enumerate(images)]
+        return [_save(synthetic_image(size, k), folder / f"{k}.png") for k in range(NUM_SYNTHETIC)]
     paths = []
     for number, path in enumerate(inputs):
         pixels = read_image(path, "RGB")

@@ -1,7 +1,7 @@
 """The results of a benchmark as a picture: one row for each size, stages on the left, backends right."""
 
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,13 +15,10 @@ _ROOM_FOR_NUMBERS = 1.3  # of the longest bar
 
 
 def draw_benchmark(summary: Summary, path: Path) -> None:
-    """Write a PNG.
-
-    Args:
-        summary: of :func:`effps_solo.benchmark.runner.run_benchmark`.
-    """
+    """Write a PNG of what :func:`effps_solo.benchmark.runner.run_benchmark` returned."""
     sizes = summary["sizes"]
-    heights = [_BAR_INCHES * max(_num_bars(measured), 4) + 1.0 for measured in sizes]
+    bars = [max(len(each["rows"]), len(stages_of(each["rows"])), 4) for each in sizes]
+    heights = [_BAR_INCHES * count + 1.0 for count in bars]
     figure = Figure((_WIDTH_INCHES, sum(heights) + 0.3), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(sizes), 2, squeeze=False, height_ratios=heights)
@@ -33,10 +30,6 @@ def draw_benchmark(summary: Summary, path: Path) -> None:
         f"{summary['config']} on {machine['model']}, threads: {machine['threads']}", fontsize=10
     )
     figure.savefig(path)
-
-
-def _num_bars(measured: Summary) -> int:
-    return max(len(measured["rows"]), len(stages_of(measured["rows"])))
 
 
 def _draw_stages(axes: Axes, measured: Summary) -> None:
@@ -51,7 +44,7 @@ def _draw_stages(axes: Axes, measured: Summary) -> None:
     names = stages_of([row])
     seconds = [row["stages"][name] for name in names]
     texts = [f"{s * 1e3:.1f} ms, {100 * s / sum(seconds):.0f} %" for s in seconds]
-    _bars(axes, names, [s * 1e3 for s in seconds], texts, [_OWN] * len(names))
+    _bars(axes, names, [s * 1e3 for s in seconds], texts, _OWN)
     axes.set_title(f"{title} of {TITLES[row['name']]}, median ms", fontsize=9)
 
 
@@ -84,17 +77,10 @@ def _draw_backends(axes: Axes, measured: Summary) -> None:
 
 
 def _bars(
-    axes: Axes,
-    names: Sequence[str],
-    lengths: Sequence[float],
-    texts: Sequence[str],
-    colors: Sequence[str],
+    axes: Axes, names: Sequence[str], lengths: Sequence[float], texts: Sequence[str], color: Any
 ) -> None:
-    axes.barh(range(len(names)), lengths, 0.7, color=colors, alpha=0.8)
-    for k, (length, text) in enumerate(zip(lengths, texts)):
-        axes.annotate(
-            text, (length, k), (4, 0), textcoords="offset points", va="center", fontsize=8
-        )
+    bars = axes.barh(range(len(names)), lengths, 0.7, color=color, alpha=0.8)
+    axes.bar_label(bars, texts, padding=4, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, max(lengths) * _ROOM_FOR_NUMBERS)

@@ -3,7 +3,7 @@
 import importlib.util
 import statistics
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict
 
 from detectron2.modeling import build_model
 
@@ -11,7 +11,7 @@ from effps_solo.utils.image_io import read_image
 
 from .measure import count_macs, count_parameters
 from .torch_backends import open_config, open_predictor
-from .worker import Answer, Task
+from .worker import Answer, Job, Task
 
 # Suffix -> packages that write and run such files.
 _PACKAGES = {
@@ -20,7 +20,7 @@ _PACKAGES = {
 }
 
 
-class PreparationJob:
+class PreparationJob(Job):
     """Everything that the other workers and the report need to know of the model."""
 
     def __init__(self, task: Task) -> None:
@@ -45,22 +45,15 @@ class PreparationJob:
             "missing": self._export(),
         }
 
-    def finish(self) -> Answer:
-        """Nothing more."""
-        return {}
-
     def _export(self) -> Dict[str, str]:
         paths = [Path(path) for path in self.task.paths]
-        missing = {path.suffix: _lack(path.suffix) for path in paths if _lack(path.suffix)}
-        possible: List[Path] = [path for path in paths if path.suffix not in missing]
+        missing = {path.suffix: lack for path in paths if (lack := _lack(path.suffix))}
+        possible = [path for path in paths if path.suffix not in missing]
         if not possible:
             return missing
         try:
-            from effps_solo.export import (  # slow, and onnxscript may be missing
-                describe,
-                save,
-                trace,
-            )
+            # Slow, and onnxscript may be missing.
+            from effps_solo.export import describe, save, trace
 
             name = Path(self.task.config_file).name
             description = describe(self.cfg, self.task.image_size, name)
@@ -78,6 +71,4 @@ def _lack(suffix: str) -> str:
     return f"not installed: pip install {' '.join(lacking)}" if lacking else ""
 
 
-def open_job(task: Task) -> PreparationJob:
-    """Of a task of kind prepare."""
-    return PreparationJob(task)
+open_job = PreparationJob  # of a task of kind prepare

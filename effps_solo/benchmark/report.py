@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 from tabulate import tabulate
 
@@ -22,7 +22,6 @@ as this model; on a CPU they keep freed memory as it does (where the C library i
 of the environment tunes it), except "as shipped". "Faster": than Panoptic FPN, in the same rounds."""
 NO_THINGS = """The model found nothing, so decoding and fusion had little to do; --scaling shows what they
 cost."""
-_LEFT = ("left",)
 
 
 def markdown(summary: Summary) -> str:
@@ -40,36 +39,29 @@ def markdown(summary: Summary) -> str:
     if "scaling" in summary:
         parts += ["## Scaling", *_scaled_sizes(summary["scaling"]["sizes"])]
         parts += _scaled_objects(summary["scaling"]["objects"])
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _size_parts(measured: Summary) -> List[str]:
+    """Empty where there is nothing to say."""
     height, width = measured["size"]
-    weights = measured["weights"] or "random"
-    parts = [
-        f"## {height}x{width}",
-        f"{measured['parameters'] / 1e6:.2f} M parameters, {measured['macs'] / 1e9:.1f} GMAC; weights: "
-        f"{weights}. {_limits(measured)}",
-        _backend_table(measured["rows"]),
-    ]
-    if any(row["name"] in BASELINES for row in measured["rows"]):
-        parts.append(BASELINE_NOTE)
-    if not measured["things"]:
-        parts.append(NO_THINGS)
-    failed = [f"- {TITLES[r['name']]}: {r['error']}" for r in measured["rows"] if "error" in r]
-    if failed:
-        parts.append("\n".join(["Not measured:", "", *failed]))
-    stages = _stage_table(measured["rows"])
-    return [*parts, stages] if stages else parts
-
-
-def _limits(measured: Summary) -> str:
+    rows = measured["rows"]
     limits = [
         f"{name} {rate / 1e9:.0f} GMAC/s, so {measured['macs'] / rate * 1e3:.0f} ms"
         for name, rate in measured["limits"].items()
         if rate
     ]
-    return f"Limit: {'; '.join(limits) or 'not measured'}."
+    failed = [f"- {TITLES[row['name']]}: {row['error']}" for row in rows if "error" in row]
+    return [
+        f"## {height}x{width}",
+        f"{measured['parameters'] / 1e6:.2f} M parameters, {measured['macs'] / 1e9:.1f} GMAC; weights: "
+        f"{measured['weights'] or 'random'}. Limit: {'; '.join(limits) or 'not measured'}.",
+        _backend_table(rows),
+        BASELINE_NOTE if any(row["name"] in BASELINES for row in rows) else "",
+        "" if measured["things"] else NO_THINGS,
+        "\n".join(["Not measured:", "", *failed]) if failed else "",
+        _stage_table(rows),
+    ]
 
 
 def _backend_table(rows: Sequence[Summary]) -> str:
@@ -78,25 +70,23 @@ def _backend_table(rows: Sequence[Summary]) -> str:
     head += ["parameters M", "GMAC", "things", "x limit"] + ["faster"] * compared
     cells = []
     for row in rows:
+        title = TITLES[row["name"]]
         if "error" in row:
-            cells.append([TITLES[row["name"]], "-"] + [""] * (len(head) - 2))
+            cells.append([title, "-"] + [""] * (len(head) - 2))
             continue
-        cells.append(
-            [
-                TITLES[row["name"]],
-                f"{row['p50_seconds'] * 1e3:.0f}",
-                f"{row['p95_seconds'] * 1e3:.0f}",
-                f"{1 / row['p50_seconds']:.2f}",
-                f"{row['process_seconds'] * 1e3:.0f}",
-                f"{row['start_seconds']:.0f}",
-                f"{row['peak_memory_bytes'] / 2**20:.0f}",
-                f"{row['parameters'] / 1e6:.1f}",
-                f"{row['macs'] / 1e9:.1f}",
-                _number(row["things"], 0),
-                _number(row["times_limit"], 1),
-            ]
-            + [_number(row.get("speedup"), 2)] * compared
-        )
+        numbers = [
+            f"{row['p50_seconds'] * 1e3:.0f}",
+            f"{row['p95_seconds'] * 1e3:.0f}",
+            f"{1 / row['p50_seconds']:.2f}",
+            f"{row['process_seconds'] * 1e3:.0f}",
+            f"{row['start_seconds']:.0f}",
+            f"{row['peak_memory_bytes'] / 2**20:.0f}",
+            f"{row['parameters'] / 1e6:.1f}",
+            f"{row['macs'] / 1e9:.1f}",
+            _number(row["things"], 0),
+            _number(row["times_limit"], 1),
+        ]
+        cells.append([title, *numbers] + [_number(row.get("speedup"), 2)] * compared)
     return table(head, cells)
 
 
@@ -159,7 +149,7 @@ def _number(value: Optional[float], digits: int, scale: float = 1.0) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns stand below each other; numbers to the right."""
-    align: Tuple[str, ...] = _LEFT + ("right",) * (len(head) - 1)
+    align = ["left"] + ["right"] * (len(head) - 1)
     return tabulate(rows, head, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 

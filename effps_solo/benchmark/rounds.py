@@ -5,10 +5,11 @@ Whatever slows the machine down for a while hits all of them alike.
 
 import statistics
 import time
-from contextlib import ExitStack
+from collections import deque
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from .measure import percentile
 from .worker import Answer, Task, Worker, WorkerFailed
@@ -34,6 +35,14 @@ class Outcome:
     start_seconds: float = 0.0
     runs: List[Answer] = field(default_factory=list)
     last: Answer = field(default_factory=dict)
+
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Keep the reason when the worker fails."""
+        try:
+            yield
+        except WorkerFailed as error:
+            self.error = str(error)
 
     @property
     def wall(self) -> List[float]:
@@ -77,52 +86,33 @@ def run_rounds(
         workers: Dict[str, Worker] = {}
         for name, task in tasks.items():
             say(f"{name}: starting")
-            worker = Worker(task, logs / f"{task.kind}.log")
-            stack.callback(worker.close)
-            _start(worker, outcomes[name])
-            if outcomes[name].error is None:
+            worker = stack.enter_context(closing(Worker(task, logs / f"{task.kind}.log")))
+            with outcomes[name].noting_failure():
+                outcomes[name].start_seconds = _start(worker)
                 workers[name] = worker
         say(f"{num_runs} rounds of {', '.join(workers) or 'nothing'}")
         for number in range(-NUM_WARM_UP + 1, num_runs):
-            for name in _rotated(list(workers), number):
+            turns = deque(name for name in workers if outcomes[name].error is None)
+            turns.rotate(-number)  # another one begins each time: some go better after some
+            for name in turns:
                 time.sleep(_PAUSE_SECONDS)
-                _run(workers, name, number, outcomes[name])
+                with outcomes[name].noting_failure():
+                    answer = workers[name].run(max(number, 0))
+                    if number >= 0:
+                        outcomes[name].runs.append(answer)
         for name, worker in workers.items():
-            try:
-                outcomes[name].last = worker.finish()
-            except WorkerFailed as error:
-                outcomes[name].error = str(error)
+            if outcomes[name].error is None:
+                with outcomes[name].noting_failure():
+                    outcomes[name].last = worker.finish()
     return outcomes
 
 
-def _start(worker: Worker, outcome: Outcome) -> None:
-    """Load, and make the first run, which may compile."""
-    try:
-        outcome.start_seconds = worker.wait_until_ready()["seconds"]
-        start = time.perf_counter()
-        worker.run(0)
-        outcome.start_seconds += time.perf_counter() - start
-    except WorkerFailed as error:
-        outcome.error = str(error)
-
-
-def _run(workers: Dict[str, Worker], name: str, number: int, outcome: Outcome) -> None:
-    try:
-        answer = workers[name].run(max(number, 0))
-    except WorkerFailed as error:
-        outcome.error = str(error)
-        del workers[name]
-        return
-    if number >= 0:
-        outcome.runs.append(answer)
-
-
-def _rotated(names: List[str], number: int) -> List[str]:
-    """Another one begins each time: some go better after some."""
-    if not names:
-        return []
-    first = number % len(names)
-    return names[first:] + names[:first]
+def _start(worker: Worker) -> float:
+    """Load, and make the first run, which may compile; returns the seconds of both."""
+    loading: float = worker.wait_until_ready()["seconds"]
+    start = time.perf_counter()
+    worker.run(0)
+    return loading + time.perf_counter() - start
 
 
 def call_once(task: Task, logs: Path) -> Answer:
@@ -131,9 +121,6 @@ def call_once(task: Task, logs: Path) -> Answer:
     Raises:
         WorkerFailed: with the reason.
     """
-    worker = Worker(task, logs / f"{task.kind}.log")
-    try:
+    with closing(Worker(task, logs / f"{task.kind}.log")) as worker:
         worker.wait_until_ready()
         return worker.run(0)
-    finally:
-        worker.close()

@@ -4,7 +4,8 @@ import importlib.metadata
 import math
 import platform
 import statistics
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -14,7 +15,7 @@ from .images import make_images
 from .measure import fitted_exponent
 from .rounds import NUM_WARM_UP, Outcome, Say, call_once, median_shares, run_rounds
 from .stages import STAGES
-from .worker import Answer, Task, Worker, WorkerFailed
+from .worker import Task, Worker, WorkerFailed
 
 BACKENDS = ("torch", "compiled", "bf16", "compiled-bf16", "onnx", "openvino")
 BASELINES = ("panoptic-fpn", "panoptic-fpn-shipped", "panoptic-deeplab")
@@ -87,12 +88,11 @@ def run_benchmark(plan: Plan, folder: Path, say: Say) -> Summary:
     Raises:
         UserError: the model cannot be run at all.
     """
-    baselines = BASELINES if plan.compare else ()
     summary: Summary = {
         "config": Path(plan.config_file).name,
         "machine": describe_machine(plan.threads),
         "num_runs": plan.num_runs,
-        "sizes": [measure_size(plan, s, folder, plan.backends, baselines, say) for s in plan.sizes],
+        "sizes": [measure_size(plan, size, folder, say) for size in plan.sizes],
     }
     if plan.scaling:
         summary["scaling"] = {
@@ -106,27 +106,14 @@ def describe_machine(threads: int) -> Summary:
     """Processor, threads, versions."""
     versions = {}
     for name in _LIBRARIES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        **cpu(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "versions": versions,
-    }
+    python = platform.python_version()
+    return {**cpu(), "threads": threads, "python": python, "versions": versions}
 
 
-def measure_size(
-    plan: Plan,
-    size: Size,
-    folder: Path,
-    backends: Sequence[str],
-    baselines: Sequence[str],
-    say: Say,
-) -> Summary:
-    """All backends on images of one size, in the same rounds.
+def measure_size(plan: Plan, size: Size, folder: Path, say: Say) -> Summary:
+    """All backends of the plan on images of one size, in the same rounds.
 
     Returns:
         "size", what the preparation tells of the model, "limits" (MAC/s by number format) and "rows": for
@@ -136,51 +123,44 @@ def measure_size(
     folder = folder / f"{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)  # for the logs
     images = make_images(folder / "images", size, plan.inputs)
-    paths = {b: str(folder / f"model{_SUFFIXES[b]}") for b in backends if b in _SUFFIXES}
+    paths = {b: str(folder / f"model{_SUFFIXES[b]}") for b in plan.backends if b in _SUFFIXES}
     say(f"{size[0]}x{size[1]}: counting" + " and exporting" * bool(paths))
     prepared = call_once(plan.task("prepare", size, images, paths=tuple(paths.values())), folder)
-    missing = {b: prepared["missing"].get(_SUFFIXES[b]) for b in paths}
+    missing = {b: reason for b in paths if (reason := prepared["missing"].get(_SUFFIXES[b]))}
+    on_gpu = prepared["device"].startswith("cuda")
+    baselines = list(BASELINES) if plan.compare else []
+    if on_gpu and plan.compare:
+        baselines.remove("panoptic-fpn-shipped")  # memory is as shipped anyway
 
-    tasks = {kind: plan.task(kind, size, images) for kind in _limits_of(prepared["device"])}
-    for name in backends:
-        if not missing.get(name):
-            tasks[name] = plan.task(
-                name, size, images, paths=(paths[name],) if name in paths else ()
-            )
-    things = math.ceil(prepared["things"])
-    baselines = [name for name in baselines if not _is_repetition(name, prepared["device"])]
+    kinds = [kind for k, kind in _LIMITS.items() if k == "fp32" or on_gpu or _cpu_has_bf16()]
+    tasks = {kind: plan.task(kind, size, images) for kind in kinds}
+    for name in plan.backends:
+        if name not in missing:
+            own_paths = tuple(path for backend, path in paths.items() if backend == name)
+            tasks[name] = plan.task(name, size, images, paths=own_paths)
     for name in baselines:
+        things = math.ceil(prepared["things"])
         tasks[name] = plan.task(name, size, images, num_things=things)
     outcomes = run_rounds(tasks, plan.num_runs, folder, say)
 
-    outcomes.update({b: Outcome(error=reason) for b, reason in missing.items() if reason})
+    outcomes.update({b: Outcome(error=reason) for b, reason in missing.items()})
     limits = {k: _rate(outcomes[kind]) for k, kind in _LIMITS.items() if kind in outcomes}
     own = {key: prepared[key] for key in ("parameters", "macs")}
-    rows = [{**own, "name": name, **outcomes[name].summary()} for name in (*backends, *baselines)]
-    _relate(rows, limits, on_gpu=prepared["device"].startswith("cuda"))
+    names = (*plan.backends, *baselines)
+    rows = [{**own, "name": name, **outcomes[name].summary()} for name in names]
+    _relate(rows, limits, on_gpu)
     return {"size": list(size), **prepared, "limits": limits, "rows": rows}
 
 
-def _is_repetition(baseline: str, device: str) -> bool:
-    """On a GPU memory is as shipped anyway."""
-    return baseline == "panoptic-fpn-shipped" and device.startswith("cuda")
-
-
-def _limits_of(device: str) -> List[str]:
-    """Kinds of the convolutions whose rate is of interest."""
-    return [kind for name, kind in _LIMITS.items() if name == "fp32" or _has_bf16(device)]
-
-
-def _has_bf16(device: str) -> bool:
-    return device.startswith("cuda") or bool(cpu()["native_bf16"])
+def _cpu_has_bf16() -> bool:
+    return bool(cpu()["native_bf16"])
 
 
 def _rate(outcome: Outcome) -> Optional[float]:
     """MAC/s."""
     if outcome.error is not None:
         return None
-    rate: float = outcome.last["macs"] / statistics.median(outcome.wall)
-    return rate
+    return outcome.last["macs"] / statistics.median(outcome.wall)
 
 
 def _relate(
@@ -193,13 +173,11 @@ def _relate(
     """
     measured = {row["name"]: row for row in rows if "error" not in row}
     for name, row in measured.items():
-        if on_gpu and name in _SUFFIXES:
-            row["format"], row["times_limit"] = number_format(name, _has_bf16("cpu")), None
-            continue
-        row["format"] = number_format(name, "bf16" in limits)
-        rate = limits.get(row["format"])
+        is_alone = on_gpu and name in _SUFFIXES
+        row["format"] = number_format(name, _cpu_has_bf16() if is_alone else "bf16" in limits)
+        rate = None if is_alone else limits.get(row["format"])
         row["times_limit"] = row["p50_seconds"] / (row["macs"] / rate) if rate else None
-        if REFERENCE in measured:
+        if REFERENCE in measured and not is_alone:
             row["speedup"] = measured[REFERENCE]["p50_seconds"] / row["p50_seconds"]
 
 
@@ -210,16 +188,16 @@ def number_format(name: str, has_bf16: bool) -> str:
 
 def _scale_sizes(plan: Plan, folder: Path, say: Say) -> Summary:
     """Time and memory of the first backend against the size of the image."""
-    backend = plan.backends[0]
+    plan = replace(plan, backends=plan.backends[:1], compare=False)
     rows = []
     for size in SCALING_SIZES:
-        measured = measure_size(plan, size, folder / "scaling", (backend,), (), say)
+        measured = measure_size(plan, size, folder / "scaling", say)
         rows.append({"size": list(size), "macs": measured["macs"], **measured["rows"][0]})
     good = [row for row in rows if "error" not in row]
     pixels = [math.prod(row["size"]) for row in good]
     memory = [row["peak_memory_bytes"] - row["loaded_memory_bytes"] for row in good]
     return {
-        "backend": backend,
+        "backend": plan.backends[0],
         "rows": rows,
         "time_exponent": fitted_exponent(pixels, [row["p50_seconds"] for row in good]),
         "memory_exponent": fitted_exponent(pixels, memory),
@@ -230,26 +208,21 @@ def _scale_objects(plan: Plan, folder: Path, say: Say) -> Summary:
     """Time and memory of decoding and fusion against the number of objects, at the first size."""
     size = plan.sizes[0]
     say(f"decoding and fusion of {', '.join(map(str, OBJECT_COUNTS))} objects")
-    worker = Worker(plan.task("objects", size), folder / "objects.log")
-    answers: Dict[int, List[Answer]] = {count: [] for count in OBJECT_COUNTS}
-    memory: Dict[int, int] = {}
+    peaks = []
     try:
-        worker.wait_until_ready()
-        for count in OBJECT_COUNTS:  # ascending, because a peak does not fall
-            for _ in range(NUM_WARM_UP):
-                memory[count] = worker.run(count)["peak_memory_bytes"]
-        for _ in range(plan.num_runs):
-            for count in OBJECT_COUNTS:
-                answers[count].append(worker.run(count))
+        with closing(Worker(plan.task("objects", size), folder / "objects.log")) as worker:
+            worker.wait_until_ready()
+            for count in OBJECT_COUNTS:  # ascending, because a peak does not fall
+                answers = [worker.run(count) for _ in range(NUM_WARM_UP)]
+                peaks.append(answers[-1]["peak_memory_bytes"])
+            rounds = [[worker.run(count) for count in OBJECT_COUNTS] for _ in range(plan.num_runs)]
     except WorkerFailed as error:
         return {"size": list(size), "error": str(error)}
-    finally:
-        worker.close()
     rows = []
-    for count in OBJECT_COUNTS:
-        shares = median_shares([answer["stages"] for answer in answers[count]])
-        things = answers[count][0]["things"]
-        rows.append({"objects": count, "things": things, **shares, "memory": memory[count]})
+    for count, peak, of_count in zip(OBJECT_COUNTS, peaks, zip(*rounds)):
+        shares = median_shares([answer["stages"] for answer in of_count])
+        things = of_count[0]["things"]
+        rows.append({"objects": count, "things": things, **shares, "memory": peak})
     return {"size": list(size), "rows": rows, "exponents": _growth(rows)}
 
 

@@ -3,55 +3,43 @@
 import functools
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List
 
 import torch
 from torch import nn
 
-STAGES = (
-    "load",
-    "preprocess",
-    "backbone",
-    "neck",
-    "semantic head",
-    "instance head",
-    "decode",
-    "fusion",
-    "other",
-    "draw",
-)
-OTHER = "other"
-# Stage -> methods of a model that are it, without what they call of other stages. A model has some.
-_METHODS: Tuple[Tuple[str, str, str], ...] = (
-    ("preprocess", "", "_preprocess"),
-    ("preprocess", "", "preprocess_image"),
-    (OTHER, "", "forward"),
-    ("backbone", "backbone.bottom_up", "forward"),
-    ("neck", "backbone", "forward"),
-    ("semantic head", "sem_seg_head", "forward"),
-    ("decode", "instance_head", "inference"),
-    ("instance head", "instance_head", "forward"),
-    ("instance head", "instance_head", "_detect_boxes"),
-    ("instance head", "instance_head.proposal_generator", "forward"),
-    ("instance head", "instance_head.roi_heads", "forward_with_given_boxes"),
-    ("instance head", "ins_embed_head", "forward"),
-    ("instance head", "proposal_generator", "forward"),
-    ("instance head", "roi_heads", "forward"),
-    ("fusion", "fusion", "forward"),
-)
+# Stages in the order of an image's way -> methods of a model that are it, without what they call of other
+# stages. A model has some.
+_METHODS: Dict[str, List[str]] = {
+    "load": [],
+    "preprocess": ["_preprocess", "preprocess_image"],
+    "backbone": ["backbone.bottom_up.forward"],
+    "neck": ["backbone.forward"],
+    "semantic head": ["sem_seg_head.forward"],
+    "instance head": [
+        "instance_head.forward",
+        "instance_head._detect_boxes",
+        "instance_head.proposal_generator.forward",
+        "instance_head.roi_heads.forward_with_given_boxes",
+        "ins_embed_head.forward",
+        "proposal_generator.forward",
+        "roi_heads.forward",
+    ],
+    "decode": ["instance_head.inference"],
+    "fusion": ["fusion.forward"],
+    "other": ["forward", "inference"],
+    "draw": [],
+}
+STAGES = tuple(_METHODS)
 
 
 class Scopes:
     """Shares what a meter counts among nested scopes; the sum of all shares is the whole.
 
-    The meter may be a clock or a counter of operations.
+    The meter may be a clock or a counter of operations; its reading never falls.
     """
 
     def __init__(self, meter: Callable[[], float]) -> None:
-        """
-        Args:
-            meter: the reading so far, which never falls.
-        """
         self.meter = meter
         self._totals: Dict[str, float] = {}
         self._open: List[str] = []
@@ -105,16 +93,10 @@ def clock(device: str) -> Callable[[], float]:
 
 def wrap_stages(scopes: Scopes, model: nn.Module) -> None:
     """Make a scope of every stage that ``model`` has."""
-    for stage, path, method in _METHODS:
-        owner = _submodule(model, path)
-        if stage == "neck" and not hasattr(owner, "bottom_up"):
-            stage = "backbone"
-        if owner is not None and hasattr(owner, method):
-            scopes.wrap(owner, method, stage)
-
-
-def _submodule(model: nn.Module, path: str) -> Any:
-    try:
-        return model.get_submodule(path)
-    except AttributeError:
-        return None
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for stage, methods in _METHODS.items():
+        for path, _, method in (name.rpartition(".") for name in methods):
+            owner = modules.get(path)
+            is_plain = stage == "neck" and not hasattr(owner, "bottom_up")
+            if hasattr(owner, method):
+                scopes.wrap(owner, method, "backbone" if is_plain else stage)

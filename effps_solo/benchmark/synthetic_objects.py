@@ -19,7 +19,7 @@ from effps_solo.utils.errors import ConfigError
 from .measure import peak_memory
 from .stages import Scopes, clock
 from .torch_backends import open_config, open_predictor
-from .worker import Answer, Task
+from .worker import Answer, Job, Task
 
 MAX_OBJECTS = 400
 _NO, _YES = -10.0, 3.0  # class logits
@@ -29,7 +29,7 @@ _EDGE = 8.0  # mask logit in the middle of a circle
 _LENGTHS = 17.0  # of a kernel times that of the features, in the model of the package
 
 
-class ObjectsJob:
+class ObjectsJob(Job):
     """Decode and fuse as many objects as asked for."""
 
     def __init__(self, model: EfficientPS, image_size: Tuple[int, int], device: str) -> None:
@@ -61,10 +61,6 @@ class ObjectsJob:
             "peak_memory_bytes": peak_memory(self.device),
         }
 
-    def finish(self) -> Answer:
-        """Nothing more."""
-        return {}
-
 
 def circles(head: SOLOv2InstanceHead, count: int, image_size: Tuple[int, int]) -> SOLOv2Output:
     """Dense outputs of which the decoding makes ``count`` candidates with circles for masks.
@@ -87,52 +83,42 @@ def circles(head: SOLOv2InstanceHead, count: int, image_size: Tuple[int, int]) -
         1, len(centers), head.kernel_dim + head.has_position_prior * NUM_PARAMETERS
     )
     features = centers.new_zeros(1, head.kernel_dim, *stride4_size(image_size))
-    make = _by_gaussians if head.has_position_prior else _by_coordinates
-    make(head, cells, radius, kernels, features)
-    return SOLOv2Output(category, kernels, features)
+    output = SOLOv2Output(category, kernels, features)
+    draw = _draw_gaussians if head.has_position_prior else _draw_by_coordinates
+    draw(head, cells, radius, output)
+    return output
 
 
-def _by_gaussians(
-    head: SOLOv2InstanceHead,
-    cells: torch.Tensor,
-    radius: torch.Tensor,
-    kernels: torch.Tensor,
-    features: torch.Tensor,
+def _draw_gaussians(
+    head: SOLOv2InstanceHead, cells: torch.Tensor, radius: torch.Tensor, output: SOLOv2Output
 ) -> None:
     """Priors that are 0 at ``radius``. Features and kernels are as long as those of a trained network,
     for their lengths bound where masks can lie, but at right angles: their product is 0.
     """
-    features[0, 0] = 1.0
-    kernels[0, cells, 1] = _LENGTHS
-    deviation = radius * STRIDE * features.shape[2] / math.sqrt(2 * _EDGE)
-    log_extent = (deviation / head.test_cells.extents[cells]).log()
-    kernels[0, cells, head.kernel_dim + 2] = log_extent
-    kernels[0, cells, head.kernel_dim + 3] = log_extent
-    kernels[0, cells, head.kernel_dim + 4] = _EDGE - PEAK_LOGIT
+    output.mask_features[0, 0] = 1.0
+    output.kernels[0, cells, 1] = _LENGTHS
+    deviation = radius * STRIDE * output.mask_features.shape[2] / math.sqrt(2 * _EDGE)
+    log_extents = (deviation / head.test_cells.extents[cells]).log()
+    prior = output.kernels[0, :, head.kernel_dim :]
+    prior[cells, 2:4] = log_extents[:, None]
+    prior[cells, 4] = _EDGE - PEAK_LOGIT
 
 
-def _by_coordinates(
-    head: SOLOv2InstanceHead,
-    cells: torch.Tensor,
-    radius: torch.Tensor,
-    kernels: torch.Tensor,
-    features: torch.Tensor,
+def _draw_by_coordinates(
+    head: SOLOv2InstanceHead, cells: torch.Tensor, radius: torch.Tensor, output: SOLOv2Output
 ) -> None:
     """The features are x, y, x^2 + y^2 and 1, in heights of the image, of which a dynamic kernel makes
     edge * (1 - ((x - cx)^2 + (y - cy)^2) / r^2).
     """
-    height, width = features.shape[2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=features.device) / height,
-        torch.arange(width, device=features.device) / height,
-        indexing="ij",
-    )
-    features[0, :4] = torch.stack([x, y, x.square() + y.square(), torch.ones_like(x)])
+    height, width = output.mask_features.shape[2:]
+    axes = (torch.arange(length, device=radius.device) / height for length in (height, width))
+    y, x = torch.meshgrid(*axes, indexing="ij")
+    output.mask_features[0, :4] = torch.stack([x, y, x.square() + y.square(), torch.ones_like(x)])
     sharpness = _EDGE / radius.square()
     centers = head.test_cells.centers[cells]
     cx, cy = (centers * centers.new_tensor([width / height, 1.0])).T
     rest = radius.square() - cx.square() - cy.square()
-    kernels[0, cells, :4] = sharpness[:, None] * torch.stack(
+    output.kernels[0, cells, :4] = sharpness[:, None] * torch.stack(
         [2 * cx, 2 * cy, -torch.ones_like(cx), rest], dim=1
     )
 
@@ -150,10 +136,7 @@ def stuff_bands(model: EfficientPS, image_size: Tuple[int, int]) -> torch.Tensor
 
 def open_job(task: Task) -> ObjectsJob:
     """Of a task of kind objects."""
-    limits = (
-        ("TEST.DETECTIONS_PER_IMAGE", str(MAX_OBJECTS)),
-        ("MODEL.SOLOV2.NMS_PRE", str(MAX_OBJECTS)),
-    )
-    cfg = open_config(task, *(word for pair in limits for word in pair))
+    limit = str(MAX_OBJECTS)
+    cfg = open_config(task, "TEST.DETECTIONS_PER_IMAGE", limit, "MODEL.SOLOV2.NMS_PRE", limit)
     model = open_predictor(cfg, task.allow_unsafe).model
     return ObjectsJob(model, task.image_size, cfg.MODEL.DEVICE)

@@ -1,8 +1,5 @@
 """The model in torch: eager, compiled, in bf16. Jobs of a worker."""
 
-from typing import Any, List, Tuple
-
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -16,67 +13,44 @@ from effps_solo.visualization.overlay import panoptic_overlay
 
 from .measure import peak_memory, timed
 from .stages import Scopes, clock, wrap_stages
-from .worker import Answer, Task
+from .worker import Answer, Job, Task
 
 _SEED = 0  # of weights that no checkpoint has, so that they are the same in every process
 
 
-class TorchJob:
-    """Load an image, predict, draw; only the prediction counts as the time of the run."""
+class TorchJob(Job):
+    """Load an image, predict, and draw if it ``draws``; only the prediction is the time of the run."""
 
     def __init__(
-        self,
-        predictor: Predictor,
-        task: Task,
-        device: str,
-        *,
-        draws: bool = False,
-        has_stages: bool = False,
+        self, predictor: Predictor, task: Task, device: str, *, draws: bool, has_stages: bool
     ) -> None:
-        """
-        Args:
-            draws: draw every prediction.
-            has_stages: tell where the time goes.
-        """
         self.predictor, self.images, self.device = predictor, task.images, device
-        self.draws = draws
+        self.draws, self.has_stages = draws, has_stages
         self.scopes = Scopes(clock(device))
-        self.has_stages = has_stages
         if has_stages:
             wrap_stages(self.scopes, predictor.model)
         self.loaded_memory = peak_memory(device)
 
     def run(self, number: int) -> Answer:
         """{"wall", "process"} seconds, {"stages": {name: seconds}, "things"}."""
-        found: List[Tuple[np.ndarray, Any]] = []
         with self.scopes.scope("load"):
             path = self.images[number % len(self.images)]
             image = read_image(path, self.predictor.image_format)
         with self.scopes.scope("preprocess"):
-            seconds = timed(lambda: found.append(self.predictor.panoptic(image)))
-        panoptic_seg, segments_info = found[0]
+            wall, process, found = timed(lambda: self.predictor.panoptic(image))
+        panoptic_seg, segments_info = found
         if self.draws:
             with self.scopes.scope("draw"):
-                self._draw(image, panoptic_seg, segments_info)
-        stages = self.scopes.take()
+                rgb = image if self.predictor.image_format == "RGB" else image[..., ::-1]
+                panoptic_overlay(rgb, panoptic_seg, segments_info, self.predictor.classes)
         things = sum(s["isthing"] for s in segments_info) if segments_info is not None else None
-        return {
-            **seconds._asdict(),
-            "stages": stages if self.has_stages else {},
-            "things": things,
-        }
+        stages = self.scopes.take() if self.has_stages else {}
+        return {"wall": wall, "process": process, "stages": stages, "things": things}
 
     def finish(self) -> Answer:
         """{"peak_memory_bytes", "loaded_memory_bytes": the same before the first run}."""
-        return {
-            "peak_memory_bytes": peak_memory(self.device),
-            "loaded_memory_bytes": self.loaded_memory,
-        }
-
-    def _draw(self, image: np.ndarray, panoptic_seg: np.ndarray, segments_info: Any) -> None:
-        if self.predictor.image_format == "BGR":
-            image = image[..., ::-1]
-        panoptic_overlay(image, panoptic_seg, segments_info, self.predictor.classes)
+        peak = peak_memory(self.device)
+        return {"peak_memory_bytes": peak, "loaded_memory_bytes": self.loaded_memory}
 
 
 def open_job(task: Task) -> TorchJob:
@@ -84,13 +58,8 @@ def open_job(task: Task) -> TorchJob:
     compiled, bf16 = task.kind.startswith("compiled"), task.kind.endswith("bf16")
     words = ["TEST.COMPILE", str(compiled), "TEST.AMP.ENABLED", str(bf16)]
     cfg = open_config(task, *words, "TEST.AMP.PRECISION", "bf16")
-    return TorchJob(
-        open_predictor(cfg, task.allow_unsafe),
-        task,
-        cfg.MODEL.DEVICE,
-        draws=True,
-        has_stages=task.kind in ("torch", "bf16"),
-    )
+    predictor = open_predictor(cfg, task.allow_unsafe)
+    return TorchJob(predictor, task, cfg.MODEL.DEVICE, draws=True, has_stages=not compiled)
 
 
 def open_config(task: Task, *overrides: str) -> CfgNode:

@@ -11,33 +11,29 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
+from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Protocol, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from effps_solo.utils.errors import UserError
 
 Answer = Dict[str, Any]
 
-_PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[2]
 _GRACE_SECONDS = 20
-# Kind of a task -> module beside this one with open_job(task) -> Job.
-_MODULES = {
-    "torch": "torch_backends",
-    "compiled": "torch_backends",
-    "bf16": "torch_backends",
-    "compiled-bf16": "torch_backends",
-    "onnx": "exported_backends",
-    "openvino": "exported_backends",
-    "panoptic-fpn": "baselines",
-    "panoptic-fpn-shipped": "baselines",
-    "panoptic-deeplab": "baselines",
-    "conv-fp32": "limit",
-    "conv-bf16": "limit",
-    "prepare": "preparation",
-    "objects": "synthetic_objects",
-}
+# Module beside this one with open_job(task) -> Job, and the kinds of its tasks.
+_MODULES = (
+    ("torch_backends", ("torch", "compiled", "bf16", "compiled-bf16")),
+    ("exported_backends", ("onnx", "openvino")),
+    ("baselines", ("panoptic-fpn", "panoptic-fpn-shipped", "panoptic-deeplab")),
+    ("limit", ("conv-fp32", "conv-bf16")),
+    ("preparation", ("prepare",)),
+    ("synthetic_objects", ("objects",)),
+)
 
 # Kinds whose memory nobody tunes, as Detectron2 does not, and the default of glibc, said aloud: processes in
 # which a setting of malloc is given leave it alone (:func:`effps_solo.utils.machine.keep_freed_memory`).
@@ -76,43 +72,37 @@ class Task:
     def from_json(cls, text: str) -> "Task":
         """Of the JSON of ``asdict``."""
         values: Dict[str, Any] = json.loads(text)
-        for name, value in values.items():
-            values[name] = tuple(value) if isinstance(value, list) else value
+        values.update({k: tuple(v) for k, v in values.items() if isinstance(v, list)})
         return cls(**values)
 
 
-class Job(Protocol):
+class Job(ABC):
     """What is measured, inside a worker."""
 
+    @abstractmethod
     def run(self, number: int) -> Answer:
         """Once more; the image is ``number`` modulo their count."""
 
     def finish(self) -> Answer:
         """What is known when all runs are made."""
+        return {}
 
 
 class Worker:
-    """The process of one task, seen from its parent."""
+    """The process of one task, seen from its parent; what its libraries say goes into the file ``log``."""
 
     def __init__(self, task: Task, log: Path) -> None:
-        """
-        Args:
-            log: file for what the libraries say.
-        """
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join([str(_PROJECT), *_python_path()])
-        environment.update(OMP_NUM_THREADS=str(task.threads), MKL_NUM_THREADS=str(task.threads))
-        environment.update(_AS_SHIPPED.get(task.kind, {}))
         with open(log, "wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env=environment,
+                env={**environment(task.threads), **_AS_SHIPPED.get(task.kind, {})},
                 text=True,
             )
-        self._log = log
+        assert self._process.stdin and self._process.stdout
+        self._input, self._output, self._log = self._process.stdin, self._process.stdout, log
         self._send(json.dumps(asdict(task)))
 
     def wait_until_ready(self) -> Answer:
@@ -131,89 +121,65 @@ class Worker:
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        try:
+        with suppress(BrokenPipeError):
             self._input.close()
-        except BrokenPipeError:
-            pass
         try:
-            self._process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_SECONDS)
         finally:
             self._process.kill()
             self._process.wait()
             self._output.close()
 
-    @property
-    def _input(self) -> IO[str]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    @property
-    def _output(self) -> IO[str]:
-        assert self._process.stdout is not None
-        return self._process.stdout
-
     def _send(self, line: str) -> None:
-        try:
-            self._input.write(line + "\n")
-            self._input.flush()
-        except BrokenPipeError:
-            pass  # it died; the answer that does not come tells
+        with suppress(BrokenPipeError):  # it died; the answer that does not come tells
+            print(line, file=self._input, flush=True)
 
     def _receive(self) -> Answer:
         line = self._output.readline()
         if not line:
             status = self._process.wait()
             memory = ", perhaps for lack of memory" if status < 0 else ""
-            raise WorkerFailed(
-                f"its process ended with status {status}{memory}{self._last_words()}"
-            )
+            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last_words = f": {lines[-1]}" if lines else ""
+            raise WorkerFailed(f"its process ended with status {status}{memory}{last_words}")
         answer: Answer = json.loads(line)
         if "error" in answer:
             raise WorkerFailed(answer["error"])
         return answer
 
-    def _last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f": {lines[-1]}" if lines else ""
 
-
-def _python_path() -> Tuple[str, ...]:
-    return tuple(filter(None, [os.environ.get("PYTHONPATH")]))
+def environment(num_threads: Optional[int]) -> Dict[str, str]:
+    """Of a program that is to find this package and use so many threads; None leaves that to torch."""
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    names = () if num_threads is None else ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    threads = dict.fromkeys(names, str(num_threads))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **threads}
 
 
 def main() -> None:
     """See the head of this module."""
-    from .measure import timed
-
     # What libraries print must not come between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def answer(content: Answer) -> None:
-        answers.write(json.dumps(content) + "\n")
-        answers.flush()
+        print(json.dumps(content), file=answers, flush=True)
 
     task = Task.from_json(sys.stdin.readline())
-    jobs = []
     try:
-        seconds = timed(lambda: jobs.append(_open_job(task)))
-        answer({"seconds": seconds.wall})
+        start = time.perf_counter()
+        module = next(module for module, kinds in _MODULES if task.kind in kinds)
+        job: Job = importlib.import_module(f".{module}", __package__).open_job(task)
+        answer({"seconds": time.perf_counter() - start})
         for line in sys.stdin:
-            answer(jobs[0].run(int(line)))
-        answer(jobs[0].finish())
+            answer(job.run(int(line)))
+        answer(job.finish())
     except Exception as error:  # each runtime raises types of its own
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         answer({"error": name + lines[0]})
-
-
-def _open_job(task: Task) -> Job:
-    module = importlib.import_module(f".{_MODULES[task.kind]}", __package__)
-    job: Job = module.open_job(task)
-    return job
 
 
 if __name__ == "__main__":

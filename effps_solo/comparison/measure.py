@@ -7,7 +7,6 @@ peak memory is that of a whole process.
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
@@ -17,7 +16,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
-from effps_solo.benchmark.measure import count_macs, count_parameters, peak_memory
+from effps_solo.benchmark.measure import count_macs, count_parameters, peak_memory, timed
 from effps_solo.config import load_config
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.inference.predictor import Predictor, for_panoptic_maps
@@ -42,19 +41,23 @@ def measure(cfg: CfgNode) -> Dict[str, Any]:
     """
     for_panoptic_maps(cfg)
     predictor = Predictor(cfg)
+    device = cfg.MODEL.DEVICE
+    on_gpu = device.startswith("cuda")
     paths = _choose_images(cfg.DATASETS.TEST[0])
-    _seconds(predictor, read_image(paths[0], predictor.image_format))
-    seconds = [_seconds(predictor, read_image(p, predictor.image_format)) for p in paths]
+    _, *seconds = (_seconds(predictor, path) for path in [paths[0], *paths])
     # Before the counting, which is no part of inference.
-    peak = peak_memory(cfg.MODEL.DEVICE)
-    macs = [_macs(predictor, read_image(p, predictor.image_format)) for p in paths]
+    peak = peak_memory(device)
+    macs = [
+        count_macs(lambda: predictor.panoptic(read_image(path, predictor.image_format)))
+        for path in paths
+    ]
     return {
         "parameters": count_parameters(build_model(cfg)),  # no norms folded
         "macs": statistics.mean(macs),
         "inference_seconds": statistics.median(seconds),
         "peak_memory_bytes": peak,
         "num_images": len(paths),
-        "device": _device_name(cfg.MODEL.DEVICE),
+        "device": torch.cuda.get_device_name() if on_gpu else cpu()["model"],
         "threads": torch.get_num_threads(),
     }
 
@@ -67,18 +70,9 @@ def _choose_images(dataset_name: str) -> List[str]:
     return [names[i] for i in chosen]
 
 
-def _seconds(predictor: Predictor, image: np.ndarray) -> float:
-    start = time.perf_counter()
-    predictor.panoptic(image)
-    return time.perf_counter() - start
-
-
-def _macs(predictor: Predictor, image: np.ndarray) -> float:
-    return count_macs(lambda: predictor.panoptic(image))
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device.startswith("cuda") else cpu()["model"]
+def _seconds(predictor: Predictor, path: str) -> float:
+    image = read_image(path, predictor.image_format)
+    return timed(lambda: predictor.panoptic(image)).wall
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -87,8 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     cfg = load_config(config_file, overrides)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
-    measurements = measure(cfg)
-    write_atomically(Path(output), json.dumps(measurements, indent=1).encode())
+    write_atomically(Path(output), json.dumps(measure(cfg), indent=1).encode())
 
 
 if __name__ == "__main__":

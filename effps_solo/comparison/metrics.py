@@ -33,12 +33,7 @@ class Metric:
         return "-" if value is None else f"{value * self.scale:{sign}.{self.digits}f}"
 
 
-SCORES = (
-    Metric("PQ", "PQ"),
-    Metric("PQ_th", "PQ_th"),
-    Metric("PQ_st", "PQ_st"),
-    Metric("AP", "AP"),
-)
+SCORES = tuple(Metric(key, key) for key in ("PQ", "PQ_th", "PQ_st", "AP"))
 COSTS = (
     Metric("parameters", "parameters, M", 1e-6, 2),
     Metric("macs", "GMAC", 1e-9, 1),

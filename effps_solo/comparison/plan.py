@@ -101,10 +101,11 @@ def read_table(path: Path) -> Plan:
         data_set = f"{where}: data set '{name}'"
         if not isinstance(fields, dict):
             raise ConfigError(f"{data_set} is {fields!r}; give it 'configs' and 'seeds'")
-        _check_keys(fields, _FIELDS, data_set, optional=("opts",))
+        fields = {"opts": {}, **fields}
+        _check_keys(fields, _FIELDS, data_set)
         configs = _configs(path.parent, fields["configs"], methods, data_set)
         seeds[name] = _seeds(fields["seeds"], data_set)
-        opts = _opts(fields.get("opts", {}), data_set)
+        opts = _opts(fields["opts"], data_set)
         runs += [Run(name, m, seed, configs[m], opts) for seed in seeds[name] for m in methods]
     return Plan(tuple(methods), seeds, tuple(runs))
 
@@ -122,16 +123,14 @@ def _read_mapping(path: Path) -> Dict[str, Any]:
     return content
 
 
-def _check_keys(
-    given: Dict[Any, Any], known: Sequence[str], where: str, optional: Sequence[str] = ()
-) -> None:
+def _check_keys(given: Dict[Any, Any], known: Sequence[str], where: str) -> None:
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
             raise ConfigError(f"{where} has an unknown key '{key}'; {hint}")
     for key in known:
-        if key not in given and key not in optional:
+        if key not in given:
             raise ConfigError(f"{where} lacks the key '{key}'")
 
 
@@ -140,17 +139,17 @@ def _section(content: Dict[str, Any], key: str, where: str) -> Dict[str, Any]:
     section = content[key]
     if not isinstance(section, dict) or not section:
         raise ConfigError(f"{where}: '{key}' is {section!r}; list NAME: VALUE below it")
-    folders: Dict[str, Any] = {}
+    folders: Dict[str, str] = {}
     for name in section:
         folder = folder_name(name) if isinstance(name, str) else ""
         if not re.search("[a-z0-9]", folder):
             raise ConfigError(f"{where}: '{key}' has the name {name!r}; a name needs letters")
-        if folder in folders:
+        other = folders.setdefault(folder, name)
+        if other != name:
             raise ConfigError(
-                f"{where}: '{folders[folder]}' and '{name}' in '{key}' would share the folder "
-                f"'{folder}'; rename one"
+                f"{where}: '{other}' and '{name}' in '{key}' would share the folder '{folder}'; "
+                "rename one"
             )
-        folders[folder] = name
     return section
 
 
@@ -166,16 +165,12 @@ def _configs(parent: Path, folder: Any, stems: Dict[str, str], where: str) -> Di
 
 
 def _seeds(values: Any, where: str) -> Tuple[int, ...]:
-    valid = isinstance(values, list) and values and all(map(_is_seed, values))
+    valid = isinstance(values, list) and values and all(type(v) is int and v >= 0 for v in values)
     if not valid or len(set(values)) < len(values):
         raise ConfigError(
             f"{where}: 'seeds' is {values!r}; list different numbers, 0 or more, such as [1, 2]"
         )
     return tuple(values)
-
-
-def _is_seed(value: Any) -> bool:
-    return type(value) is int and value >= 0
 
 
 def _opts(values: Any, where: str) -> Tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The results of a comparison as a picture: one row for each data set, one panel for each metric."""
 
+import itertools
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,6 +28,7 @@ def draw_comparison(summary: Dict[str, Any], methods: Sequence[str], path: Path)
         summary: of :func:`effps_solo.comparison.report.summarize`; one data set has a result.
         methods: in the order of their colours.
     """
+    colors = dict(zip(methods, itertools.cycle(_COLORS)))
     shown = {name: d for name, d in summary["data_sets"].items() if d["methods"]}
     height = _BAR_INCHES * max(len(methods), 3) + 0.75
     size = (_PANEL_INCHES * len(METRICS), height * len(shown) + 0.6)
@@ -36,8 +38,8 @@ def draw_comparison(summary: Dict[str, Any], methods: Sequence[str], path: Path)
     for row, (name, data_set) in zip(panels, shown.items()):
         row[0].set_ylabel(name, fontsize=9, fontweight="bold")
         for axes, metric in zip(row, METRICS):
-            _draw_panel(axes, metric, data_set, methods)
-    handles = [Patch(color=_color(k), label=method) for k, method in enumerate(methods)]
+            _draw_panel(axes, metric, data_set, colors)
+    handles = [Patch(color=color, label=method) for method, color in colors.items()]
     figure.legend(
         handles=handles,
         loc="outside upper center",
@@ -49,15 +51,11 @@ def draw_comparison(summary: Dict[str, Any], methods: Sequence[str], path: Path)
     figure.savefig(path)
 
 
-def _color(index: int) -> str:
-    return _COLORS[index % len(_COLORS)]
-
-
 def _draw_panel(
-    axes: Axes, metric: Metric, data_set: Dict[str, Any], methods: Sequence[str]
+    axes: Axes, metric: Metric, data_set: Dict[str, Any], colors: Mapping[str, str]
 ) -> None:
     longest = 0.0
-    for k, method in enumerate(methods):
+    for k, (method, color) in enumerate(colors.items()):
         results = data_set["methods"].get(method)
         mean = results["mean"][metric.key] if results else None
         if mean is None:
@@ -67,7 +65,7 @@ def _draw_panel(
         seeds = [r[metric.key] for r in results["seeds"].values() if r[metric.key] is not None]
         half_spread = ((data_set["spread"] or {}).get(metric.key) or 0.0) / 2
         end = metric.scale * max(mean + half_spread, *seeds)
-        axes.barh(k, metric.scale * mean, 0.76, color=_color(k), alpha=0.75)
+        axes.barh(k, metric.scale * mean, 0.76, color=color, alpha=0.75)
         if half_spread:
             x, dx = metric.scale * mean, metric.scale * half_spread
             axes.errorbar(x, k - 0.14, xerr=dx, color="black", capsize=3, linewidth=1)
@@ -79,7 +77,7 @@ def _draw_panel(
         longest = max(longest, end)
     axes.set_title(metric.title, fontsize=9)
     axes.set_xlim(0, longest * _ROOM_FOR_NUMBERS or 1)
-    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.set_ylim(len(colors) - 0.5, -0.5)
     axes.set_yticks([])
     axes.tick_params(axis="x", labelsize=7, labelbottom=longest > 0)
     axes.spines[["top", "right"]].set_visible(False)

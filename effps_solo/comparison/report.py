@@ -3,7 +3,7 @@
 import itertools
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from effps_solo.utils.atomic import write_atomically
 
@@ -79,7 +79,7 @@ def _summarize_data_set(plan: Plan, by_method: Mapping[str, Mapping[int, Result]
 def _differences(first: Summary, second: Summary, spreads: Summary) -> Summary:
     """Metric -> "difference" of the means, and "beyond_spread", None where that is not known."""
     found = {}
-    for key in (metric.key for metric in METRICS):
+    for key in spreads:
         a, b = first[key], second[key]
         found[key] = {
             "difference": None if a is None or b is None else a - b,
@@ -107,24 +107,21 @@ def markdown(summary: Summary) -> str:
 
 
 def _data_set_parts(data_set: Summary) -> List[str]:
-    if not data_set["methods"]:
+    methods, differences = data_set["methods"], data_set["differences"]
+    if not methods:
         return ["No results yet."]
-    titles = [metric.title for metric in METRICS]
-    rows: List[Row] = []
-    for name, method in data_set["methods"].items():
-        cells = [metric.text(method["mean"][metric.key]) for metric in METRICS]
-        rows.append([name, ", ".join(method["seeds"]), *cells])
+    rows = [[name, ", ".join(m["seeds"]), *_texts(m["mean"])] for name, m in methods.items()]
+    more = [_table(["difference"], map(_difference_row, differences))] if differences else []
     if data_set["spread"] is None:
         so_far = "" if len(data_set["seeds"]) == 1 else " so far"
-        table = _table(["method", "seeds", *titles], rows)
-        return [table, f"One seed{so_far}: no spread known, so no difference is told."]
-    spreads = [metric.text(data_set["spread"][metric.key]) for metric in METRICS]
-    rows.append(["spread", "", *spreads])
-    parts = [_table(["method", "seeds", *titles], rows)]
-    if data_set["differences"]:
-        differences = [_difference_row(each) for each in data_set["differences"]]
-        parts.append(_table(["difference", *titles], differences))
-    return parts
+        more = [f"One seed{so_far}: no spread known, so no difference is told."]
+    else:
+        rows.append(["spread", "", *_texts(data_set["spread"])])
+    return [_table(["method", "seeds"], rows), *more]
+
+
+def _texts(values: Summary) -> List[str]:
+    return [metric.text(values[metric.key]) for metric in METRICS]
 
 
 def _difference_row(pair: Summary) -> Row:
@@ -136,7 +133,9 @@ def _difference_row(pair: Summary) -> Row:
     return [f"{pair['first']} {MINUS} {pair['second']}", *cells]
 
 
-def _table(head: Row, rows: Sequence[Row]) -> str:
+def _table(first: Row, rows: Iterable[Row]) -> str:
+    """Of the metrics, behind the columns ``first``."""
+    head = [*first, *(metric.title for metric in METRICS)]
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

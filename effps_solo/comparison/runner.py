@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 import yaml
 
+from effps_solo.benchmark.worker import PROJECT, environment
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.errors import ConfigError, UserError
 
@@ -25,16 +27,11 @@ from .plan import Run
 
 Result = Dict[str, Any]
 
-PROJECT = Path(__file__).resolve().parents[2]
 TRAIN_NET = PROJECT / "train_net.py"
 MEASURE = f"{__package__}.measure"
 RESULT_NAME, LOG_NAME, MEASUREMENT_NAME = "result.json", "compare.log", "measurement.json"
-_KEY_OF_SCORE = {
-    "PQ": "panoptic_seg/PQ",
-    "PQ_th": "panoptic_seg/PQ_th",
-    "PQ_st": "panoptic_seg/PQ_st",
-    "AP": "segm/AP",
-}
+# Of the SCORES, in their order.
+_SCORE_KEYS = ("panoptic_seg/PQ", "panoptic_seg/PQ_th", "panoptic_seg/PQ_st", "segm/AP")
 _TAIL_LINES = 12
 _GRACE_SECONDS = 20
 _FROM_DATA = -1  # a NUM_CLASSES that training replaces by that of the data set
@@ -62,8 +59,7 @@ def check_run(run: Run) -> Dict[str, Any]:
             f"{run.config}: DATASETS.TEST is {tuple(cfg.DATASETS.TEST)}; name the one data set to "
             "compare on"
         )
-    config: Dict[str, Any] = yaml.safe_load(cfg.dump())
-    return config
+    return yaml.safe_load(cfg.dump())
 
 
 def load_result(run: Run, output: Path) -> Optional[Result]:
@@ -74,12 +70,11 @@ def load_result(run: Run, output: Path) -> Optional[Result]:
     """
     path = output / run.name / RESULT_NAME
     try:
-        result: Result = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise RunFailed(f"{path} is damaged ({error}); remove it") from error
-    return result
 
 
 def complete_run(run: Run, output: Path, num_threads: Optional[int] = None) -> Result:
@@ -127,10 +122,8 @@ def read_metrics(path: Path) -> List[Dict[str, Any]]:
     """The lines of Detectron2's metrics.json, without those that were cut off."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
-        try:
+        with suppress(ValueError):  # the process was killed while it wrote
             lines.append(json.loads(text))
-        except ValueError:
-            continue  # the process was killed while it wrote
     return lines
 
 
@@ -140,11 +133,10 @@ def final_scores(metrics: Sequence[Mapping[str, Any]]) -> Dict[str, Value]:
     Raises:
         RunFailed: no line holds a score.
     """
-    keys = [_KEY_OF_SCORE[metric.key] for metric in SCORES]
-    evaluations = [line for line in metrics if any(key in line for key in keys)]
+    evaluations = [line for line in metrics if any(key in line for key in _SCORE_KEYS)]
     if not evaluations:
         raise RunFailed("training ended without PQ and AP in metrics.json; see MODEL.OUTPUTS")
-    values = [evaluations[-1].get(key, math.nan) for key in keys]
+    values = [evaluations[-1].get(key, math.nan) for key in _SCORE_KEYS]
     return {
         metric.key: value if math.isfinite(value) else None for metric, value in zip(SCORES, values)
     }
@@ -157,11 +149,7 @@ def training_seconds(metrics: Iterable[Mapping[str, Any]]) -> float:
     again after an interruption count once; evaluation and checkpoints do not.
     """
     time_at = {line["iteration"]: line["time"] for line in metrics if "time" in line}
-    seconds, before = 0.0, -1
-    for iteration in sorted(time_at):
-        seconds += time_at[iteration] * (iteration - before)
-        before = iteration
-    return seconds
+    return sum(time_at[this] * (this - before) for before, this in pairwise([-1, *sorted(time_at)]))
 
 
 def _check_same_config(config: Mapping[str, Any], folder: Path) -> None:
@@ -172,10 +160,9 @@ def _check_same_config(config: Mapping[str, Any], folder: Path) -> None:
     from effps_solo.config.migration import migrate
 
     try:
-        begun = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        begun = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
     except (FileNotFoundError, yaml.YAMLError):
         return  # not begun, or killed while it began
-    begun = begun or {}
     migrate(begun, str(folder / "config.yaml"))
     before, now = dict(_flat(begun)), dict(_flat(config))
     for key in before.keys() & now.keys() - {"OUTPUT_DIR", "SEED"}:
@@ -218,18 +205,13 @@ def _call(command: Sequence[str], log: IO[bytes], num_threads: Optional[int]) ->
     Raises:
         RunFailed: it failed; with the end of its log.
     """
-    environment = dict(os.environ)
-    paths = [str(PROJECT), *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    if num_threads is not None:
-        environment.update(OMP_NUM_THREADS=str(num_threads), MKL_NUM_THREADS=str(num_threads))
     # Its own session: Ctrl-C reaches it through _stop alone, and its workers with it.
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env=environment(num_threads),
         start_new_session=True,
     )
     try:

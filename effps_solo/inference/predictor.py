@@ -57,18 +57,10 @@ class Predictor:
         self.classes = classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         node = cfg.MODEL.PANOPTIC_FUSION
+        self.confidence_threshold: float = node.SCORE_THRESH
         self._thresholds = FusionThresholds(
             node.SCORE_THRESH, node.OVERLAP_THRESH, node.STUFF_AREA_FRACTION
         )
-
-    @property
-    def confidence_threshold(self) -> float:
-        """Lowest score of a thing in the panoptic map, in [0, 1]; can be set."""
-        return self._thresholds.score
-
-    @confidence_threshold.setter
-    def confidence_threshold(self, value: float) -> None:
-        self._thresholds = replace(self._thresholds, score=value)
 
     @torch.inference_mode()
     def __call__(
@@ -81,16 +73,24 @@ class Predictor:
 
         Returns:
             what the model returns for one image, in the frame of ``image``.
+
+        Raises:
+            ConfigError: a network of Detectron2's own is given a threshold, which none takes in a call.
         """
         height, width = image.shape[:2]
         aug_input = T.AugInput(image)
         self._augmentations(aug_input)
         pixels = np.require(aug_input.image.transpose(2, 0, 1), requirements=["C", "W"])
         inputs = {"image": torch.from_numpy(pixels), "height": height, "width": width}
-        if isinstance(self.model, PanopticNetwork):
-            thresholds = self._with_score(confidence_threshold)
-            return self.model.inference([inputs], thresholds=thresholds)[0]
-        return self.model([inputs])[0]
+        if confidence_threshold is None:
+            return self.model([inputs])[0]
+        if not isinstance(self.model, PanopticNetwork):
+            raise ConfigError(
+                f"MODEL.META_ARCHITECTURE {type(self.model).__name__} takes its confidence threshold "
+                "from its config alone"
+            )
+        thresholds = self._with_score(confidence_threshold)
+        return self.model.inference([inputs], thresholds=thresholds)[0]
 
     def panoptic(
         self, image: np.ndarray, confidence_threshold: Optional[float] = None

@@ -236,7 +236,9 @@ def mean_masks(found: Candidates, same: torch.Tensor) -> torch.Tensor:
     if not works_in_parts(found.masks):
         weights = found.scores * same
         weights = weights / weights.sum(dim=1, keepdim=True)
-        return (weights @ found.masks.flatten(1)).unflatten(1, found.masks.shape[1:])
+        with torch.autocast(weights.device.type, enabled=False):
+            means = weights @ found.masks.flatten(1)
+        return means.unflatten(1, found.masks.shape[1:])
     masks = found.masks.new_zeros(len(same), *found.masks.shape[1:])
     for mask, members in zip(masks, same):
         weights = found.scores * members

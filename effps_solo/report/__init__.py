@@ -35,17 +35,16 @@ def write_reports(cfg: CfgNode, results: Mapping[str, Any]) -> List[Path]:
     written = []
     for name in cfg.DATASETS.TEST:
         of_data_set = results if len(cfg.DATASETS.TEST) == 1 else results.get(name, {})
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / name
+        path = Path(cfg.OUTPUT_DIR) / "inference" / name / REPORT_NAME
         try:
-            write_results({k: v for k, v in of_data_set.items() if k in _TASKS}, folder)
+            write_results({k: v for k, v in of_data_set.items() if k in _TASKS}, path.parent)
             if "panoptic_seg" not in of_data_set:
                 logger.info("No report on %s: no panoptic segmentation was evaluated", name)
                 continue
-            run = open_run(Path(cfg.OUTPUT_DIR), name)
-            write_report(run, folder / REPORT_NAME, NUM_IMAGES)
+            write_report(open_run(Path(cfg.OUTPUT_DIR), name), path, NUM_IMAGES)
         except (OSError, UserError) as error:
             logger.warning("No report on %s: %s", name, error)
             continue
-        written.append(folder / REPORT_NAME)
-        logger.info("Report with tables and pictures: %s", written[-1])
+        written.append(path)
+        logger.info("Report with tables and pictures: %s", path)
     return written

@@ -54,17 +54,17 @@ def svg_of_training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
     """
     losses = _curves(histories, lambda key: key == "total_loss" or key.startswith("loss_"))
     quality = _curves(histories, lambda key: key in _QUALITY)
-    if not any(losses.values()):
+    if not losses:
         return ""
-    has_quality = any(len(points) > 1 for curves in quality.values() for points in curves.values())
+    has_quality = any(len(points) > 1 for points in quality.values())
     figure, panels = _figure(1 + has_quality, height=3.1)
-    _draw_curves(panels[0], losses, "loss", smooth=True)
+    _draw_curves(panels[0], list(histories), losses, "loss", smooth=True)
     panels[0].set_yscale("log")
     panels[0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     for set_formatter in (panels[0].yaxis.set_major_formatter, panels[0].yaxis.set_minor_formatter):
         set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if has_quality:
-        _draw_curves(panels[1], quality, "percent", smooth=False)
+        _draw_curves(panels[1], list(histories), quality, "percent", smooth=False)
     return _svg(figure)
 
 
@@ -73,45 +73,33 @@ _QUALITY = {
     "panoptic_seg/PQ_th": "PQ things",
     "panoptic_seg/PQ_st": "PQ stuff",
 }
-Points = List[Tuple[float, float]]
+Curves = Dict[Tuple[str, str], List[Tuple[float, float]]]  # (run, key) -> (iteration, value)
 
 
-def _curves(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]], wanted: Any
-) -> Dict[str, Dict[str, Points]]:
-    """Run -> key -> (iteration, value)."""
-    curves: Dict[str, Dict[str, Points]] = {}
+def _curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], wanted: Any) -> Curves:
+    curves: Curves = {}
     for name, history in histories.items():
-        curves[name] = {}
         for line in history:
             for key, value in line.items():
                 if wanted(key) and isinstance(value, (int, float)) and value == value:
-                    curves[name].setdefault(key, []).append((line["iteration"], value))
+                    curves.setdefault((name, key), []).append((line["iteration"], value))
     return curves
 
 
 def _draw_curves(
-    axes: Axes, runs: Mapping[str, Mapping[str, Points]], title: str, smooth: bool
+    axes: Axes, names: Sequence[str], curves: Curves, title: str, smooth: bool
 ) -> None:
-    keys = sorted({key for curves in runs.values() for key in curves}, key=_order)
-    for (name, curves), style in zip(runs.items(), _STYLES):
+    keys = sorted({key for _, key in curves}, key=lambda key: (key != "total_loss", key))
+    marker = "" if smooth else "."
+    for name, style in zip(names, _STYLES):
         for key, color in zip(keys, itertools.cycle(_PARTS)):
-            points = curves.get(key, [])
-            if not points:
-                continue
-            label = _QUALITY.get(key, key) + (f", {name}" if len(runs) > 1 else "")
-            iterations, values = zip(*points)
-            shown = _smoothed(values) if smooth else values
-            marker = "" if smooth else "."
-            axes.plot(
-                iterations, shown, style, color=color, marker=marker, linewidth=1.3, label=label
-            )
+            if (name, key) in curves:
+                label = _QUALITY.get(key, key) + (f", {name}" if len(names) > 1 else "")
+                x, values = zip(*curves[name, key])
+                y = _smoothed(values) if smooth else values
+                axes.plot(x, y, style, color=color, marker=marker, linewidth=1.3, label=label)
     axes.set(title=title, xlabel="iteration")
     axes.legend(frameon=False, fontsize=7)
-
-
-def _order(key: str) -> Tuple[bool, str]:
-    return (key != "total_loss", key)
 
 
 def _smoothed(values: Sequence[float]) -> List[float]:

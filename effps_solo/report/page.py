@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from effps_solo.evaluation.matching import ImageSegments
@@ -36,9 +35,9 @@ from .statistics import (
     image_pq,
     pq_differences,
     quality_by_size,
+    total,
 )
 
-_KINDS = (("things", True), ("stuff", False))
 Context = Dict[str, Any]
 
 
@@ -49,23 +48,24 @@ def write_report(run: Run, path: Path, num_images: int) -> None:
         num_images: how many of the worst and how many of the best images to show.
     """
     images, classes = _segments(run), run.record.classes
+    rows = _class_rows(images, classes)
     scored = [(image_pq(image.segments, classes), image) for image in run.record.images]
     known = sorted((s for s in scored if s[0] is not None), key=lambda s: (s[0], s[1].name))
     worst = known[:num_images]
     best = known[num_images:][::-1][:num_images]
     context = {
         "run": run,
-        "summary": _summary(run),
-        "classes": _class_rows(images, classes),
+        "summary": _summary(rows, run),
+        "classes": rows,
         "sizes": quality_by_size(images, classes),
-        "size_names": [_size_text(*size) for size in SIZES],
+        "size_names": [f"{name}, {extent}" for name, extent, *_ in SIZES],
         "confusion": _confusion_table(images, classes),
         "calibration": _calibration([run]),
         "training": svg_of_training({run.name: run.history}),
         "verdicts": VERDICTS,
         "galleries": [
-            ("Worst images", [_pictures(image, [run], [pq]) for pq, image in worst]),
-            ("Best images", [_pictures(image, [run], [pq]) for pq, image in best]),
+            ("Worst images", [_pictures([image], [run], [pq]) for pq, image in worst]),
+            ("Best images", [_pictures([image], [run], [pq]) for pq, image in best]),
         ],
     }
     _render("report.html", path, context)
@@ -85,32 +85,27 @@ def write_comparison(first: Run, second: Run, path: Path, num_images: int) -> No
     runs, classes = [first, second], first.record.classes
     by_id = {image.image_id: image for image in second.record.images}
     pairs = [(image, by_id[image.image_id]) for image in first.record.images]
-    groups, by_class = pq_differences(
-        [a.segments for a, _ in pairs], [b.segments for _, b in pairs], classes
-    )
+    groups, by_class = pq_differences(_segments(first), [b.segments for _, b in pairs], classes)
     changes = []
-    for a, b in pairs:
-        before, after = image_pq(a.segments, classes), image_pq(b.segments, classes)
+    for pair in pairs:
+        before, after = (image_pq(image.segments, classes) for image in pair)
         if before is not None and after is not None:
-            changes.append((after - before, a, b, [before, after]))
-    changes.sort(key=lambda change: (change[0], change[1].name))
+            changes.append((after - before, pair, (before, after)))
+    changes.sort(key=lambda change: (change[0], change[1][0].name))
     lost = [change for change in changes[:num_images] if change[0] < 0]
     gained = [change for change in changes[::-1][:num_images] if change[0] > 0]
     rows = [_class_rows(_segments(run), classes) for run in runs]
     context = {
         "runs": runs,
-        "summaries": [_summary(run) for run in runs],
+        "summaries": list(map(_summary, rows, runs)),
         "rows": list(zip(*rows, [*groups, *(by_class[c.dataset_id] for c in classes)])),
         "sizes": [quality_by_size(_segments(run), classes) for run in runs],
-        "size_names": [_size_text(*size) for size in SIZES],
+        "size_names": [f"{name}, {extent}" for name, extent, *_ in SIZES],
         "calibration": _calibration(runs),
         "training": svg_of_training({run.name: run.history for run in runs}),
         "galleries": [
-            (title, [_pictures(a, runs, pq, b) for _, a, b, pq in chosen])
-            for title, chosen in (
-                ("Images that lost most", lost),
-                ("Images that gained most", gained),
-            )
+            ("Images that lost most", [_pictures(pair, runs, pqs) for _, pair, pqs in lost]),
+            ("Images that gained most", [_pictures(pair, runs, pqs) for _, pair, pqs in gained]),
         ],
     }
     _render("comparison.html", path, context)
@@ -136,12 +131,10 @@ def _segments(run: Run) -> List[ImageSegments]:
     return [image.segments for image in run.record.images]
 
 
-def _summary(run: Run) -> Dict[str, float]:
+def _summary(rows: Sequence[Context], run: Run) -> Dict[str, float]:
     """Title -> percent of what people compare first."""
-    classes = run.record.classes
-    scores = groups_of(count_classes(_segments(run), classes), classes)
-    values = {"PQ": scores[0]["pq"], "PQ things": scores[1]["pq"], "PQ stuff": scores[2]["pq"]}
-    values.update({"SQ": scores[0]["sq"], "RQ": scores[0]["rq"]})
+    values = dict(zip(("PQ", "PQ things", "PQ stuff"), (row["pq"] for row in rows)))
+    values.update({"SQ": rows[0]["sq"], "RQ": rows[0]["rq"]})
     for title, task, key in (("mIoU", "sem_seg", "mIoU"), ("mask AP", "segm", "AP")):
         if key in run.results.get(task, {}):
             values[title] = run.results[task][key]
@@ -153,29 +146,12 @@ def _class_rows(images: Sequence[ImageSegments], classes: Sequence[PanopticClass
     counts = count_classes(images, classes)
     rows: List[Context] = []
     for (title, _, isthing), scores in zip(GROUPS, groups_of(counts, classes)):
-        members = [counts[c.dataset_id] for c in classes if isthing in (None, c.isthing)]
-        totals = {key: sum(getattr(c, key) for c in members) for key in ("tp", "fp", "fn")}
-        rows.append({"name": title, "color": None, **scores, **totals})
+        members = total(counts[c.dataset_id] for c in classes if isthing in (None, c.isthing))
+        rows.append({"name": title, "color": None, **scores, **vars(members)})
     for c in classes:
-        of_class = counts[c.dataset_id]
-        rows.append(
-            {
-                "name": c.name,
-                "color": "#{:02x}{:02x}{:02x}".format(*c.color),
-                "kind": "thing" if c.isthing else "stuff",
-                **class_scores(of_class),
-                "tp": of_class.tp,
-                "fp": of_class.fp,
-                "fn": of_class.fn,
-            }
-        )
+        color, of_class = "#{:02x}{:02x}{:02x}".format(*c.color), counts[c.dataset_id]
+        rows.append({"name": c.name, "color": color, **class_scores(of_class), **vars(of_class)})
     return rows
-
-
-def _size_text(name: str, low: float, high: float) -> str:
-    if math.isinf(high):
-        return f"{name}, from {math.isqrt(int(low))}² px"
-    return f"{name}, below {math.isqrt(int(high))}² px"
 
 
 def _confusion_table(images: Sequence[ImageSegments], classes: Sequence[PanopticClass]) -> Context:
@@ -186,8 +162,8 @@ def _confusion_table(images: Sequence[ImageSegments], classes: Sequence[Panoptic
     rows = []
     for name in [*present, NOTHING]:
         counts = [table[name, column] for column in columns]
-        total = max(sum(counts), 1)
-        cells = [(n, n / total, column == name) for n, column in zip(counts, columns)]
+        in_row = max(sum(counts), 1)
+        cells = [(n, n / in_row, column == name) for n, column in zip(counts, columns)]
         rows.append((name, cells))
     return {"columns": columns, "rows": rows}
 
@@ -196,7 +172,7 @@ def _calibration(runs: Sequence[Run]) -> Context:
     """A plot, and (kind, run, expected calibration error, bins) of every curve."""
     curves: Dict[str, Dict[str, Any]] = {}
     errors = []
-    for kind, isthing in _KINDS:
+    for kind, isthing in (("things", True), ("stuff", False)):
         for run in runs:
             bins, error = calibration(_segments(run), run.record.classes, isthing)
             if bins:
@@ -206,37 +182,28 @@ def _calibration(runs: Sequence[Run]) -> Context:
 
 
 def _pictures(
-    image: EvaluatedImage,
-    runs: Sequence[Run],
-    qualities: Sequence[Optional[float]],
-    of_second: Optional[EvaluatedImage] = None,
+    images: Sequence[EvaluatedImage], runs: Sequence[Run], qualities: Sequence[Optional[float]]
 ) -> Context:
-    """The image, its ground truth and the predictions; instead, why they cannot be shown."""
-    head = {"name": image.name, "qualities": qualities, "pictures": [], "problem": ""}
+    """An image as each run evaluated it, and its ground truth; instead, why they cannot be shown."""
+    head = {"name": images[0].name, "qualities": qualities, "pictures": [], "problem": ""}
     try:
-        return {**head, "pictures": _titled_pictures(image, runs, of_second)}
+        return {**head, "pictures": _titled_pictures(images, runs)}
     except ImageError as error:
         return {**head, "problem": str(error)}
 
 
 def _titled_pictures(
-    image: EvaluatedImage, runs: Sequence[Run], of_second: Optional[EvaluatedImage]
+    images: Sequence[EvaluatedImage], runs: Sequence[Run]
 ) -> List[Tuple[str, str]]:
-    classes = runs[0].record.classes
-    pixels = read_image(image.image_file, "RGB")
-    found: List[Tuple[str, np.ndarray]] = [
-        ("ground truth", picture_of_truth(pixels, image, classes))
-    ]
-    evaluated = [image] if of_second is None else [image, of_second]
-    for run, each in zip(runs, evaluated):
-        title = "prediction" if of_second is None else run.name
-        folder = run.folder / PREDICTIONS_FOLDER
-        found.append((title, picture_of_prediction(pixels, each, folder, classes)))
-    if of_second is None:
-        found.insert(0, ("image", pixels))
-        found.append(
-            ("verdicts", picture_of_verdicts(pixels, image, runs[0].folder / PREDICTIONS_FOLDER))
-        )
+    is_alone, classes = len(runs) == 1, runs[0].record.classes
+    pixels = read_image(images[0].image_file, "RGB")
+    found = [("image", pixels)] if is_alone else []
+    found.append(("ground truth", picture_of_truth(pixels, images[0], classes)))
+    for run, image in zip(runs, images):
+        title, folder = "prediction" if is_alone else run.name, run.folder / PREDICTIONS_FOLDER
+        found.append((title, picture_of_prediction(pixels, image, folder, classes)))
+    if is_alone:
+        found.append(("verdicts", picture_of_verdicts(pixels, images[0], folder)))
     return [(title, data_url(picture)) for title, picture in found]
 
 
@@ -248,9 +215,7 @@ def _render(template: str, path: Path, context: Mapping[str, Any]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["zip"] = zip
-    environment.filters["number"] = _number
-    environment.filters["signed"] = lambda value: _number(value, "+")
+    environment.filters.update(zip=zip, number=_number, signed=lambda x: _number(x, "+"))
     text = environment.get_template(template).render(version=__version__, **context)
     write_atomically(path, text.encode())
 

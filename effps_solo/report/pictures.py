@@ -35,8 +35,7 @@ def picture_of_truth(
 
     ImageError when the PNG cannot be read or has another size.
     """
-    ids = read_segment_ids(image.truth_file)
-    _require_same_size(pixels, ids, image.image_file)
+    ids = _read_ids(image.truth_file, image, pixels)
     return _overlay(pixels, ids, image.segments.truth, classes)
 
 
@@ -44,8 +43,7 @@ def picture_of_prediction(
     pixels: np.ndarray, image: EvaluatedImage, folder: Path, classes: Sequence[PanopticClass]
 ) -> np.ndarray:
     """The prediction, a PNG in ``folder``, in the same way."""
-    ids = read_segment_ids(str(folder / image.prediction_file))
-    _require_same_size(pixels, ids, image.image_file)
+    ids = _read_ids(str(folder / image.prediction_file), image, pixels)
     return _overlay(pixels, ids, image.segments.predictions, classes)
 
 
@@ -55,34 +53,31 @@ def picture_of_verdicts(pixels: np.ndarray, image: EvaluatedImage, folder: Path)
     Missed segments lie over found ones, false ones over both, so that every fault is seen. Where nothing
     is judged the photograph keeps its colours.
     """
-    rows: List[Dict[str, Any]] = []  # of the segments of the picture
-
-    def new_row(verdict: int) -> int:
-        rows.append({"id": len(rows) + 1, "category_id": verdict, "isthing": False})
-        return len(rows)
-
     verdicts = Verdicts(image.segments)
-    found = {key: new_row(HIT) for key in verdicts.correct}
-    faults = {
-        key: new_row(WRONG_CLASS if key in verdicts.wrong_class else FALSE)
-        for key in verdicts.false | verdicts.wrong_class
-    }
-    missed = {key: new_row(MISS) for key in verdicts.missed - set(verdicts.partner)}
-    predicted_ids = read_segment_ids(str(folder / image.prediction_file))
-    true_ids = read_segment_ids(image.truth_file)
+    found = dict.fromkeys(verdicts.correct, HIT)
+    missed = dict.fromkeys(verdicts.missed - set(verdicts.partner), MISS)
+    faults = dict.fromkeys(verdicts.false, FALSE)
+    faults.update(dict.fromkeys(verdicts.wrong_class, WRONG_CLASS))
+    predicted_ids = _read_ids(str(folder / image.prediction_file), image, pixels)
+    true_ids = _read_ids(image.truth_file, image, pixels)
     canvas = np.zeros_like(predicted_ids)
-    for ids, row_of_id in ((predicted_ids, found), (true_ids, missed), (predicted_ids, faults)):
-        layer = _looked_up(ids, row_of_id)
+    info: List[Dict[str, Any]] = []  # of the segments of the picture
+    for ids, verdict_of_id in ((predicted_ids, found), (true_ids, missed), (predicted_ids, faults)):
+        rows = {key: row for row, key in enumerate(verdict_of_id, len(info) + 1)}
+        layer = _looked_up(ids, rows)
         canvas = np.where(layer > 0, layer, canvas)
-    _require_same_size(pixels, canvas, image.image_file)
-    return panoptic_overlay(pixels, canvas, rows, VERDICTS, max_size=MAX_SIZE, opacity=0.6)
+        for key, verdict in verdict_of_id.items():
+            info.append({"id": rows[key], "category_id": verdict, "isthing": False})
+    return panoptic_overlay(pixels, canvas, info, VERDICTS, max_size=MAX_SIZE, opacity=0.6)
 
 
-def _require_same_size(pixels: np.ndarray, ids: np.ndarray, name: str) -> None:
-    """An image that was changed after the evaluation can have another size."""
+def _read_ids(file_name: str, image: EvaluatedImage, pixels: np.ndarray) -> np.ndarray:
+    """An image that was changed after the evaluation can have another size than its segments."""
+    ids = read_segment_ids(file_name)
     if pixels.shape[:2] != ids.shape:
         sizes = ["x".join(map(str, shape)) for shape in (pixels.shape[:2], ids.shape)]
-        raise ImageError(f"{name} has {sizes[0]} pixels, its segments {sizes[1]}")
+        raise ImageError(f"{image.image_file} has {sizes[0]} pixels, its segments {sizes[1]}")
+    return ids
 
 
 def _looked_up(ids: np.ndarray, table: Mapping[int, int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
@@ -53,17 +54,12 @@ def open_run(path: Path, data_set: str = "") -> Run:
         UserError: there is no evaluation, or more than one to choose from.
     """
     folder = _folder_of_record(path, data_set)
-    record = read_record(folder / RECORD_NAME)
-    results = {}
-    if (folder / RESULTS_NAME).is_file():
-        results = _read_results(folder / RESULTS_NAME)
-    output = folder.parent.parent
     return Run(
         name=str(path),
         folder=folder,
-        record=record,
-        results=results,
-        history=_read_history(output / HISTORY_NAME),
+        record=read_record(folder / RECORD_NAME),
+        results=_read_results(folder / RESULTS_NAME),
+        history=_read_history(folder.parent.parent / HISTORY_NAME),
     )
 
 
@@ -83,6 +79,8 @@ def _folder_of_record(path: Path, data_set: str) -> Path:
 
 
 def _read_results(path: Path) -> Dict[str, Dict[str, float]]:
+    if not path.is_file():
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -99,10 +97,7 @@ def _read_history(path: Path) -> List[Dict[str, Any]]:
         return []
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict) and "iteration" in values:
-            lines.append(values)
+        with suppress(ValueError):
+            lines.append(json.loads(line))
+    lines = [values for values in lines if isinstance(values, dict) and "iteration" in values]
     return sorted(lines, key=lambda values: float(values["iteration"]))

@@ -2,20 +2,20 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from effps_solo.evaluation.matching import ImageSegments, PredictedSegment
+from effps_solo.evaluation.matching import ImageSegments
 from effps_solo.evaluation.quality import GROUPS, MEASURES, Scores, class_scores, group_scores
 from effps_solo.structures.classes import PanopticClass
 
-# COCO's sizes: name, smallest area, and the area from which it is the next.
-SIZES: Tuple[Tuple[str, float, float], ...] = (
-    ("small", 0, 32**2),
-    ("medium", 32**2, 96**2),
-    ("large", 96**2, math.inf),
+# COCO's sizes: name, in words, smallest area, and the area from which it is the next.
+SIZES = (
+    ("small", "below 32² px", 0, 32**2),
+    ("medium", "below 96² px", 32**2, 96**2),
+    ("large", "from 96² px", 96**2, math.inf),
 )
 NUM_SCORE_BINS = 10
 NUM_RESAMPLES = 1000
@@ -33,10 +33,6 @@ class Counts:
     fn: int = 0
     iou: float = 0.0
 
-    def values(self) -> Tuple[float, float, float, float]:
-        """tp, fp, fn, iou."""
-        return self.tp, self.fp, self.fn, self.iou
-
 
 class Verdicts:
     """The segments of one image as true positives, false positives and false negatives.
@@ -52,17 +48,11 @@ class Verdicts:
     def __init__(self, segments: ImageSegments) -> None:
         predictions = {s.id: s for s in segments.predictions}
         classes = {s.id: s.category_id for s in segments.truth}
-        self.partner: Dict[int, PredictedSegment] = {}
-        self.correct: Dict[int, float] = {}
-        self.wrong_class = set()
-        found = set()
-        for pair in segments.pairs:
-            prediction = self.partner[pair.truth] = predictions[pair.prediction]
-            if prediction.category_id == classes[pair.truth]:
-                self.correct[prediction.id] = pair.iou
-                found.add(pair.truth)
-            else:
-                self.wrong_class.add(prediction.id)
+        self.partner = {pair.truth: predictions[pair.prediction] for pair in segments.pairs}
+        right = [p for p in segments.pairs if self.partner[p.truth].category_id == classes[p.truth]]
+        self.correct = {pair.prediction: pair.iou for pair in right}
+        self.wrong_class = {pair.prediction for pair in segments.pairs} - set(self.correct)
+        found = {pair.truth for pair in right}
         self.missed = {s.id for s in segments.truth if not s.iscrowd and s.id not in found}
         self.false = {
             s.id for s in segments.predictions if not s.ignored and s.id not in self.correct
@@ -99,6 +89,11 @@ def count_classes(
     return counts
 
 
+def total(counts: Iterable[Counts]) -> Counts:
+    """Their sum; zeros for none."""
+    return Counts(*map(sum, zip(*map(astuple, counts))))
+
+
 def groups_of(counts: Mapping[int, Counts], classes: Sequence[PanopticClass]) -> List[Scores]:
     """PQ, SQ and RQ in percent of all classes, of things and of stuff; nan for a group without any."""
     categories = {c.dataset_id: {"isthing": c.isthing} for c in classes}
@@ -111,16 +106,10 @@ def quality_by_size(
 ) -> List[Tuple[str, Scores, Counts]]:
     """(size, PQ SQ RQ of the things of that size, their counts) for the sizes of COCO."""
     rows = []
-    for name, *areas in SIZES:
-        counts = count_classes(images, classes, (areas[0], areas[1]))
-        things = [counts[c.dataset_id] for c in classes if c.isthing]
-        total = Counts(
-            tp=sum(c.tp for c in things),
-            fp=sum(c.fp for c in things),
-            fn=sum(c.fn for c in things),
-            iou=sum(c.iou for c in things),
-        )
-        rows.append((name, groups_of(counts, classes)[1], total))
+    for name, _, low, high in SIZES:
+        counts = count_classes(images, classes, (low, high))
+        things = total(counts[c.dataset_id] for c in classes if c.isthing)
+        rows.append((name, groups_of(counts, classes)[1], things))
     return rows
 
 
@@ -190,10 +179,10 @@ def calibration(
         score, precision = np.mean(np.array(values, dtype=float), axis=0).tolist()
         low, high = index / NUM_SCORE_BINS, (index + 1) / NUM_SCORE_BINS
         bins.append(ScoreBin(low, high, len(values), score, precision))
-    total = sum(b.count for b in bins)
-    if not total:
+    if not bins:
         return bins, math.nan
-    return bins, sum(b.count * abs(b.mean_score - b.precision) for b in bins) / total
+    distances = sum(b.count * abs(b.mean_score - b.precision) for b in bins)
+    return bins, distances / sum(b.count for b in bins)
 
 
 @dataclass(frozen=True)
@@ -231,12 +220,10 @@ def pq_differences(
     Returns:
         the differences of all classes, things and stuff, and those by dataset id of a class.
     """
-    counts = [_counts_of_images(run, classes) for run in (first, second)]
     weights = _image_weights(len(first))
-    before, after = (_weighted_pq(weights, of_run) for of_run in counts)
-    by_class = {
-        c.dataset_id: _difference(after[:, k] - before[:, k]) for k, c in enumerate(classes)
-    }
+    before, after = (_weighted_pq(weights, _counts(run, classes)) for run in (first, second))
+    differences = map(_difference, (after - before).T)
+    by_class = dict(zip((c.dataset_id for c in classes), differences))
     groups = []
     for _, _, isthing in GROUPS:
         columns = [k for k, c in enumerate(classes) if isthing in (None, c.isthing)]
@@ -253,14 +240,12 @@ def _image_weights(num_images: int) -> np.ndarray:
     return np.concatenate([np.ones((1, num_images)), drawn])
 
 
-def _counts_of_images(
-    images: Sequence[ImageSegments], classes: Sequence[PanopticClass]
-) -> np.ndarray:
-    """(images, classes, 4) of :meth:`Counts.values`."""
-    rows = []
-    for segments in images:
-        counts = count_classes([segments], classes)
-        rows.append([counts[c.dataset_id].values() for c in classes])
+def _counts(images: Sequence[ImageSegments], classes: Sequence[PanopticClass]) -> np.ndarray:
+    """(images, classes, 4): tp, fp, fn and iou of :class:`Counts`."""
+    rows = [
+        [(c.tp, c.fp, c.fn, c.iou) for c in count_classes([segments], classes).values()]
+        for segments in images
+    ]
     return np.array(rows, dtype=float).reshape(len(images), len(classes), 4)
 
 
@@ -273,9 +258,7 @@ def _weighted_pq(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def _mean(values: np.ndarray) -> np.ndarray:
     """(R, C) -> (R,) means that leave out nan; nan where there is nothing else."""
-    known = ~np.isnan(values)
-    total = np.where(known, values, 0).sum(axis=1)
-    return np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), np.nan)
+    return np.ma.masked_invalid(values).mean(axis=1).filled(np.nan)
 
 
 def _difference(values: np.ndarray) -> Difference:

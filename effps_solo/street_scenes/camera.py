@@ -28,10 +28,8 @@ class Camera:
     def project(self, points: np.ndarray) -> np.ndarray:
         """Maps world points (N,3) in metres to pixel positions (N,2) = (column, row)."""
         scale = self.focal / np.maximum(points[:, 2], NEAREST_DEPTH)
-        pixels = np.empty((len(points), 2))
-        pixels[:, 0] = self.center + points[:, 0] * scale
-        pixels[:, 1] = self.horizon + (self.eye - points[:, 1]) * scale
-        return pixels
+        columns = self.center + points[:, 0] * scale
+        return np.stack([columns, self.horizon + (self.eye - points[:, 1]) * scale], axis=1)
 
     def column(self, x: float, z: float) -> float:
         """Returns the column (px) of what stands at world x and depth z in metres."""

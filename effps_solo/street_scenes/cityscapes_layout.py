@@ -76,8 +76,5 @@ def write_image(root: Path, parameters: SetParameters, split: str, index: int) -
 def polygon_record(picture: Picture) -> dict:
     """Returns the picture's objects in the format of Cityscapes' polygon files."""
     height, width = picture.rgb.shape[:2]
-    objects = [
-        {"label": label, "polygon": [list(point) for point in polygon]}
-        for label, polygon in picture.objects
-    ]
+    objects = [{"label": label, "polygon": polygon} for label, polygon in picture.objects]
     return {"imgHeight": height, "imgWidth": width, "objects": objects}

@@ -7,19 +7,21 @@ middle. At heading 0 the object looks along the camera's axis, so that its back 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Sequence
 
 import cv2
 import numpy as np
 
 from .camera import NEAREST_DEPTH, Camera
-from .layers import Layer, outlines
+from .layers import FIXED_POINT_BITS, Layer, fixed_points, outlines
 from .light import Light, noise_window
 
 Color = Sequence[float] | np.ndarray
 Point = Sequence[float] | np.ndarray
+Ends = tuple[float, float]
+Corner = tuple[float, float, float]
 
-FIXED_POINT_BITS = 4
 LARGE_PATCH = 60000  # px; larger patches are not supersampled
 SMALLEST_OUTLINE = 12  # px of bounding box
 CORNERS = 20
@@ -32,6 +34,26 @@ def circle(
     """Returns (corners,2) points of an arc of the unit circle."""
     angle = start + np.linspace(0.0, turn, corners, endpoint=end)
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def wheel(corners: int, a: float, c: float, radius: float, middle: float) -> np.ndarray:
+    """Returns the outline (corners,3) of a wheel at a and c, whose axle is `middle` metres up."""
+    rim = circle(corners) * radius
+    return np.stack([np.full(corners, a), middle + rim[:, 1], c + rim[:, 0]], axis=1)
+
+
+def across(a: Ends, b: Ends, c: float = 0.0, top: Ends | None = None) -> list[Corner]:
+    """Returns the corners of an upright quadrilateral that stands across the object at c.
+
+    It reaches from a[0] to a[1] at height b[0], and from top[0] to top[1] (as below) at height b[1].
+    """
+    high = top or a
+    return [(a[0], b[0], c), (a[1], b[0], c), (high[1], b[1], c), (high[0], b[1], c)]
+
+
+def lengthwise(a: float, c: Ends, b: Ends, top: Ends | None = None) -> list[Corner]:
+    """Returns the same along the object at a: from c[0] to c[1], from top[0] to top[1] above."""
+    return [(a, height, place) for place, height, _ in across(c, b, top=top)]
 
 
 DISC = circle(CORNERS)
@@ -68,13 +90,8 @@ class Easel:
         self.strokes: list[_Stroke] = []
         self.move(position, heading)
         half_width, height, half_length = extent
-        corners = [
-            (a, b, c)
-            for a in (-half_width, half_width)
-            for b in (-0.1, height)
-            for c in (-half_length, half_length)
-        ]
-        pixels = view.camera.project(self.to_world(corners))
+        corners = product((-half_width, half_width), (-0.1, height), (-half_length, half_length))
+        pixels = view.camera.project(self.to_world(list(corners)))
         low = np.floor(pixels.min(axis=0)).astype(int) - 2
         high = np.ceil(pixels.max(axis=0)).astype(int) + 3
         self.left, self.top = max(low[0], 0), max(low[1], 0)
@@ -91,11 +108,8 @@ class Easel:
     def to_world(self, points: Sequence[Point] | np.ndarray) -> np.ndarray:
         """Maps (N,3) points of the object frame to the world."""
         a, b, c = np.asarray(points, dtype=np.float64).reshape(-1, 3).T
-        world = np.empty((len(a), 3))
-        world[:, 0] = self.x + a * self.cos + c * self.sin
-        world[:, 1] = b
-        world[:, 2] = self.z - a * self.sin + c * self.cos
-        return world
+        x, z = self.x + a * self.cos + c * self.sin, self.z - a * self.sin + c * self.cos
+        return np.stack([x, b, z], axis=1)
 
     def eye(self) -> tuple[float, float, float]:
         """Returns the camera's position in the object frame."""
@@ -118,8 +132,7 @@ class Easel:
         scale = camera.pixels_per_metre(depth)
         column = camera.center + (self.x + a * self.cos + c * self.sin) * scale - self.left
         row = camera.horizon + (camera.eye - b) * scale - self.top
-        over = self.oversampling
-        return (column + 0.5) * over - 0.5, (row + 0.5) * over - 0.5, scale * over, depth
+        return self._shift(column), self._shift(row), scale * self.oversampling, depth
 
     def _spots(self, points: Sequence[Point] | np.ndarray) -> tuple[np.ndarray, float]:
         """Returns the places (N,2) of points in the patch and their mean depth."""
@@ -127,9 +140,8 @@ class Easel:
         camera, over = self.view.camera, self.oversampling
         depth = self.z - a * self.sin + c * self.cos
         scale = camera.focal * over / np.maximum(depth, NEAREST_DEPTH)
-        spots = np.empty((len(a), 2))
-        spots[:, 0] = (self.x + a * self.cos + c * self.sin) * scale
-        spots[:, 1] = (camera.eye - b) * scale
+        columns = (self.x + a * self.cos + c * self.sin) * scale
+        spots = np.stack([columns, (camera.eye - b) * scale], axis=1)
         spots += (self._shift(camera.center - self.left), self._shift(camera.horizon - self.top))
         return spots, float(depth.mean())
 
@@ -137,10 +149,10 @@ class Easel:
         """Maps a position among the patch's pixels to its finer grid."""
         return (position + 0.5) * self.oversampling - 0.5
 
-    def face(self, points: Sequence[Point] | np.ndarray, color: Color, nearer: float = 0.0) -> None:
-        """Adds a flat polygon (N,3); `nearer` (m) lifts it in the order of drawing."""
+    def face(self, points: Sequence[Point] | np.ndarray, color: Color) -> None:
+        """Adds a flat polygon (N,3)."""
         spots, depth = self._spots(points)
-        self.strokes.append(_Stroke(depth - nearer, spots, color, True))
+        self.strokes.append(_Stroke(depth, spots, color, True))
 
     def cover(self, points: Sequence[Point] | np.ndarray) -> None:
         """Adds a polygon to the label through which the background stays visible."""
@@ -150,7 +162,10 @@ class Easel:
     def rod(
         self, start: Point, end: Point, radii: tuple[float, float], color: Color, nearer: float = 0
     ) -> None:
-        """Adds a limb with round ends; `radii` in metres at start and end."""
+        """Adds a limb with round ends; `radii` in metres at start and end.
+
+        nearer: how far (m) it is lifted in the order of drawing.
+        """
         x0, y0, scale0, z0 = self._spot(start)
         x1, y1, scale1, z1 = self._spot(end)
         r0, r1 = max(radii[0] * scale0, 0.6), max(radii[1] * scale1, 0.6)
@@ -168,12 +183,11 @@ class Easel:
         color: Color,
         stretch: float = 1.0,
         nearer: float = 0.0,
-        ragged: np.ndarray | None = None,
+        outline: np.ndarray = DISC,
     ) -> None:
-        """Adds a sphere `stretch` times as high as wide; `ragged` (CORNERS,) dents it."""
+        """Adds a sphere `stretch` times as high as wide; another `outline` (N,2) dents it."""
         x, y, scale, depth = self._spot(middle)
         size = max(radius * scale, 0.6)
-        outline = DISC if ragged is None else DISC * ragged[:, None]
         points = outline * (size, size * stretch) + (x, y)
         self.strokes.append(_Stroke(depth - nearer, points, color, True))
 
@@ -203,9 +217,8 @@ class Easel:
 
         def paint() -> tuple[np.ndarray, np.ndarray | None]:
             rgb = patch[..., :3].astype(np.float32)
-            self._finish_surface(
-                rgb, noise_window("grain", offset, *rgb.shape[:2]) * texture, side_light
-            )
+            noise = noise_window("grain", offset, *rgb.shape[:2]) * texture
+            self._finish_surface(rgb, noise, side_light)
             alpha = None if solid else patch[..., 3].astype(np.float32) / 255.0
             return np.clip(rgb, 0, 255, out=rgb), alpha
 
@@ -215,16 +228,17 @@ class Easel:
     def _draw(self, in_order: bool) -> tuple[np.ndarray, np.ndarray]:
         """Returns the patch (h,w,4), in which what is not painted is dark, and the label (h,w)."""
         size = (self.height * self.oversampling, self.width * self.oversampling)
-        bare = np.array((*np.clip(_usual_color(self.strokes) * 0.7, 0, 255), 0)).astype(np.uint8)
+        usual = np.median([stroke.color for stroke in self.strokes if stroke.paints], axis=0)
+        bare = np.array((*np.clip(usual * 0.7, 0, 255), 0)).astype(np.uint8)
         patch = np.full(size, bare.view(np.uint32)[0]).view(np.uint8).reshape(*size, 4)
         ghost = np.zeros(size, np.uint8)
         strokes = self.strokes if in_order else sorted(self.strokes, key=lambda s: -s.depth)
         colors = np.clip([stroke.color for stroke in strokes], 0, 255).tolist()
-        for stroke, points, color in zip(strokes, _fixed_points(strokes), colors):
-            if stroke.paints:
-                cv2.fillPoly(patch, [points], (*color, 255), cv2.LINE_8, FIXED_POINT_BITS)
-            else:
-                cv2.fillPoly(ghost, [points], 255, cv2.LINE_8, FIXED_POINT_BITS)
+        fixed = fixed_points(np.concatenate([stroke.points for stroke in strokes]))
+        ends = np.cumsum([len(stroke.points) for stroke in strokes])
+        for stroke, points, color in zip(strokes, np.split(fixed, ends[:-1]), colors):
+            target, value = (patch, (*color, 255)) if stroke.paints else (ghost, 255)
+            cv2.fillPoly(target, [points], value, cv2.LINE_8, FIXED_POINT_BITS)
         label = np.maximum(patch[..., 3], ghost)
         if self.oversampling > 1:
             small = (self.width, self.height)
@@ -242,16 +256,3 @@ class Easel:
         rgb *= noise[..., None]
         rgb *= np.asarray(light.tint, np.float32) * np.float32(1.0 - share)
         rgb += np.asarray(light.haze, np.float32) * np.float32(share)
-
-
-def _fixed_points(strokes: list[_Stroke]) -> list[np.ndarray]:
-    """Returns each stroke's outline (N,2) in the fixed-point numbers that OpenCV draws from."""
-    points = np.concatenate([stroke.points for stroke in strokes]) * (1 << FIXED_POINT_BITS)
-    fixed = np.rint(points).clip(-(2**20), 2**20).astype(np.int32)
-    ends = np.cumsum([len(stroke.points) for stroke in strokes])
-    return np.split(fixed, ends[:-1])
-
-
-def _usual_color(strokes: list[_Stroke]) -> np.ndarray:
-    colors = [stroke.color for stroke in strokes if stroke.paints]
-    return np.median(np.array(colors, dtype=np.float64), axis=0)

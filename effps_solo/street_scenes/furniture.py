@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .easel import CORNERS, DISC, Easel, Point
+from .easel import CORNERS, DISC, Easel, Point, across, circle
 from .people import any_color
 
 FOLIAGE = np.array(
@@ -44,8 +44,8 @@ def _blobs(
         place = np.asarray(middle) + spot * size
         radius = size[0] * rng.uniform(0.28, 0.52)
         tone = lit * light * rng.uniform(0.92, 1.08)
-        ragged = 1.0 + 0.16 * rng.uniform(-1.0, 1.0, CORNERS)
-        easel.ball(place, radius, tone, size[1] / size[0], ragged=ragged)
+        ragged = DISC * (1.0 + 0.16 * rng.uniform(-1.0, 1.0, (CORNERS, 1)))
+        easel.ball(place, radius, tone, size[1] / size[0], outline=ragged)
 
 
 def draw_tree(easel: Easel, rng: np.random.Generator, height: float) -> None:
@@ -60,9 +60,8 @@ def draw_tree(easel: Easel, rng: np.random.Generator, height: float) -> None:
             b = height * share
             reach = crown * (1.1 - share) * 1.15 + 0.15
             tone = color * (0.55 + 0.4 * share) * easel.view.light.shade((0.0, 0.5, -0.8))
-            easel.face(
-                [(-reach, b - 0.2 * height, 0), (reach, b - 0.2 * height, 0), (0, b, 0)], tone
-            )
+            low = b - 0.2 * height
+            easel.face([(-reach, low, 0), (reach, low, 0), (0, b, 0)], tone)
         return
     _blobs(easel, rng, (0, height - crown * 1.15, 0), (crown, crown * 1.05, crown), 22, color)
 
@@ -76,23 +75,19 @@ def draw_bush(easel: Easel, rng: np.random.Generator, width: float, height: floa
         _blobs(easel, rng, middle, (height * 0.55, height * 0.5, 0.3), 6, color)
 
 
-def _metal(rng: np.random.Generator) -> np.ndarray:
-    return np.full(3, rng.uniform(50, 165)) * rng.uniform(0.92, 1.08, 3)
-
-
 def draw_pole(
     easel: Easel, rng: np.random.Generator, height: float, radius: float, arm: float
 ) -> None:
     """Draws a post; `arm` (m, signed) is the reach of a street lamp's arm, 0 = none."""
-    color = _metal(rng) * easel.view.light.shade((0.0, 0.3, -0.9))
+    metal = rng.uniform(50, 165) * rng.uniform(0.92, 1.08, 3)
+    color = metal * easel.view.light.shade((0.0, 0.3, -0.9))
     easel.rod((0, 0, 0), (0, height, 0), (radius * 1.15, radius * 0.85), color)
     easel.rod((radius * 0.4, 0, 0), (radius * 0.4, height, 0), (radius * 0.4,) * 2, color * 1.2)
     easel.rod((0, 0, 0), (0, 0.5, 0), (radius * 1.7, radius * 1.5), color * 0.9)
     if arm:
         easel.rod((0, height, 0), (arm, height + 0.25, 0), (radius * 0.7, radius * 0.6), color)
-        easel.rod(
-            (arm * 0.85, height + 0.2, 0), (arm * 1.25, height + 0.25, 0), (0.13, 0.1), color * 0.8
-        )
+        start, end = (arm * 0.85, height + 0.2, 0), (arm * 1.25, height + 0.25, 0)
+        easel.rod(start, end, (0.13, 0.1), color * 0.8)
 
 
 def draw_traffic_light(easel: Easel, rng: np.random.Generator, middle: float) -> None:
@@ -100,27 +95,14 @@ def draw_traffic_light(easel: Easel, rng: np.random.Generator, middle: float) ->
     half, tall = 0.24, 0.55
     shell = np.full(3, rng.uniform(22, 60)) if rng.random() < 0.75 else np.array((190, 170, 50))
     low, high = middle - tall, middle + tall
-    easel.face([(-half, low, 0), (half, low, 0), (half, high, 0), (-half, high, 0)], shell)
+    easel.face(across((-half, half), (low, high)), shell)
     if rng.random() < 0.25:  # seen from behind or the side: no lamp shows
-        easel.face(
-            [
-                (-half * 0.7, low, 0),
-                (half * 0.2, low, 0),
-                (half * 0.2, high, 0),
-                (-half * 0.7, high, 0),
-            ],
-            shell * 1.25,
-        )
+        easel.face(across((-half * 0.7, half * 0.2), (low, high)), shell * 1.25)
         return
     lit = rng.integers(3)
     for k, lamp in enumerate(LAMPS):
         glow = np.array(lamp) * (1.0 if k == lit else 0.22)
         easel.ball((0, high - 0.2 - 0.35 * k, 0), 0.145, glow)
-
-
-def _plate(radius: float, corners: int, turn: float) -> np.ndarray:
-    angles = turn + np.linspace(0.0, 2.0 * np.pi, corners, endpoint=False)
-    return np.stack([radius * np.cos(angles), radius * np.sin(angles), np.zeros(corners)], axis=1)
 
 
 def draw_traffic_sign(easel: Easel, rng: np.random.Generator, middle: float, radius: float) -> None:
@@ -131,20 +113,17 @@ def draw_traffic_sign(easel: Easel, rng: np.random.Generator, middle: float, rad
     inner = np.full(3, 232.0) if color.sum() < 560 else np.array((40.0, 40.0, 44.0))
     lift = np.array((0.0, middle, 0.0))
     if shape == 4:
-        outline = (
-            np.array([(-1.5, -0.9, 0), (1.5, -0.9, 0), (1.5, 0.9, 0), (-1.5, 0.9, 0)]) * radius
-        )
+        outline = np.array(across((-1.5, 1.5), (-0.9, 0.9))) * radius
     else:
         corners, turn = ((20, 0.0), (3, np.pi / 2), (8, np.pi / 8), (4, np.pi / 4))[shape]
-        outline = _plate(radius * (1.0 if corners > 4 else 1.25), corners, turn)
+        plate = circle(corners, turn) * (radius * (1.0 if corners > 4 else 1.25))
+        outline = np.pad(plate, ((0, 0), (0, 1)))
     easel.face(outline + lift, color)
     style = rng.random()
     if style < 0.6:
         easel.face(outline * 0.68 + lift, inner)
     if style > 0.3:
-        bar = (
-            np.array([(-0.4, -0.12, 0), (0.4, -0.12, 0), (0.4, 0.12, 0), (-0.4, 0.12, 0)]) * radius
-        )
+        bar = np.array(across((-0.4, 0.4), (-0.12, 0.12))) * radius
         upright = rng.integers(2) == 1
         easel.face((bar[:, [1, 0, 2]] if upright else bar) + lift, color if style < 0.6 else inner)
 
@@ -154,30 +133,14 @@ def draw_clutter(easel: Easel, rng: np.random.Generator, half: float, height: fl
     color = any_color(rng, 30, 220)
     lit = easel.shade(color, (0.0, 0.2, -1.0))
     if rng.random() < 0.3:
-        easel.face(
-            [(-half, 0, 0), (half, 0, 0), (half * 0.15, height, 0), (-half * 0.15, height, 0)], lit
-        )
-        easel.face(
-            [
-                (-half * 0.7, height * 0.3, 0),
-                (half * 0.7, height * 0.3, 0),
-                (half * 0.5, height * 0.55, 0),
-                (-half * 0.5, height * 0.55, 0),
-            ],
-            (230, 230, 225),
-        )
+        easel.face(across((-half, half), (0, height), top=(-half * 0.15, half * 0.15)), lit)
+        low, high = (-half * 0.7, half * 0.7), (-half * 0.5, half * 0.5)
+        easel.face(across(low, (height * 0.3, height * 0.55), top=high), (230, 230, 225))
         return
     top = easel.shade(color * 0.7, (0.0, 1.0, 0.0))
     wide = half * rng.uniform(1.0, 1.15)
-    easel.face([(-half, 0, 0), (half, 0, 0), (wide, height, 0), (-wide, height, 0)], lit)
-    easel.face(
-        [
-            (-wide, height * 0.86, 0),
-            (wide, height * 0.86, 0),
-            (wide * 0.94, height, 0.0),
-            (-wide * 0.94, height, 0),
-        ],
-        top,
-    )
+    easel.face(across((-half, half), (0, height), top=(-wide, wide)), lit)
+    lid = across((-wide, wide), (height * 0.86, height), top=(-wide * 0.94, wide * 0.94))
+    easel.face(lid, top)
     ring = np.pad(DISC * half * 0.4, ((0, 0), (0, 1))) + (0.0, 0.5 * height, 0.0)
     easel.face(ring, np.asarray(lit) * rng.uniform(0.6, 1.3))

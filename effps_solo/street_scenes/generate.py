@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+from functools import partial
 from pathlib import Path
-from typing import Iterator
 
 import cv2
 from tqdm import tqdm
@@ -34,8 +34,7 @@ def generate(
     if _read(root / MANIFEST) == wanted and not overwrite:
         return False
     _prepare(root, wanted, overwrite)
-    jobs = [(split, index) for split in SPLITS for index in range(parameters.count(split))]
-    _run(root, parameters, jobs, num_workers)
+    _run(root, parameters, num_workers)
     write_atomically(root / MANIFEST, json.dumps(wanted, indent=2).encode())
     (root / UNFINISHED).unlink()
     return True
@@ -47,13 +46,12 @@ def _check(parameters: SetParameters, num_workers: int) -> None:
             f"height and width are {parameters.height} and {parameters.width}; they must be at "
             f"least {SMALLEST_HEIGHT} and {SMALLEST_WIDTH}"
         )
-    for split in SPLITS:
-        if parameters.count(split) < 1:
-            raise ValueError(f"num_{split} is {parameters.count(split)}; it must be at least 1")
+    counts = {f"num_{split}": parameters.count(split) for split in SPLITS}
+    for name, count in {**counts, "num_workers": num_workers}.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
     if parameters.seed < 0:
         raise ValueError(f"seed is {parameters.seed}; it must not be negative")
-    if num_workers < 1:
-        raise ValueError(f"num_workers is {num_workers}; it must be at least 1")
 
 
 def _read(path: Path) -> dict | None:
@@ -86,25 +84,26 @@ def _prepare(root: Path, wanted: dict, overwrite: bool) -> None:
     (root / MANIFEST).unlink(missing_ok=True)
 
 
-def _run(root: Path, parameters: SetParameters, jobs: list, num_workers: int) -> None:
-    work = [(root, parameters, split, index) for split, index in jobs]
-    ends = [(root, split) for split in SPLITS]
+def _run(root: Path, parameters: SetParameters, num_workers: int) -> None:
+    work = [
+        (root, parameters, split, index)
+        for split in SPLITS
+        for index in range(parameters.count(split))
+    ]
+    show = partial(tqdm, total=len(work), desc="street scenes", unit="image")
     if num_workers == 1:
-        _show(map(_draw, work), len(work))
-        for end in ends:
-            write_panoptic(*end)
+        for job in show(work):
+            write_image(*job)
+        for split in SPLITS:
+            write_panoptic(root, split)
         return
     # Forked workers would hang: OpenCV's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(num_workers, len(work)), cv2.setNumThreads, (1,)) as pool:
-        _show(pool.imap_unordered(_draw, work, CHUNK), len(work))
-        pool.starmap(write_panoptic, ends)
+        for _ in show(pool.imap_unordered(_draw, work, CHUNK)):
+            pass
+        pool.map(partial(write_panoptic, root), SPLITS)
 
 
 def _draw(job: tuple[Path, SetParameters, str, int]) -> None:
     write_image(*job)
-
-
-def _show(results: Iterator[None], total: int) -> None:
-    for _ in tqdm(results, total=total, desc="street scenes", unit="image"):
-        pass

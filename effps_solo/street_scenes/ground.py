@@ -10,6 +10,7 @@ import numpy as np
 
 from .camera import Camera
 from .easel import View
+from .layers import fill_polygon
 from .light import read_noise
 
 FARTHEST = 115.0
@@ -17,7 +18,7 @@ FARTHEST = 115.0
 
 Depth = TypeVar("Depth", float, np.ndarray)
 Place = tuple[np.ndarray, ...]
-"""z and u in metres, and the metres that a pixel spans, of some ground pixels."""
+"""z and u, the metres that a pixel spans, and two noises ("grain", "cloud") of some ground pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,11 @@ class Street:
         """Returns the direction of the road at a depth (rad, 0 = along the camera's axis)."""
         return float(np.arctan(self.yaw + 2.0 * self.bend * depth))
 
-    def edges(self, side: int) -> tuple[float, float, float, float]:
-        """Returns |u| of the edges of road, verge, sidewalk and yard on side 0 (left) or 1."""
-        first = self.half
-        second = first + self.verge[side]
-        third = second + self.walk[side]
-        return first, second, third, third + self.yard[side]
+    def edges(self, sign: int) -> tuple[float, float, float, float]:
+        """Returns |u| of the edges of road, verge, sidewalk and yard on the side of this sign of u."""
+        second = self.half + self.verge[sign > 0]
+        third = second + self.walk[sign > 0]
+        return self.half, second, third, third + self.yard[sign > 0]
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,16 @@ def sample_paints(rng: np.random.Generator) -> Paints:
         grass=np.array((rng.uniform(70, 130), rng.uniform(95, 135), rng.uniform(40, 70))),
         soil=np.array((132, 110, 82)) * rng.uniform(0.7, 1.15),
         marking=np.array((225, 222, 205)) * rng.uniform(0.8, 1.05),
-        slab=float(rng.uniform(0.5, 1.2)),
+        slab=rng.uniform(0.5, 1.2),
         offset=rng.integers(0, 512, 2),
     )
 
 
 def strip_polygon(camera: Camera, street: Street, low: float, high: float) -> np.ndarray:
     """Returns pixel positions (N,2) of the ground between u = low and u = high."""
-    nearest = camera.nearest_ground * 0.6
-    depth = np.geomspace(nearest, FARTHEST, 28)
-    zero = np.zeros_like(depth)
-    shift = street.shift(depth)
-    first = camera.project(np.stack([low + shift, zero, depth], axis=1))
-    second = camera.project(np.stack([high + shift, zero, depth], axis=1))
-    return np.concatenate([first, second[::-1]])
+    depth = np.geomspace(camera.nearest_ground * 0.6, FARTHEST, 28)
+    depth, u = np.append(depth, depth[::-1]), np.repeat((low, high), 28)
+    return camera.project(np.stack([u + street.shift(depth), np.zeros(56), depth], axis=1))
 
 
 def cross_polygon(camera: Camera, depths: tuple[float, float]) -> np.ndarray:
@@ -123,8 +119,7 @@ def _fill_ground(camera: Camera, target: np.ndarray, outline: np.ndarray) -> Non
     points = np.stack([outline[:, 0], np.zeros(len(outline)), outline[:, 1]], axis=1)
     if points[:, 2].max() < camera.nearest_ground * 0.5:
         return
-    pixels = np.clip(np.rint(camera.project(points) * 16), -(2**20), 2**20).astype(np.int32)
-    cv2.fillPoly(target, [pixels], 255, cv2.LINE_8, 4)
+    fill_polygon(target, camera.project(points), 255)
 
 
 def paint_ground(
@@ -139,53 +134,44 @@ def paint_ground(
     rows = np.arange(camera.height, dtype=np.float32)[:, None]
     columns = np.arange(camera.width, dtype=np.float32)[None]
     picture = np.empty((camera.height, camera.width, 3), np.float32)
-    sky = _paint_sky(view, rows[: line + 1], columns, paints.offset)
-    picture[: line + 1] = sky
-    ground = _paint_surfaces(view, street, paints, kinds[line:], rows[line:], columns)
-    _light_ground(view, ground, rows[line:], shade[line:])
-    below = kinds[line:] > 0
-    np.copyto(picture[line:], ground, where=below[..., None])
+    picture[: line + 1] = _paint_sky(view, rows[: line + 1], columns, paints.offset)
+    x, z = camera.ground_points(rows[line:], columns)
+    ground = _paint_surfaces(view, street, paints, kinds[line:], x, z)
+    _light_ground(view, ground, z, shade[line:])
+    np.copyto(picture[line:], ground, where=(kinds[line:] > 0)[..., None])
     return picture
 
 
 def _paint_surfaces(
-    view: View,
-    street: Street,
-    paints: Paints,
-    kinds: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
+    view: View, street: Street, paints: Paints, kinds: np.ndarray, x: np.ndarray, z: np.ndarray
 ) -> np.ndarray:
-    """Returns the unlit ground (h,w,3) float32 of the rows."""
-    x, z = view.camera.ground_points(rows, columns)
+    """Returns the unlit ground (h,w,3) float32 at world x (h,w) and z (h,1)."""
     u = x - street.shift(z)
     step = z / view.camera.focal  # metres a pixel spans
     fine = np.clip(0.12 / step - 0.5, 0.0, 1.0)
     grain = read_noise("grain", paints.offset[0] + x * 14, paints.offset[1] + z * 14) * fine
     patch = read_noise("cloud", paints.offset[1] + u * 8, paints.offset[0] + z * 4)
-    full = np.broadcast_to(z, u.shape), u, np.broadcast_to(step, u.shape)
+    full = np.broadcast_arrays(z, u, step, grain, patch)
     ground = np.empty((*u.shape, 3), np.float32)
     for kind, paint in ((1, _paint_road), (2, _paint_walk), (3, _paint_terrain)):
         where = kinds == kind
         place = tuple(values[where] for values in full)
-        ground[where] = paint(street, paints, place, grain[where], patch[where])
+        ground[where] = paint(street, paints, place)
     return ground
 
 
-def _light_ground(view: View, ground: np.ndarray, rows: np.ndarray, shade: np.ndarray) -> None:
+def _light_ground(view: View, ground: np.ndarray, depth: np.ndarray, shade: np.ndarray) -> None:
     """Lights the ground and lays haze over it, in place."""
-    camera, light = view.camera, view.light
+    light = view.light
     up = light.ambient + light.diffuse * max(light.sun[1], 0.0)
-    depth = camera.ground_points(rows, np.zeros((1, 1), np.float32))[1]
     share = light.fade(np.minimum(depth, 400.0)).astype(np.float32)
     ground *= (shade * (up * (1.0 - share)))[..., None]
     ground *= np.asarray(light.tint, np.float32)
     ground += np.asarray(light.haze, np.float32) * share[..., None]
 
 
-def _paint_terrain(
-    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
-) -> np.ndarray:
+def _paint_terrain(street: Street, paints: Paints, place: Place) -> np.ndarray:
+    *_, grain, patch = place
     mix = np.clip(0.5 + 0.5 * patch, 0.0, 1.0)[..., None]
     color = paints.grass * mix + paints.soil * (1 - mix)
     return color * (1 + 0.13 * grain)[..., None]
@@ -202,10 +188,8 @@ def _lines(distance: np.ndarray, half_width: float, step: np.ndarray) -> np.ndar
     )
 
 
-def _paint_road(
-    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
-) -> np.ndarray:
-    z, u, step = place
+def _paint_road(street: Street, paints: Paints, place: Place) -> np.ndarray:
+    z, u, step, grain, patch = place
     tone = 1.0 + 0.05 * grain + 0.06 * patch
     lane = 2.0 * street.half / street.lanes
     tracks = np.abs(_wrap(u + street.half, lane) - lane / 2)
@@ -233,10 +217,8 @@ def _paint_road(
     return color * (1 - marks) + paints.marking * marks
 
 
-def _paint_walk(
-    street: Street, paints: Paints, place: Place, grain: np.ndarray, patch: np.ndarray
-) -> np.ndarray:
-    z, u, step = place
+def _paint_walk(street: Street, paints: Paints, place: Place) -> np.ndarray:
+    z, u, step, grain, patch = place
     color = paints.walk * (1.0 + 0.05 * grain + 0.04 * patch)[..., None]
     side = paints.slab
     joint = np.maximum(

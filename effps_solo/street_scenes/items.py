@@ -15,12 +15,8 @@ from .ground import Street
 
 NEAR_PREFERENCE = 2.0
 """1 = depths even on a logarithmic scale; more = near objects are more frequent."""
-
-
 BIG_OVERLAP = 0.35
 """Share of the farther object's columns from which on an overlap counts as crowded."""
-
-
 OVERLAP_CHANCE = 0.06
 """How often a thing is placed in spite of that."""
 
@@ -70,17 +66,13 @@ class Sampler:
         """Samples the seed of an item."""
         return int(self.rng.integers(2**31))
 
-    def free(self, box: tuple[float, float, float, float], gap: float) -> bool:
-        """Returns whether a footprint keeps `gap` metres from all others."""
-        u0, u1, z0, z1 = box
-        return not any(
+    def put(self, item: Item, gap: float = 0.15) -> bool:
+        """Adds the item if its footprint keeps `gap` metres from all others; returns whether it does."""
+        u0, u1, z0, z1 = item.box
+        if any(
             u0 - gap < b1 and b0 < u1 + gap and z0 - gap < d1 and d0 < z1 + gap
             for b0, b1, d0, d1 in self.boxes
-        )
-
-    def put(self, item: Item, gap: float = 0.15) -> bool:
-        """Adds the item unless its footprint meets another one; returns whether it was added."""
-        if not self.free(item.box, gap):
+        ):
             return False
         self.items.append(item)
         self.boxes.append(item.box)
@@ -88,8 +80,7 @@ class Sampler:
 
     def depth(self, low: float, high: float, preference: float = NEAR_PREFERENCE) -> float:
         """Samples a depth, the near ones more often the higher the preference is."""
-        share = self.rng.random() ** preference
-        return float(low * (high / low) ** share)
+        return low * (high / low) ** (self.rng.random() ** preference)
 
     def put_in_sight(self, item: Item, gap: float = 0.15) -> bool:
         """Adds a thing like `put`, at times only where it neither hides nor is hidden much."""
@@ -107,10 +98,6 @@ class Sampler:
             return False
         self.spans.append((near, float(left), float(right)))
         return True
-
-    def number(self, mean: float) -> int:
-        """Samples how many of a kind there are."""
-        return int(self.rng.poisson(mean))
 
     def in_view(self, u: float, z: float, margin: float = 0.0) -> bool:
         """Returns whether a place lies between the sides of the image, `margin` pixels added."""

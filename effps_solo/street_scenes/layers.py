@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+FIXED_POINT_BITS = 4
 OUTLINE_TOLERANCE = 0.5
 """How far (px) a simplified outline may leave the drawn one."""
 
@@ -36,6 +37,16 @@ class Layer:
     paint: Paint | None  # None: has no pixels of its own
     opaque: bool = True
     item: int = -1  # index of the scene item it shows, -1 = background
+
+
+def fixed_points(points: np.ndarray) -> np.ndarray:
+    """Returns pixel positions (N,2) as the fixed-point numbers that OpenCV draws from."""
+    return np.rint(points * (1 << FIXED_POINT_BITS)).clip(-(2**20), 2**20).astype(np.int32)
+
+
+def fill_polygon(mask: np.ndarray, polygon: np.ndarray, value: int = 1) -> None:
+    """Fills a polygon (N,2) of pixel positions in a uint8 mask, in place."""
+    cv2.fillPoly(mask, [fixed_points(polygon)], value, cv2.LINE_8, FIXED_POINT_BITS)
 
 
 def outlines(mask: np.ndarray, left: int, top: int, smallest: int) -> list[list[tuple[int, int]]]:

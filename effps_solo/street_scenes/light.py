@@ -45,13 +45,13 @@ def noise_tile(kind: str) -> np.ndarray:
     "grain" has detail at every scale, "cloud" only the large ones. Fixed for good: scenes differ in
     where they read the tile.
     """
-    rng = np.random.default_rng(20240229 if kind == "grain" else 19970704)
-    octaves = (4, 8, 16, 32, 64, 128, 256, 512) if kind == "grain" else (4, 8, 16, 32, 64)
-    fall = 0.85 if kind == "grain" else 0.55
+    seed, octaves, fall = (20240229, 8, 0.85) if kind == "grain" else (19970704, 5, 0.55)
+    rng = np.random.default_rng(seed)
     total = np.zeros((TILE, TILE), np.float32)
-    for level, cells in enumerate(octaves):
+    margin = 2
+    for level in range(octaves):
+        cells = 4 << level
         coarse = rng.standard_normal((cells, cells)).astype(np.float32)
-        margin = 2
         padded = np.pad(coarse, margin, mode="wrap")
         factor = TILE // cells
         fine = cv2.resize(padded, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .easel import Color, Easel, Point
+from .easel import Color, Easel, Point, circle, wheel
 
 SKIN = np.array([(236, 196, 170), (214, 166, 134), (176, 124, 92), (120, 80, 58), (92, 60, 44)])
 HAIR = np.array([(30, 24, 20), (72, 50, 32), (120, 90, 54), (190, 160, 110), (150, 150, 150)])
 SHOES = (34.0, 31.0, 31.0)
-WHEEL = np.linspace(0.0, 2.0 * np.pi, 24, endpoint=False)
-BICYCLE_WHEEL = 0.34
-MOTORCYCLE_WHEEL = 0.32
+BICYCLE_WHEEL, MOTORCYCLE_WHEEL = 0.34, 0.32  # radius, m
 
 
 def any_color(rng: np.random.Generator, low: float = 25, high: float = 225) -> np.ndarray:
@@ -90,16 +88,9 @@ def _draw_arms(
 
 
 def _ring(easel: Easel, c: float, radius: float, width: float, color: Color) -> None:
-    angles = np.append(WHEEL, 0.0)
-    points = [(0.0, radius + radius * np.sin(t), c + radius * np.cos(t)) for t in angles]
-    for start, end in zip(points[:-1:2], points[2::2]):
+    points = wheel(24, 0, c, radius, radius)[::2]
+    for start, end in zip(points, np.roll(points, -1, axis=0)):
         easel.rod(start, end, (width, width), color)
-
-
-def _disc(c: float, radius: float) -> np.ndarray:
-    return np.stack(
-        [np.zeros(24), radius + radius * np.sin(WHEEL), c + radius * np.cos(WHEEL)], axis=1
-    )
 
 
 def draw_bicycle(easel: Easel, rng: np.random.Generator) -> None:
@@ -108,22 +99,14 @@ def draw_bicycle(easel: Easel, rng: np.random.Generator) -> None:
     front, rear = 0.52, -0.52
     color = any_color(rng) * (0.6 + 0.4 * easel.view.light.shade((0.0, 0.3, -0.95)))
     for c in (front, rear):
-        easel.cover(_disc(c, r))
+        easel.cover(wheel(24, 0, c, r, r))
         _ring(easel, c, r, 0.028, (28, 28, 30))
-        for angle in WHEEL[1:12:3]:
-            tip = (r * np.sin(angle), r * np.cos(angle))
-            easel.rod(
-                (0, r - tip[0], c - tip[1]), (0, r + tip[0], c + tip[1]), (0.004,) * 2, (120,) * 3
-            )
+        for x, y in circle(24)[1:12:3] * r:
+            easel.rod((0, r - y, c - x), (0, r + y, c + x), (0.004, 0.004), (120, 120, 120))
     crank, seat, head = (0, 0.3, -0.08), (0, 0.82, -0.22), (0, 0.86, 0.34)
     easel.cover([crank, seat, head, (0, r, front), (0, r, rear)])
-    tubes = [
-        (crank, seat),
-        (crank, head),
-        (seat, head),
-        (crank, (0, r, rear)),
-        ((0, r, rear), seat),
-    ]
+    hub = (0, r, rear)
+    tubes = [(crank, seat), (crank, head), (seat, head), (crank, hub), (hub, seat)]
     for start, end in [*tubes, (head, (0, r, front))]:
         easel.rod(start, end, (0.024, 0.022), color, nearer=0.02)
     easel.rod(seat, (0, 0.93, -0.26), (0.018, 0.018), (60, 60, 60))
@@ -144,7 +127,7 @@ def draw_motorcycle(easel: Easel, rng: np.random.Generator) -> None:
     color = any_color(rng) * shade
     front, rear = 0.72, -0.68
     for c in (front, rear):
-        easel.face(_disc(c, r), (38, 38, 40))
+        easel.face(wheel(24, 0, c, r, r), (38, 38, 40))
         _ring(easel, c, r, 0.07, (22, 22, 24))
         easel.ball((0, r, c), 0.1, (150, 150, 155))
     easel.rod((0, 0.42, -0.3), (0, 0.42, 0.25), (0.19, 0.17), (58, 58, 62))
@@ -158,10 +141,8 @@ def draw_motorcycle(easel: Easel, rng: np.random.Generator) -> None:
     easel.ball((0, 0.88, 0.55), 0.12, (235, 232, 205))
     easel.ball((0, 0.66, -0.88), 0.075, (190, 30, 28))
     if rng.random() < 0.5:
-        easel.face(
-            [(-0.2, 0.95, 0.5), (0.2, 0.95, 0.5), (0.14, 1.3, 0.38), (-0.14, 1.3, 0.38)],
-            color * 0.7,
-        )
+        screen = [(-0.2, 0.95, 0.5), (0.2, 0.95, 0.5), (0.14, 1.3, 0.38), (-0.14, 1.3, 0.38)]
+        easel.face(screen, color * 0.7)
 
 
 def draw_rider(easel: Easel, rng: np.random.Generator, on_motorcycle: bool) -> None:

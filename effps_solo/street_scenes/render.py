@@ -17,19 +17,11 @@ from .surroundings import backdrop, foreground, ground_layers
 
 SMALLEST_SIDE = 10
 """A thing whose visible part is smaller than this (px) in both sides is left out."""
-
-
 SMALLEST_AREA = 30
 """A thing of which fewer pixels are visible is left out."""
-
-
 SMALLEST_SHARE = 0.08
 """A thing of which a smaller share is visible is left out."""
-
-
 THINGS = ("person", "rider", "car", "truck", "bus", "motorcycle", "bicycle")
-
-
 GROUND_KINDS = {"sky": 0, "road": 1, "sidewalk": 2, "terrain": 3}
 
 
@@ -87,17 +79,19 @@ def _back_to_front(scene: Scene) -> list[int]:
 def _without_slivers(ground: list[Layer], layers: list[Layer], scene: Scene) -> list[Layer]:
     """Leaves out the things of which too little is visible, until none is left."""
     camera = scene.camera
-    full = {}
-    for layer in layers:
-        if layer.label in THINGS:
-            full[layer.item] = int(draw_mask(layer.polygon, camera.width, camera.height).sum())
+    full = {
+        layer.item: int(draw_mask(layer.polygon, camera.width, camera.height).sum())
+        for layer in layers
+        if layer.label in THINGS
+    }
     while True:
         shown = draw_index_map(layers, camera.width, camera.height)
         areas = np.bincount(shown[shown >= 0], minlength=len(layers))
-        drop = set()
-        for k, layer in enumerate(layers):
-            if layer.label in THINGS and _is_sliver(shown, k, layer, areas[k], full[layer.item]):
-                drop.add(layer.item)
+        drop = {
+            layer.item
+            for k, layer in enumerate(layers)
+            if layer.item in full and _is_sliver(shown, k, layer, areas[k], full[layer.item])
+        }
         if not drop:
             return layers
         pairs = {scene.items[i].pair for i in drop} - {-1}
@@ -129,10 +123,8 @@ def _paint_background(
     camera = scene.camera
     shown = draw_index_map(ground, camera.width, camera.height)
     kinds = np.array([GROUND_KINDS[layer.label] for layer in ground])[shown]
-    footprints = []
-    for index, item in enumerate(scene.items):
-        if index in kept:
-            footprints += [footprint(scene, part) for part in (item.members or (item,))]
+    items = [item for index, item in enumerate(scene.items) if index in kept]
+    footprints = [footprint(scene, part) for item in items for part in item.members or (item,)]
     shade = shadow_map(view, footprints)
     return paint_ground(view, scene.street, sample_paints(rng), kinds, shade)
 

@@ -14,8 +14,6 @@ from .roadside import line_street, place_furniture
 from .traffic import place_things
 
 SPLIT_NUMBERS = {"train": 0, "val": 1}
-
-
 NO_THINGS_SHARE = 0.03
 """Share of the scenes without any thing."""
 
@@ -37,14 +35,9 @@ class Scene:
     seed: int
 
 
-def scene_rng(seed: int, split: str, index: int) -> np.random.Generator:
-    """Returns the random generator that alone decides on image `index` of a split."""
-    return np.random.default_rng([seed, SPLIT_NUMBERS[split], index])
-
-
 def sample_scene(seed: int, split: str, index: int, height: int, width: int) -> Scene:
-    """Samples the scene of one image."""
-    rng = scene_rng(seed, split, index)
+    """Samples the scene of one image; (seed, split, index) alone decide on all that is random."""
+    rng = np.random.default_rng([seed, SPLIT_NUMBERS[split], index])
     camera = Camera(
         width=width,
         height=height,
@@ -67,9 +60,9 @@ def sample_scene(seed: int, split: str, index: int, height: int, width: int) -> 
         street=street,
         items=sampler.items,
         night=night,
-        exposure=float(rng.uniform(0.85, 1.15)),
-        gain=float(rng.uniform(1.0, 5.0)),
-        softness=float(rng.uniform(0.25, 0.6)) * height / 256.0,
+        exposure=rng.uniform(0.85, 1.15),
+        gain=rng.uniform(1.0, 5.0),
+        softness=rng.uniform(0.25, 0.6) * height / 256.0,
         hood=bool(rng.random() < 0.75),
         frame=bool(rng.random() < 0.4),
         seed=sampler.seed(),
@@ -79,13 +72,8 @@ def sample_scene(seed: int, split: str, index: int, height: int, width: int) -> 
 def _sample_light(rng: np.random.Generator, night: float) -> Light:
     overcast = rng.random() < 0.35 or night > 0.3
     azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.2)
-    sun = np.array(
-        (
-            np.cos(elevation) * np.cos(azimuth),
-            np.sin(elevation),
-            np.cos(elevation) * np.sin(azimuth),
-        )
-    )
+    level = np.cos(elevation)
+    sun = level * np.cos(azimuth), np.sin(elevation), level * np.sin(azimuth)
     dim = 1.0 - 0.45 * night
     warm = rng.uniform(-0.06, 0.08)
     grey = rng.uniform(0.0, 1.0) if overcast else rng.uniform(0.0, 0.4)
@@ -95,44 +83,39 @@ def _sample_light(rng: np.random.Generator, night: float) -> Light:
     return Light(
         sun=tuple(float(v) for v in sun),
         ambient=(0.92 if overcast else rng.uniform(0.58, 0.72)) * dim,
-        diffuse=0.08 if overcast else float(rng.uniform(0.4, 0.6)),
+        diffuse=0.08 if overcast else rng.uniform(0.4, 0.6),
         tint=(1.0 + warm, 1.0, 1.0 - warm),
-        haze=tuple(float(v) for v in haze),
+        haze=tuple(haze.tolist()),
         visibility=float(np.exp(rng.uniform(np.log(110), np.log(700)))),
-        zenith=tuple(float(v) for v in zenith),
-        cloudiness=float(rng.uniform(0.0, 1.0)),
-        shadow=1.0 if overcast else float(rng.uniform(0.45, 0.65)),
+        zenith=tuple(zenith.tolist()),
+        cloudiness=rng.uniform(0.0, 1.0),
+        shadow=1.0 if overcast else rng.uniform(0.45, 0.65),
     )
 
 
 def _sample_street(rng: np.random.Generator) -> Street:
     lanes = int(rng.choice([2, 2, 3, 4]))
     half = lanes * rng.uniform(1.6, 1.85) + 0.6
-    verge = tuple(float(rng.uniform(1.0, 2.5)) if rng.random() < 0.3 else 0.0 for _ in range(2))
-    walk = tuple(float(rng.uniform(2.0, 4.5)) for _ in range(2))
-    yard = tuple(float(rng.uniform(1.5, 6.0)) if rng.random() < 0.5 else 0.3 for _ in range(2))
+    verge = tuple(rng.uniform(1.0, 2.5) if rng.random() < 0.3 else 0.0 for _ in range(2))
+    walk = tuple(rng.uniform(2.0, 4.5) for _ in range(2))
+    yard = tuple(rng.uniform(1.5, 6.0) if rng.random() < 0.5 else 0.3 for _ in range(2))
     labels = tuple("terrain" if rng.random() < 0.7 else "sidewalk" for _ in range(2))
-    crossing = None
+    crossing = zebra = None
     if rng.random() < 0.5:
         near = rng.uniform(11, 38)
         crossing = (near, near + rng.uniform(6, 9))
-    zebra = None
     if rng.random() < 0.3:
-        zebra = crossing[0] - 4.5 if crossing else float(rng.uniform(8, 26))
+        zebra = crossing[0] - 4.5 if crossing else rng.uniform(8, 26)
     return Street(
-        half=float(half),
+        half=half,
         lanes=lanes,
         verge=verge,
         walk=walk,
         yard=yard,
         yard_label=labels,
-        offset=(
-            float(-rng.uniform(0.1, 0.65) * half)
-            if rng.random() < 0.65
-            else float(rng.uniform(0.0, 1.4) * half)
-        ),
-        yaw=float(rng.normal(0.0, 0.07)),
-        bend=float(rng.normal(0.0, 0.0009)),
+        offset=half * (-rng.uniform(0.1, 0.65) if rng.random() < 0.65 else rng.uniform(0.0, 1.4)),
+        yaw=rng.normal(0.0, 0.07),
+        bend=rng.normal(0.0, 0.0009),
         crossing=crossing,
         zebra=zebra,
     )

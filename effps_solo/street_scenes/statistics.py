@@ -8,19 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from cityscapesscripts.helpers.labels import labels
 
 from .cityscapes_layout import SetParameters, image_files
 from .layers import draw_mask
 
 THING_IDS = {
-    "person": 24,
-    "rider": 25,
-    "car": 26,
-    "truck": 27,
-    "bus": 28,
-    "train": 31,
-    "motorcycle": 32,
-    "bicycle": 33,
+    label.name: label.id for label in labels if label.hasInstances and not label.ignoreInEval
 }
 """Original Cityscapes ids of the classes whose objects are told apart."""
 SMALL_AREA, TINY_AREA = 32 * 32, 16 * 16
@@ -53,8 +47,8 @@ def measure_image(root: Path, split: str, index: int) -> ImageFigures:
     """Counts one image of a generated set."""
     _, polygons, _, train_ids, instance_ids = image_files(root, split, index)
     record = json.loads(polygons.read_text())
-    instances, labels = _read(instance_ids), _read(train_ids)
-    height, width = labels.shape
+    instances, classes = _read(instance_ids), _read(train_ids)
+    height, width = classes.shape
     counts = dict.fromkeys(THING_IDS, 0)
     things = []
     for entry in record["objects"]:
@@ -70,8 +64,8 @@ def measure_image(root: Path, split: str, index: int) -> ImageFigures:
         sides = int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1
         things.append(Thing(label, int(visible.sum()), int(full.sum()), *sides))
     groups = int(np.isin(instances, list(THING_IDS.values())).sum())
-    classes = {int(value) for value in np.unique(labels)} - {255}
-    return ImageFigures(things, classes, float((labels == 255).mean()), groups)
+    occurring = set(np.unique(classes).tolist()) - {255}
+    return ImageFigures(things, occurring, float((classes == 255).mean()), groups)
 
 
 def _read(path: Path) -> np.ndarray:

@@ -3,78 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Iterable
 
 import numpy as np
 
-from .easel import Color, Easel
+from .easel import Color, Easel, Ends, Point, across, lengthwise, wheel
 from .people import any_color
 
-WHEEL = np.linspace(0.0, 2.0 * np.pi, 18, endpoint=False)
 GLASS = np.array((52.0, 62.0, 72.0))
+LAMPS = {-1: (205, 32, 28), 1: (240, 238, 220)}  # of the rear and of the front
+PLATE = (225, 225, 218)
 
-# (c / length, b / height) from the rear bumper over the roof to the front bumper, and the edges of
-# it that are windows.
-CAR_PROFILES = {
+Profile = tuple[tuple[float, ...], tuple[float, ...], tuple[int, int], tuple[float, float, float]]
+CARS: dict[str, Profile] = {
     "sedan": (
-        [
-            (-0.5, 0.2),
-            (-0.5, 0.6),
-            (-0.34, 0.67),
-            (-0.21, 1.0),
-            (0.08, 1.0),
-            (0.24, 0.66),
-            (0.48, 0.55),
-            (0.5, 0.2),
-        ],
+        (-0.5, -0.5, -0.34, -0.21, 0.08, 0.24, 0.48, 0.5),
+        (0.2, 0.6, 0.67, 1.0, 1.0, 0.66, 0.55, 0.2),
         (2, 4),
+        (4.6, 1.8, 1.45),
     ),
     "hatchback": (
-        [
-            (-0.5, 0.2),
-            (-0.49, 0.64),
-            (-0.41, 0.98),
-            (0.05, 1.0),
-            (0.24, 0.66),
-            (0.48, 0.54),
-            (0.5, 0.2),
-        ],
+        (-0.5, -0.49, -0.41, 0.05, 0.24, 0.48, 0.5),
+        (0.2, 0.64, 0.98, 1.0, 0.66, 0.54, 0.2),
         (1, 3),
+        (4.0, 1.75, 1.48),
     ),
     "suv": (
-        [
-            (-0.5, 0.24),
-            (-0.5, 0.62),
-            (-0.46, 0.97),
-            (0.08, 1.0),
-            (0.22, 0.68),
-            (0.48, 0.6),
-            (0.5, 0.24),
-        ],
+        (-0.5, -0.5, -0.46, 0.08, 0.22, 0.48, 0.5),
+        (0.24, 0.62, 0.97, 1.0, 0.68, 0.6, 0.24),
         (1, 3),
+        (4.5, 1.9, 1.7),
     ),
     "van": (
-        [
-            (-0.5, 0.16),
-            (-0.5, 0.6),
-            (-0.48, 1.0),
-            (0.24, 1.0),
-            (0.37, 0.6),
-            (0.49, 0.48),
-            (0.5, 0.16),
-        ],
+        (-0.5, -0.5, -0.48, 0.24, 0.37, 0.49, 0.5),
+        (0.16, 0.6, 1.0, 1.0, 0.6, 0.48, 0.16),
         (1, 3),
+        (5.0, 1.95, 2.0),
     ),
 }
-CAR_SIZES = {
-    "sedan": (4.6, 1.8, 1.45),
-    "hatchback": (4.0, 1.75, 1.48),
-    "suv": (4.5, 1.9, 1.7),
-    "van": (5.0, 1.95, 2.0),
-}
-
-Corner = Callable[..., tuple[float, float, float]]
-"""Maps a corner of the profile, a side (-1, 1) and an inset to the object frame."""
+"""c / length and b / height from the rear bumper over the roof to the front bumper, the edges of this
+profile that are windows, and length, width and height in metres."""
 
 
 @dataclass(frozen=True)
@@ -87,32 +55,25 @@ class Body:
     bottom: float
     top: float
 
-    def point(self, across: float, along: float, up: float) -> tuple[float, float, float]:
-        """Maps shares (-1..1, 0..1, 0..1) of the box to metres."""
-        c = self.rear + along * (self.front - self.rear)
-        return across * self.half, self.bottom + up * (self.top - self.bottom), c
-
-
-def _disc(a: float, c: float, radius: float, middle: float) -> np.ndarray:
-    rows = [(a, middle + radius * np.sin(t), c + radius * np.cos(t)) for t in WHEEL]
-    return np.array(rows)
+    def metres(self, points: Iterable[Point]) -> list[tuple[float, float, float]]:
+        """Maps shares (-1..1, 0..1, 0..1) of the box to the object frame."""
+        tall, long = self.top - self.bottom, self.front - self.rear
+        return [(a * self.half, self.bottom + b * tall, self.rear + c * long) for a, b, c in points]
 
 
 def draw_wheel(easel: Easel, a: float, c: float, radius: float) -> None:
     """Draws a wheel on the flank at a (m), seen from outside."""
-    easel.face(_disc(a, c, radius * 1.14, radius), (20, 20, 22))
-    easel.face(_disc(a * 1.005, c, radius, radius), (34, 34, 36))
-    easel.face(_disc(a * 1.01, c, radius * 0.58, radius), (150, 150, 154))
-    easel.face(_disc(a * 1.01, c, radius * 0.2, radius), (70, 70, 74))
+    easel.face(wheel(18, a, c, radius * 1.14, radius), (20, 20, 22))
+    easel.face(wheel(18, a * 1.005, c, radius, radius), (34, 34, 36))
+    easel.face(wheel(18, a * 1.01, c, radius * 0.58, radius), (150, 150, 154))
+    easel.face(wheel(18, a * 1.01, c, radius * 0.2, radius), (70, 70, 74))
 
 
 def draw_tyres(easel: Easel, half: float, c: float, radius: float) -> None:
     """Draws the two tyres that show below one end of a vehicle, at c (m)."""
     for side in (-1, 1):
         inner, outer = side * (half - 0.26), side * (half - 0.03)
-        easel.face(
-            [(inner, 0, c), (outer, 0, c), (outer, radius, c), (inner, radius, c)], (24,) * 3
-        )
+        easel.face(across((inner, outer), (0, radius), c), (24, 24, 24))
 
 
 def visible_flank(easel: Easel, half: float) -> int:
@@ -122,133 +83,100 @@ def visible_flank(easel: Easel, half: float) -> int:
 
 
 def draw_car(easel: Easel, rng: np.random.Generator, style: str) -> None:
-    """Draws a car of a style of CAR_PROFILES."""
-    profile, glass = CAR_PROFILES[style]
-    length, width, height = CAR_SIZES[style]
-    points = np.array(profile) * (length, height)
-    color = any_color(rng, 22, 235)
-    half = width / 2
-    belt = 0.62 * height
-    taper = 0.88
-
-    def at(index: int, side: float, inset: float = 1.0) -> tuple[float, float, float]:
-        c, b = points[index]
-        narrow = taper if b > belt * 1.25 else 1.0
-        return side * half * narrow * inset, b, c
-
-    eye = easel.eye()
-    ends = [end for end in (points[0, 0], points[-1, 0]) if (eye[2] < end) == (end < 0)]
-    for end in ends:
-        draw_tyres(easel, half, end * 0.68, 0.4 * height)
-    _car_shell(easel, points, glass, color, at, eye)
-    flank = visible_flank(easel, half)
-    if flank:
-        _car_flank(easel, points, glass, color, at, flank, (length, half, height))
-    if eye[2] < points[0, 0]:
-        _car_end(easel, half, height, points[0, 0] * 1.005, rear=True)
-    elif eye[2] > points[-1, 0]:
-        _car_end(easel, half, height, points[-1, 0] * 1.005, rear=False)
+    """Draws a car of a style of CARS."""
+    along, up, windows, (length, width, height) = CARS[style]
+    points = np.stack([along, up], axis=1) * (length, height)
+    car = _Car(easel, points, windows, any_color(rng, 22, 235), length, width / 2, height)
+    c = easel.eye()[2]
+    rear, front = points[0, 0], points[-1, 0]
+    for end in (rear, front):
+        if (c < end) == (end < 0):
+            draw_tyres(easel, car.half, end * 0.68, 0.4 * height)
+    car.draw_shell()
+    car.draw_flank(visible_flank(easel, car.half))
+    if c < rear or c > front:
+        car.draw_end((rear if c < rear else front) * 1.005)
 
 
-def _car_shell(
-    easel: Easel,
-    points: np.ndarray,
-    glass: tuple[int, int],
-    color: Color,
-    at: Corner,
-    eye: tuple[float, ...],
-) -> None:
-    edges = list(range(len(points) - 1))
-    edges.sort(key=lambda i: -np.hypot(*(points[i : i + 2].mean(axis=0) - (eye[2], eye[1]))))
-    for i in edges:
-        along = points[i + 1] - points[i]
-        normal = np.array((-along[1], along[0])) / np.hypot(*along)  # (c, b)
-        if np.dot((eye[2], eye[1]) - points[i], normal) <= 0:
-            continue
-        quad = [at(i, -1), at(i, 1), at(i + 1, 1), at(i + 1, -1)]
-        easel.face(quad, easel.shade(color, (0.0, normal[1], normal[0])))
-        if i in glass:
-            pane = np.array(
-                [at(i, -1, 0.88), at(i, 1, 0.88), at(i + 1, 1, 0.9), at(i + 1, -1, 0.9)]
-            )
-            middle = pane.mean(axis=0)
-            pane = middle + (pane - middle) * (1.0, 0.84, 0.84)
-            easel.face(pane, easel.shade(GLASS * 1.1, (0.0, 0.8, normal[0] * 0.6)))
+@dataclass
+class _Car:
+    easel: Easel
+    points: np.ndarray  # (N,2) c and b of the profile
+    windows: tuple[int, int]
+    color: np.ndarray
+    length: float
+    half: float
+    height: float
 
+    def at(self, index: int, side: float, inset: float = 1.0) -> tuple[float, float, float]:
+        """Maps a corner of the profile, a side (-1, 1) and an inset to the object frame."""
+        c, b = self.points[index]
+        narrow = 0.88 if b > 0.62 * self.height * 1.25 else 1.0
+        return side * self.half * narrow * inset, b, c
 
-def _car_flank(
-    easel: Easel,
-    points: np.ndarray,
-    glass: tuple[int, int],
-    color: Color,
-    at: Corner,
-    flank: int,
-    size: tuple[float, ...],
-) -> None:
-    length, half, height = size
-    outline = [at(i, flank) for i in range(len(points))]
-    easel.face(outline, easel.shade(color, (flank, 0.0, 0.0)))
-    sill = [
-        (flank * half, 0.2 * height, -0.45 * length),
-        (flank * half, 0.2 * height, 0.45 * length),
-    ]
-    upper = [(a, 0.27 * height, c) for a, _, c in reversed(sill)]
-    easel.face([*sill, *upper], easel.shade(np.asarray(color) * 0.55, (flank, 0.0, 0.0)))
-    rear, front = points[glass[0]], points[glass[1] + 1]
-    rear_top, front_top = points[glass[0] + 1], points[glass[1]]
-    pane = easel.shade(GLASS, (flank, 0.35, 0.0))
-    low, high = 0.66 * height, 0.93 * height
-    back, ahead = rear[0] * 0.6 + rear_top[0] * 0.4, front[0] * 0.75 + front_top[0] * 0.25
-    post = (rear_top[0] + front_top[0]) / 2
-    for start, top_start, end, top_end in (
-        (back, rear_top[0] + 0.05, post - 0.05, post - 0.05),
-        (post + 0.05, post + 0.05, ahead, front_top[0] - 0.02),
-    ):
-        a_low, a_high = flank * half * 0.97, flank * half * 0.9
-        window = [
-            (a_low, low, start),
-            (a_high, high, top_start),
-            (a_high, high, top_end),
-            (a_low, low, end),
-        ]
-        easel.face(window, pane)
-    line = easel.shade(np.asarray(color) * 0.6, (flank, 0.0, 0.0))
-    easel.face(
-        [
-            (flank * half, 0.27 * height, post - 0.02),
-            (flank * half, 0.27 * height, post + 0.02),
-            (flank * half, 0.66 * height, post + 0.02),
-            (flank * half, 0.66 * height, post - 0.02),
-        ],
-        line,
-    )
-    for c in (-0.31 * length, 0.32 * length):
-        draw_wheel(easel, flank * half, c, 0.22 * height if height < 1.6 else 0.34)
+    def draw_shell(self) -> None:
+        easel, points, at = self.easel, self.points, self.at
+        _, b, c = easel.eye()
+        eye = np.array((c, b))
+        edges = list(range(len(points) - 1))
+        edges.sort(key=lambda i: -np.hypot(*(points[i : i + 2].mean(axis=0) - eye)))
+        for i in edges:
+            along = points[i + 1] - points[i]
+            normal = np.array((-along[1], along[0])) / np.hypot(*along)  # (c, b)
+            if np.dot(eye - points[i], normal) <= 0:
+                continue
+            quad = [at(i, -1), at(i, 1), at(i + 1, 1), at(i + 1, -1)]
+            easel.face(quad, easel.shade(self.color, (0.0, normal[1], normal[0])))
+            if i in self.windows:
+                pane = np.array(
+                    [at(i, -1, 0.88), at(i, 1, 0.88), at(i + 1, 1, 0.9), at(i + 1, -1, 0.9)]
+                )
+                middle = pane.mean(axis=0)
+                pane = middle + (pane - middle) * (1.0, 0.84, 0.84)
+                easel.face(pane, easel.shade(GLASS * 1.1, (0.0, 0.8, normal[0] * 0.6)))
 
+    def draw_flank(self, flank: int) -> None:
+        if not flank:
+            return
+        easel, height, a = self.easel, self.height, flank * self.half
 
-def draw_patch(
-    easel: Easel, box: tuple[float, float, float, float], c: float, color: Color
-) -> None:
-    """Draws an upright rectangle (a0, a1, b0, b1) in metres across the vehicle at c (m)."""
-    a0, a1, b0, b1 = box
-    easel.face([(a0, b0, c), (a1, b0, c), (a1, b1, c), (a0, b1, c)], color)
+        def shade(color: np.ndarray, b: float = 0.0) -> Color:
+            return easel.shade(color, (flank, b, 0.0))
 
+        easel.face([self.at(i, flank) for i in range(len(self.points))], shade(self.color))
+        sill = (-0.45 * self.length, 0.45 * self.length), (0.2 * height, 0.27 * height)
+        easel.face(lengthwise(a, *sill), shade(self.color * 0.55))
+        first, last = self.windows
+        rear, rear_top, front_top, front = self.points[[first, first + 1, last, last + 1], 0]
+        back, ahead = rear * 0.6 + rear_top * 0.4, front * 0.75 + front_top * 0.25
+        post = (rear_top + front_top) / 2
+        (a_low, low), (a_high, high) = (a * 0.97, 0.66 * height), (a * 0.9, 0.93 * height)
+        for start, top_start, end, top_end in (
+            (back, rear_top + 0.05, post - 0.05, post - 0.05),
+            (post + 0.05, post + 0.05, ahead, front_top - 0.02),
+        ):
+            edge = [(a_low, low, start), (a_high, high, top_start)]
+            easel.face([*edge, (a_high, high, top_end), (a_low, low, end)], shade(GLASS, 0.35))
+        seam = (post - 0.02, post + 0.02), (0.27 * height, 0.66 * height)
+        easel.face(lengthwise(a, *seam), shade(self.color * 0.6))
+        for share in (-0.31, 0.32):
+            draw_wheel(easel, a, share * self.length, 0.22 * height if height < 1.6 else 0.34)
 
-def _car_end(easel: Easel, half: float, height: float, c: float, *, rear: bool) -> None:
-    dark = easel.shade((48, 48, 50), (0.0, 0.0, np.sign(c)))
-    draw_patch(easel, (-half, half, 0.2 * height, 0.32 * height), c, dark)
-    lamp = (205, 32, 28) if rear else (240, 238, 220)
-    low, high = (0.46, 0.58) if rear else (0.42, 0.52)
-    for side in (-1, 1):
-        near, far = side * half * 0.62, side * half * 0.97
-        draw_patch(easel, (near, far, low * height, high * height), c * 1.002, lamp)
-    if rear:
-        draw_patch(easel, (-0.26, 0.26, 0.36 * height, 0.43 * height), c * 1.002, (225, 225, 218))
-    else:
-        draw_patch(
-            easel, (-half * 0.5, half * 0.5, 0.34 * height, 0.48 * height), c * 1.002, (30, 30, 32)
-        )
-        draw_patch(easel, (-0.26, 0.26, 0.24 * height, 0.31 * height), c * 1.004, (225, 225, 218))
+    def draw_end(self, c: float) -> None:
+        easel, half, rear = self.easel, self.half, c < 0
+
+        def panel(a: Ends, low: float, high: float, out: float, color: Color) -> None:
+            easel.face(across(a, (low * self.height, high * self.height), c * out), color)
+
+        panel((-half, half), 0.2, 0.32, 1.0, easel.shade((48, 48, 50), (0.0, 0.0, np.sign(c))))
+        for side in (-1, 1):
+            lamp = (0.46, 0.58, 1.002, LAMPS[-1]) if rear else (0.42, 0.52, 1.002, LAMPS[1])
+            panel((side * half * 0.62, side * half * 0.97), *lamp)
+        if rear:
+            panel((-0.26, 0.26), 0.36, 0.43, 1.002, PLATE)
+        else:
+            panel((-half * 0.5, half * 0.5), 0.34, 0.48, 1.002, (30, 30, 32))
+            panel((-0.26, 0.26), 0.24, 0.31, 1.004, PLATE)
 
 
 def draw_box(easel: Easel, body: Body, color: Color) -> tuple[int, int]:
@@ -256,17 +184,13 @@ def draw_box(easel: Easel, body: Body, color: Color) -> tuple[int, int]:
     eye = easel.eye()
     flank = visible_flank(easel, body.half)
     end = -1 if eye[2] < body.rear else 1 if eye[2] > body.front else 0
-    p = body.point
     if eye[1] > body.top:
-        easel.face(
-            [p(-1, 0, 1), p(1, 0, 1), p(1, 1, 1), p(-1, 1, 1)], easel.shade(color, (0, 1, 0))
-        )
+        roof = body.metres([(-1, 1, 0), (1, 1, 0), (1, 1, 1), (-1, 1, 1)])
+        easel.face(roof, easel.shade(color, (0, 1, 0)))
     if flank:
-        quad = [p(flank, 0, 0), p(flank, 1, 0), p(flank, 1, 1), p(flank, 0, 1)]
-        easel.face(quad, easel.shade(color, (flank, 0, 0)))
+        side = body.metres(lengthwise(flank, (0, 1), (0, 1)))
+        easel.face(side, easel.shade(color, (flank, 0, 0)))
     if end:
-        t = 0 if end < 0 else 1
-        easel.face(
-            [p(-1, t, 0), p(1, t, 0), p(1, t, 1), p(-1, t, 1)], easel.shade(color, (0, 0, end))
-        )
+        face = body.metres(across((-1, 1), (0, 1), max(end, 0)))
+        easel.face(face, easel.shade(color, (0, 0, end)))
     return flank, end

@@ -10,25 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable
 
-import cv2
 import numpy as np
 
 from .easel import View
-from .layers import Layer, outlines
+from .layers import Layer, fill_polygon, outlines
 from .light import read_noise
 from .people import any_color
 
 MASONRY = np.array(
-    [
-        (150, 84, 66),
-        (186, 160, 126),
-        (196, 190, 180),
-        (132, 128, 124),
-        (208, 196, 160),
-        (120, 92, 74),
-        (160, 150, 156),
-        (94, 98, 108),
-    ]
+    [(150, 84, 66), (186, 160, 126), (196, 190, 180), (132, 128, 124)]
+    + [(208, 196, 160), (120, 92, 74), (160, 150, 156), (94, 98, 108)]
 )
 SMALLEST_OUTLINE = 16  # px of bounding box
 
@@ -56,17 +47,16 @@ SurfacePaint = Callable[[Spots, np.random.Generator], Painted]
 def upright_layers(
     view: View,
     ends: Line,
-    heights: tuple[float, float],
+    top: float,
     label: str,
     paint: SurfacePaint,
     rng: np.random.Generator,
     item: int,
 ) -> list[Layer]:
-    """Draws the surface over the ground line between two world points (x, z)."""
+    """Draws the surface, `top` metres high, over the ground line between two world points (x, z)."""
     camera = view.camera
-    (x0, z0), (x1, z1) = _clip_near(ends)
-    bottom, top = heights
-    corners = [(x0, bottom, z0), (x1, bottom, z1), (x1, top, z1), (x0, top, z0)]
+    (x0, z0), (x1, z1) = line = _clip_near(ends)
+    corners = [(x0, 0.0, z0), (x1, 0.0, z1), (x1, top, z1), (x0, top, z0)]
     pixels = camera.project(np.array(corners))
     left, upper = np.maximum(np.floor(pixels.min(axis=0)).astype(int) - 1, 0)
     right, lower = np.ceil(pixels.max(axis=0)).astype(int) + 2
@@ -74,12 +64,7 @@ def upright_layers(
     if width < 2 or height < 2 or z1 <= 1.0:
         return []
     mask = np.zeros((height, width), np.uint8)
-    points = np.clip(np.rint((pixels - (left, upper)) * 16), -(2**20), 2**20).astype(np.int32)
-    cv2.fillPoly(mask, [points], 1, cv2.LINE_8, 4)
-    shapes = outlines(mask, left, upper, SMALLEST_OUTLINE)[:1]
-    if not shapes:
-        return []
-    line = ((x0, z0), (x1, z1))
+    fill_polygon(mask, pixels - (left, upper))
 
     def paint_surface() -> tuple[np.ndarray, np.ndarray | None]:
         spots = _trace(view, (left, upper, width, height), line, top)
@@ -91,8 +76,9 @@ def upright_layers(
         return np.clip(rgb, 0, 255, out=rgb), alpha
 
     window = int(left), int(upper), int(left + width), int(upper + height)
-    opaque = label != "fence"
-    return [Layer(label, shapes[0], window, paint_surface, opaque, item)]
+    shapes = outlines(mask, left, upper, SMALLEST_OUTLINE)[:1]
+    solid = label != "fence"
+    return [Layer(label, shape, window, paint_surface, solid, item) for shape in shapes]
 
 
 def _clip_near(ends: Line) -> Line:
@@ -166,24 +152,20 @@ def _bricks(rgb: np.ndarray, spots: Spots, size: tuple[float, float], joint: np.
     _mix(rgb, across & ~along, joint, 0.5 * _visible(spots.step_s, wide * 0.2))
 
 
-def paint_facade(night: float) -> SurfacePaint:
-    """Returns a house front painter; `night` (0..1) is the share of windows with a light on."""
-
-    def paint(spots: Spots, rng: np.random.Generator) -> Painted:
-        color = MASONRY[rng.integers(len(MASONRY))] * rng.uniform(0.75, 1.15)
-        if rng.random() < 0.35:
-            color = 0.6 * any_color(rng, 60, 225) + 55.0
-        rgb = _surface(spots, rng, color)
-        if rng.random() < 0.4:
-            _bricks(rgb, spots, (0.5, 0.18), color * 1.25)
-        _windows(rgb, spots, rng, color, night)
-        eaves = spots.b > spots.top - rng.uniform(0.25, 0.7)
-        _mix(rgb, eaves, color * rng.uniform(0.55, 1.25), 0.9)
-        base = spots.b < rng.uniform(0.2, 0.8)
-        _mix(rgb, base, color * 0.65, 0.8)
-        return rgb, None
-
-    return paint
+def paint_facade(night: float, spots: Spots, rng: np.random.Generator) -> Painted:
+    """Paints a house front; `night` (0..1) is the share of windows with a light on."""
+    color = MASONRY[rng.integers(len(MASONRY))] * rng.uniform(0.75, 1.15)
+    if rng.random() < 0.35:
+        color = 0.6 * any_color(rng, 60, 225) + 55.0
+    rgb = _surface(spots, rng, color)
+    if rng.random() < 0.4:
+        _bricks(rgb, spots, (0.5, 0.18), color * 1.25)
+    _windows(rgb, spots, rng, color, night)
+    eaves = spots.b > spots.top - rng.uniform(0.25, 0.7)
+    _mix(rgb, eaves, color * rng.uniform(0.55, 1.25), 0.9)
+    base = spots.b < rng.uniform(0.2, 0.8)
+    _mix(rgb, base, color * 0.65, 0.8)
+    return rgb, None
 
 
 def _windows(
@@ -200,25 +182,21 @@ def _windows(
     gap = (pitch - width) / 2
     cell = np.floor(spots.s / pitch) * 7 + np.floor(rise / storey) * 13
     lit = read_noise("grain", cell * 31, cell * 17) > 2.0 - 2.2 * night
-    pane = np.where(
-        lit[..., None], (244.0, 208.0, 130.0), np.array((48.0, 58.0, 72.0)) * rng.uniform(0.7, 1.6)
-    )
-    frame = (
+    dark = np.array((48.0, 58.0, 72.0)) * rng.uniform(0.7, 1.6)
+    pane = np.where(lit[..., None], (244.0, 208.0, 130.0), dark)
+    frame, glass = (
         above
-        & _band(spots.s, pitch, gap - 0.1, pitch - gap + 0.1)
-        & _band(rise, storey, sill - 0.1, sill + tall + 0.1)
+        & _band(spots.s, pitch, gap - edge, pitch - gap + edge)
+        & _band(rise, storey, sill - edge, sill + tall + edge)
+        for edge in (0.1, 0.0)
     )
-    glass = above & _band(spots.s, pitch, gap, pitch - gap) & _band(rise, storey, sill, sill + tall)
     _mix(rgb, frame, color * rng.choice([0.6, 1.35]), 0.9 * clear)
     _mix(rgb, glass, pane, clear)
     mullion = glass & _band(spots.s - pitch / 2 + 0.04, pitch, 0, 0.08)
     _mix(rgb, mullion, color * 1.3, 0.9 * _visible(spots.step_s, 0.05) * clear)
     if shop:
-        front = (
-            (spots.b > 0.5)
-            & (spots.b < ground - 0.9)
-            & _band(spots.s, pitch * 1.6, 0.15, pitch * 1.6 - 0.15)
-        )
+        front = (spots.b > 0.5) & (spots.b < ground - 0.9)
+        front = front & _band(spots.s, pitch * 1.6, 0.15, pitch * 1.6 - 0.15)
         board = (spots.b > ground - 0.8) & (spots.b < ground - 0.2)
         _mix(rgb, front, np.array((56.0, 60.0, 66.0)) * rng.uniform(0.6, 1.8), 0.9)
         _mix(rgb, board, any_color(rng), 0.9)
@@ -252,12 +230,10 @@ def paint_fence(spots: Spots, rng: np.random.Generator) -> Painted:
     """Paints a fence: bars, planks or mesh between posts; the background shows through."""
     style = rng.integers(3)
     pitch, bar = ((0.16, 0.035), (0.17, 0.12), (0.1, 0.02))[style]
-    wood = (
-        np.array((140, 104, 70))
-        if style == 1
-        else np.full(3, rng.choice([40.0, 90.0, 150.0, 205.0]))
-    )
-    color = wood * rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)
+    color = np.array((140.0, 104.0, 70.0))
+    if style != 1:
+        color[:] = rng.choice([40.0, 90.0, 150.0, 205.0])
+    color = color * rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)
     sharp = _visible(spots.step_s, pitch * 0.6)
     bars = _band(spots.s, pitch, 0.0, bar) * sharp + (bar / pitch) * (1 - sharp)
     alpha = np.broadcast_to(np.maximum(bars, 0.12), spots.b.shape).astype(np.float32).copy()

@@ -94,6 +94,14 @@ def test_panoptic_map_with_and_without_a_semantic_head(cfg: CfgNode) -> None:
     assert all(s["isthing"] for s in segments)
 
 
+def test_a_network_that_takes_no_threshold(cfg: CfgNode) -> None:
+    predictor = Predictor(cfg, model=torch.nn.Identity())
+    with pytest.raises(
+        ConfigError, match="Identity takes its confidence threshold from its config"
+    ):
+        predictor.panoptic(picture(40, 60), 0.5)
+
+
 def test_classes(cfg: CfgNode) -> None:
     names = {c.dataset_id: (c.name, c.isthing) for c in Predictor(cfg).classes}
     assert names == {21: ("road", False), 7: ("person", True), 90: ("sky", False), 3: ("car", True)}

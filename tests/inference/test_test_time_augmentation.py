@@ -160,6 +160,17 @@ def test_mean_masks_in_both_forms(all_at_once: Callable[[], Any]) -> None:
         torch.testing.assert_close(masks[1], found.masks[4])
 
 
+def test_low_precision_does_not_blur_mean_masks(all_at_once: Callable[[], Any]) -> None:
+    """In bf16 logits of 4 are rounded to 1 / 64."""
+    found = candidates()
+    found.masks += torch.linspace(0, 0.01, 12)
+    expected = mean_masks(found, SAME)
+    with all_at_once(), torch.autocast("cpu", torch.bfloat16):
+        masks = mean_masks(found, SAME)
+    assert masks.dtype == torch.float32
+    torch.testing.assert_close(masks, expected)
+
+
 def square(size: int, row: int, column: int) -> torch.Tensor:
     mask = torch.full((8, 12), -4.0)
     mask[row : row + size, column : column + size] = 4.0

@@ -17,6 +17,7 @@ from detectron2.utils.events import EventStorage
 from effps_solo.config import load_config, read_config
 from effps_solo.data.mapper import instances_from_objects
 from effps_solo.evaluation import build_evaluator
+from effps_solo.modeling.fusion import FusionThresholds
 from effps_solo.modeling.panoptic_fpn import LabelSpacePanopticFPN, class_logits, semantic_labels
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
@@ -92,17 +93,17 @@ def test_a_training_step_reaches_every_parameter(
 def test_segments_are_those_of_detectron2(model: LabelSpacePanopticFPN) -> None:
     torch.manual_seed(1)
     model.eval()
-    model.combine_instances_score_thresh, model.stuff_area_fraction = 0.0, 0.0
+    thresholds = FusionThresholds(score=0.0, overlap=0.5, stuff_area=0.0)
     model.roi_heads.box_predictor.test_score_thresh = 0.0
     x = {"image": _sample([])["image"], "height": 60, "width": 90}
     with torch.inference_mode():
-        output = model([x])[0]
+        output = model.inference([x], thresholds=thresholds)[0]
         detections, sem_seg = model.inference([x], do_postprocess=False)
         sem_seg = sem_seg_postprocess(sem_seg[0], SIZE, 60, 90)
         expected, expected_segments = combine_semantic_and_instance_outputs(
             detector_postprocess(detections[0], 60, 90),
             sem_seg.argmax(dim=0),
-            model.combine_overlap_thresh,
+            0.5,
             1,
             0.0,
         )
@@ -183,7 +184,7 @@ def test_unclaimed_things_become_stuff_by_key(
 ) -> None:
     """The semantic head sees things everywhere, the box head none."""
     model.eval()
-    monkeypatch.setattr(model, "stuff_area_fraction", 0.0)
+    monkeypatch.setattr(model, "thresholds", FusionThresholds(stuff_area=0.0))
     monkeypatch.setattr(model.roi_heads.box_predictor, "test_score_thresh", 1.1)
     bias = model.sem_seg_head.predictor.bias.detach().clone()
     bias[0] = 100.0

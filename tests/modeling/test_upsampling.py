@@ -1,7 +1,7 @@
 """The way from stride-4 maps to the frame of the output, against full-resolution references."""
 
 import math
-from typing import List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import pytest
 import torch
@@ -101,11 +101,15 @@ def _bilinear(mask: torch.Tensor, row: float, column: float) -> float:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 10**6])
-def test_argmax_in_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argmax_in_chunks(
+    chunk: int, monkeypatch: pytest.MonkeyPatch, all_at_once: Callable[[], Any]
+) -> None:
     scores = torch.randn(5, 6, 9)
     expected = upsampled_argmax(scores, (24, 36), (31, 50))
     monkeypatch.setattr(upsampling, "CONTESTED_CHUNK", chunk)
     assert torch.equal(upsampled_argmax(scores, (24, 36), (31, 50)), expected)
+    with all_at_once():
+        assert torch.equal(upsampled_argmax(scores, (24, 36), (31, 50)), expected)
 
 
 def test_argmax_worked_by_hand() -> None:

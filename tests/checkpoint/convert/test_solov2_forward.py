@@ -185,7 +185,7 @@ def test_forward_equals_the_published_computation(
     for ours, theirs in zip(pyramid.values(), levels):
         torch.testing.assert_close(ours, theirs)
     head = model["instance_head"]
-    output = head(pyramid, head.test_cells)
+    output = head(pyramid, head.cells)
     category, kernels = published.grid_outputs(levels)
     torch.testing.assert_close(output.category, category)
     torch.testing.assert_close(output.kernels, kernels)
@@ -193,15 +193,15 @@ def test_forward_equals_the_published_computation(
     torch.testing.assert_close(output.mask_features, features)
     assert (features >= 0).all() and features.std() > 0.1
     # Masks: one 1x1 convolution for each cell.
-    indices = torch.tensor([0, 57, 190])
-    masks = F.conv2d(features, kernels[0, indices][:, :, None, None])[0]
-    ours = head.masks(output, head.test_cells).logits(indices)
+    cells = torch.tensor([0, 57, 190])
+    masks = F.conv2d(features, kernels[0, cells][:, :, None, None])[0]
+    ours = head.masks(output, head.cells).logits(cells)
     torch.testing.assert_close(ours, masks)
 
     # The same in fp32, backbone and head each from exact inputs, relative to the size of the outputs.
     model.float()
     for ours, theirs in zip(model["backbone"](image.float()).values(), levels):
         assert float((ours - theirs).abs().max()) < 1e-5 * float(theirs.abs().max())
-    output = head({name: x.float() for name, x in pyramid.items()}, head.test_cells)
-    ours = head.masks(output, head.test_cells).logits(indices)
+    output = head({name: x.float() for name, x in pyramid.items()}, head.cells)
+    ours = head.masks(output, head.cells).logits(cells)
     assert float((ours - masks).abs().max()) < 1e-5 * float(masks.abs().max())

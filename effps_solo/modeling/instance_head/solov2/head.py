@@ -79,24 +79,20 @@ class SOLOv2InstanceHead(InstanceHead):
             mask_in_features: what the mask branch fuses, from stride 4 on.
             num_classes: T.
             num_grids: (S_h, S_w) per level.
-            test_num_grids: the same at inference, for images larger than the training crops;
-                empty: ``num_grids``.
+            test_num_grids: the same at inference, of images larger than the crops; empty: equal.
             scale_ranges: (low, high) of sqrt(w * h) in pixels per level, inclusive.
             variant: "efficient" or "full" (the published head).
             channels, num_convs: width and depth of the category and kernel towers.
-            kernel_dim: E, channels of the mask features.
-            mask_channels: channels inside the mask branch.
+            kernel_dim, mask_channels: E, channels of the mask features, and inside the mask branch.
             norm: a name of :mod:`effps_solo.modeling.layers`.
             center_sigma: sigma of the centre region.
-            category_loss: (cells, T) logits, (cells,) categories -> the sum of the losses of the cells.
-            mask_loss: (P, h, w) logits, (P, h, w) bool targets -> (P,).
+            category_loss, mask_loss: see the types.
             category_loss_weight, mask_loss_weight: factors on the two losses.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
             decoding: of :class:`Decoder`.
 
         Raises:
-            ConfigError: unknown variant, lists of different lengths, gaps between scale ranges, mask
-                features that do not begin at stride 4, or no class.
+            ConfigError: unknown variant, no class, or levels, ranges or strides that do not fit.
         """
         super().__init__()
         test_num_grids = test_num_grids or num_grids
@@ -108,11 +104,9 @@ class SOLOv2InstanceHead(InstanceHead):
                 f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}"
             )
         self.in_features, self.mask_in_features = list(in_features), list(mask_in_features)
-        self.num_classes = num_classes
+        self.num_classes, self.kernel_dim, self.center_sigma = num_classes, kernel_dim, center_sigma
         self.scale_ranges = [(float(low), float(high)) for low, high in scale_ranges]
-        self.kernel_dim = kernel_dim
         self.has_position_prior = variant == "efficient"
-        self.center_sigma = center_sigma
         self.category_loss, self.mask_loss = category_loss, mask_loss
         self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
         self.mask_loss_chunk = mask_loss_chunk
