@@ -23,7 +23,7 @@ from torch.multiprocessing import ProcessExitedException
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.config import check_device, load_config
-from effps_solo.data.datasets import check_dataset_available
+from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.engine import Trainer, launch
 from effps_solo.inference.predictor import with_trained_weights
 from effps_solo.inference.preparation import build_inference_model

@@ -108,7 +108,12 @@ class EffPSCheckpointer(DetectionCheckpointer):
                 "MODEL.WEIGHTS output/model_final.pth"
             )
         if path.startswith(IMAGENET_PREFIX):
-            self._load_imagenet(path[len(IMAGENET_PREFIX) :])
+            from .imagenet import load_imagenet_weights
+
+            try:
+                load_imagenet_weights(self.model, path.removeprefix(IMAGENET_PREFIX))
+            except (FileNotFoundError, ValueError) as error:
+                raise CheckpointError(str(error)) from error
             return {}
         if path:
             self._require_file(path)
@@ -117,25 +122,16 @@ class EffPSCheckpointer(DetectionCheckpointer):
         finally:
             self._parsed_url_during_load = None  # Detectron2 leaves it set after an error
 
-    def _load_imagenet(self, name: str) -> None:
-        from .imagenet import load_imagenet_weights
-
-        try:
-            load_imagenet_weights(self.model, name)
-        except (FileNotFoundError, ValueError) as error:
-            raise CheckpointError(str(error)) from error
-
     def _require_file(self, path: str) -> None:
         try:
             local = self.path_manager.get_local_path(urlparse(path)._replace(query="").geturl())
         except (OSError, ValueError) as error:
             raise CheckpointError(f"checkpoint '{path}' cannot be fetched: {error}") from error
         if not os.path.isfile(local):
-            others = (
-                "" if self.complete else f", {IMAGENET_PREFIX}NAME or '', or take --resume away"
-            )
+            others = f", {IMAGENET_PREFIX}NAME or '', or take --resume away"
             raise CheckpointError(
-                f"checkpoint '{path}' does not exist; set MODEL.WEIGHTS to a checkpoint{others}"
+                f"checkpoint '{path}' does not exist; set MODEL.WEIGHTS to a checkpoint"
+                f"{'' if self.complete else others}"
             )
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
@@ -161,19 +157,19 @@ class EffPSCheckpointer(DetectionCheckpointer):
         incompatible = super()._load_model(checkpoint)
         # torch fills in a missing num_batches_tracked by itself and does not report it.
         own = {key for key in self.model.state_dict() if not key.endswith("num_batches_tracked")}
-        source = self._parsed_url_during_load
+        url = self._parsed_url_during_load
+        source = f"checkpoint '{url.geturl() if url else ''}'"
         shapes = [key for key, _, _ in incompatible.incorrect_shapes]
         if own and not own - set(incompatible.missing_keys):
             raise CheckpointError(
-                f"checkpoint '{source.geturl() if source else ''}': none of its tensors fits the model; "
-                f"it is one of another network (unknown here: {incompatible.unexpected_keys[:3]}, "
-                f"of another shape: {shapes[:3]})"
+                f"{source}: none of its tensors fits the model; it is one of another network (unknown "
+                f"here: {incompatible.unexpected_keys[:3]}, of another shape: {shapes[:3]})"
             )
         missing = sorted(own & {*incompatible.missing_keys, *shapes})
         if self.complete and missing:
             raise CheckpointError(
-                f"checkpoint '{source.geturl() if source else ''}' is of another network: it has nothing "
-                f"for {len(missing)} tensors of the model ({', '.join(missing[:3])} ...)"
+                f"{source} is of another network: it has nothing for {len(missing)} tensors of the model "
+                f"({', '.join(missing[:3])} ...)"
             )
         return incompatible
 
@@ -190,16 +186,10 @@ def _check_state_dict(state_dict: Any, filename: str) -> None:
 
 
 def plain_data(value: Any, name: str) -> Any:
-    """A copy of ``value`` of built-in containers, plain values and tensors.
+    """A copy of nested data in built-in containers, plain values and tensors.
 
-    numpy scalars become Python's, numpy arrays tensors.
-
-    Args:
-        value: nested data.
-        name: of ``value``, for messages.
-
-    Raises:
-        CheckpointError: any other type.
+    numpy scalars become Python's, numpy arrays tensors. Raises CheckpointError, with the ``name`` of the
+    value, for any other type.
     """
     if isinstance(value, torch.Tensor) or type(value) in _PLAIN_TYPES:
         return value

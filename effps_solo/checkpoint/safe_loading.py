@@ -31,10 +31,8 @@ def safe_load_checkpoint(path: str, allow_unsafe: bool = False) -> Dict[str, Any
         raise CheckpointError(f"checkpoint '{path}' does not exist or is not a file")
     if path.endswith(".safetensors"):
         return _load_safetensors(path)
-    if path.endswith(".pkl"):
-        loaded = _load_pickle(path, allow_unsafe)
-    else:
-        loaded = _load_torch(path, allow_unsafe)
+    load = _load_pickle if path.endswith(".pkl") else _load_torch
+    loaded = load(path, allow_unsafe)
     if not isinstance(loaded, dict):
         raise CheckpointError(
             f"checkpoint '{path}' holds a {type(loaded).__name__}, not a dictionary of tensors"
@@ -88,8 +86,8 @@ def _load_torch(path: str, allow_unsafe: bool) -> Any:
 
 def _refused_object(message: str, path: str) -> str:
     """What torch's weights-only unpickler refused, or "" when it failed for another reason."""
-    found = re.search(r"unsupported (?:global: global|global|class) (\S+)", message, re.IGNORECASE)
-    if found:
+    pattern = r"unsupported (?:global: global|global|class) (\S+)"
+    if found := re.search(pattern, message, re.IGNORECASE):
         return found[1]
     with open(path, "rb") as file:
         is_pickle = file.read(1) == pickle.PROTO

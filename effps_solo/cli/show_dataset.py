@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from effps_solo.config import load_config
-    from effps_solo.data.datasets import check_dataset_available
+    from effps_solo.data.datasets.registration import check_dataset_available
 
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))

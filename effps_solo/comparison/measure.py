@@ -18,7 +18,7 @@ from detectron2.modeling import build_model
 
 from effps_solo.benchmark.measure import count_macs, count_parameters, peak_memory, timed
 from effps_solo.config import load_config
-from effps_solo.data.datasets import check_dataset_available
+from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.inference.predictor import Predictor, for_panoptic_maps
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.image_io import read_image

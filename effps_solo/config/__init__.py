@@ -4,7 +4,16 @@ from effps_solo.utils.requirements import require_detectron2
 
 require_detectron2()
 
-from . import registration  # noqa: E402, F401
+# Importing them fills Detectron2's registries with every part that a config can name.
+from effps_solo.modeling import (  # noqa: E402, F401
+    backbone,
+    fusion,
+    instance_head,
+    meta_arch,
+    panoptic_fpn,
+    sem_seg_head,
+)
+
 from .defaults import add_effps_solo_config  # noqa: E402
 from .setup import check_device, load_config, read_config  # noqa: E402
 

@@ -8,6 +8,7 @@ on the command lines).
 import difflib
 import os
 import re
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import yaml
@@ -40,7 +41,10 @@ def load_config_file(cfg: CfgNode, path: str, allow_unsafe: bool = False) -> Non
     merged = cfg.clone()
     for file, content in _read_chain(path, allow_unsafe):
         migrate(content, file)
-        _check_version(content, merged, file)
+        if (version := content.get("VERSION", cfg.VERSION)) != cfg.VERSION:
+            raise ConfigError(
+                f"config file '{file}' has VERSION {version!r}; this program reads version {cfg.VERSION}"
+            )
         _check_keys(content, merged, file)
         try:
             merged.merge_from_other_cfg(CfgNode(content))
@@ -67,7 +71,7 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
         raise ConfigError(
             f"overrides come in pairs KEY VALUE, got {len(overrides)} words: {' '.join(overrides)}"
         )
-    known = _known_keys(cfg)
+    known = dict(_walk(cfg))
     for key, value in zip(overrides[0::2], overrides[1::2]):
         if key not in known and not _new_key_allowed(cfg, key):
             raise ConfigError(
@@ -108,16 +112,14 @@ def _read_yaml(path: str, allow_unsafe: bool) -> Dict[str, Any]:
             "could do anything on this machine"
         )
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else str(error)
         raise ConfigError(f"config file '{path}': {reason}; only local files are read") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"config file '{path}' is not a text file") from error
     content = _parse_yaml(text, path, allow_unsafe)
-    if content is None:
-        return {}
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise ConfigError(
             f"config file '{path}' must hold KEY: VALUE pairs, found a {type(content).__name__}"
@@ -127,40 +129,24 @@ def _read_yaml(path: str, allow_unsafe: bool) -> Dict[str, Any]:
 
 def _parse_yaml(text: str, path: str, allow_unsafe: bool) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.constructor.ConstructorError as error:
-        if not allow_unsafe:
-            raise ConfigError(
-                f"config file '{path}' uses a YAML tag that can run code and was refused "
-                f"({' '.join(str(error).split())}); {UNSAFE_HINT}"
-            ) from error
+        return yaml.unsafe_load(text) if allow_unsafe else yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(
-            f"config file '{path}' is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
-    try:
-        return yaml.unsafe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file '{path}' is not valid YAML: {error}") from error
-
-
-def _check_version(content: Dict[str, Any], cfg: CfgNode, path: str) -> None:
-    version = content.get("VERSION", cfg.VERSION)
-    if version != cfg.VERSION:
-        raise ConfigError(
-            f"config file '{path}' has VERSION {version!r}; this program reads version {cfg.VERSION}"
-        )
+        reason = " ".join(str(error).split())
+        if isinstance(error, yaml.constructor.ConstructorError) and not allow_unsafe:
+            raise ConfigError(
+                f"config file '{path}' uses a YAML tag that can run code and was refused ({reason}); "
+                f"{UNSAFE_HINT}"
+            ) from error
+        raise ConfigError(f"config file '{path}' is not valid YAML: {reason}") from error
 
 
 def _check_keys(content: Dict[Any, Any], cfg: CfgNode, path: str) -> None:
     """Raise ConfigError for the first key of ``content`` that ``cfg`` does not know."""
-    known = _known_keys(cfg)
+    known = dict(_walk(cfg))
     for key, is_node in _walk(content):
-        if key not in known:
-            if _new_key_allowed(cfg, key):
-                continue
+        if key not in known and not _new_key_allowed(cfg, key):
             raise ConfigError(f"config file '{path}': unknown key '{key}'{_nearest(key, known)}")
-        if known[key] != is_node:
+        if known.get(key, is_node) != is_node:
             expected = "a section with keys of its own" if known[key] else "a value"
             raise ConfigError(f"config file '{path}': key '{key}' must be {expected}")
 
@@ -172,11 +158,6 @@ def _walk(content: Dict[Any, Any], prefix: str = "") -> Iterator[Tuple[str, bool
         yield key, isinstance(value, dict)
         if isinstance(value, dict):
             yield from _walk(value, f"{key}.")
-
-
-def _known_keys(cfg: CfgNode) -> Dict[str, bool]:
-    """Dotted key -> whether it is a section."""
-    return dict(_walk(cfg))
 
 
 def _new_key_allowed(cfg: CfgNode, key: str) -> bool:
@@ -197,16 +178,15 @@ def _nearest(key: str, known: Dict[str, bool]) -> str:
     """'; did you mean ...?', or '' when nothing is near."""
     matches = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if not matches:  # the right name in the wrong section
-        name = key.rsplit(".", 1)[-1]
-        matches = [k for k in known if k.rsplit(".", 1)[-1] == name][:1]
+        name = key.split(".")[-1]
+        matches = [k for k in known if k.split(".")[-1] == name][:1]
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
 def _text(error: Exception) -> str:
     """yacs' message, made readable where it is about a wrong type."""
     message = str(error.args[0]) if error.args else type(error).__name__
-    mismatch = _TYPE_MISMATCH.search(message)
-    if not mismatch:
+    if not (mismatch := _TYPE_MISMATCH.search(message)):
         return message
     wanted, found, default, value, key = mismatch.groups()
     return f"key '{key}' must be a {wanted} like {default}, got the {found} {value}"

@@ -23,8 +23,7 @@ def renamed(old: str, new: str) -> Migration:
     *parents, name = new.split(".")
 
     def migration(content: Dict[str, Any]) -> None:
-        value = _take(content, old)
-        if value is _ABSENT:
+        if (value := _take(content, old)) is _ABSENT:
             return
         section: Any = content
         for parent in parents:
@@ -38,11 +37,7 @@ def renamed(old: str, new: str) -> Migration:
 
 def removed(key: str) -> Migration:
     """The migration that drops the key or section ``key`` (dotted), which has no effect any more."""
-
-    def migration(content: Dict[str, Any]) -> None:
-        _take(content, key)
-
-    return migration
+    return lambda content: _take(content, key)
 
 
 # (version that renamed or removed a key, migration), oldest first; applied to files of older versions.
@@ -54,12 +49,8 @@ def migrate(content: Dict[str, Any], file: str) -> None:
 
     Logs a warning when a newer version wrote the file.
 
-    Args:
-        content: of the YAML file, nested.
-        file: its name, for messages.
-
     Raises:
-        UserError: the version that the file states is invalid.
+        UserError: the version that ``file`` states is invalid.
         ConfigError: an old and a new name of one key are both given.
     """
     source = f"config file '{file}'"

@@ -9,8 +9,8 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
-from effps_solo.data.datasets import register_datasets
 from effps_solo.data.datasets.files import expand
+from effps_solo.data.datasets.registration import register_datasets
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 

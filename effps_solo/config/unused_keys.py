@@ -4,7 +4,7 @@ Detectron2's defaults hold the keys of all its models, and silence about those t
 trainings. The table only knows parts of this project: what a part of one's own reads is its affair.
 """
 
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -32,84 +32,70 @@ _ALL_ARCHITECTURES = {"MODEL.META_ARCHITECTURE": ("EfficientPS", "LabelSpacePano
 _SHORTEST_EDGE = {"INPUT.AUGMENTATION": ("shortest_edge",)}
 _OTHER_AUGMENTATIONS = {"INPUT.AUGMENTATION": ("scale_crop", "large_scale_jitter")}
 
+
+def _row(keys: str, parts: Mapping[str, Sequence[str]], instead: str) -> Unused:
+    """``keys`` are separated by spaces."""
+    return Unused(tuple(keys.split()), parts, instead)
+
+
 TABLE = (
-    Unused(("MODEL.BACKBONE.FREEZE_AT",), _EFFICIENTNET, "set MODEL.EFFICIENTNET.FREEZE_AT"),
-    Unused(("MODEL.RESNETS",), _EFFICIENTNET, "set the keys of MODEL.EFFICIENTNET"),
-    Unused(("MODEL.FPN",), _EFFICIENTNET, "set the keys of MODEL.TWO_WAY_FPN"),
-    Unused(
-        ("MODEL.ROI_HEADS.NUM_CLASSES",), _ALL_ARCHITECTURES, "set MODEL.INSTANCE_HEAD.NUM_CLASSES"
-    ),
+    _row("MODEL.BACKBONE.FREEZE_AT", _EFFICIENTNET, "set MODEL.EFFICIENTNET.FREEZE_AT"),
+    _row("MODEL.RESNETS", _EFFICIENTNET, "set the keys of MODEL.EFFICIENTNET"),
+    _row("MODEL.FPN", _EFFICIENTNET, "set the keys of MODEL.TWO_WAY_FPN"),
+    _row("MODEL.ROI_HEADS.NUM_CLASSES", _ALL_ARCHITECTURES, "set MODEL.INSTANCE_HEAD.NUM_CLASSES"),
     # Not MODEL.ROI_MASK_HEAD, which configs for either head give the width of their network.
-    Unused(
-        (
-            "MODEL.PROPOSAL_GENERATOR",
-            "MODEL.ANCHOR_GENERATOR",
-            "MODEL.RPN",
-            "MODEL.ROI_HEADS",
-            "MODEL.ROI_BOX_HEAD",
-        ),
+    _row(
+        "MODEL.PROPOSAL_GENERATOR MODEL.ANCHOR_GENERATOR MODEL.RPN MODEL.ROI_HEADS MODEL.ROI_BOX_HEAD",
         _SOLOV2,
         "set the keys of MODEL.SOLOV2, or MODEL.INSTANCE_HEAD.NAME MaskRCNNInstanceHead",
     ),
-    Unused(
-        ("MODEL.SEM_SEG_HEAD.COMMON_STRIDE",),
+    _row(
+        "MODEL.SEM_SEG_HEAD.COMMON_STRIDE",
         {"MODEL.SEM_SEG_HEAD.NAME": ("EfficientPSSemanticHead",)},
         "its output always has stride 4",
     ),
-    Unused(
-        ("MODEL.SEM_SEG_HEAD.IGNORE_VALUE",),
+    _row(
+        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE",
         _ALL_ARCHITECTURES,
         "void is the ignore_label in the metadata of DATASETS.TRAIN[0]",
     ),
-    Unused(
-        ("MODEL.PANOPTIC_FPN.COMBINE",),
+    _row(
+        "MODEL.PANOPTIC_FPN.COMBINE",
         _ALL_ARCHITECTURES,
         "set SCORE_THRESH, OVERLAP_THRESH and STUFF_AREA_FRACTION of MODEL.PANOPTIC_FUSION",
     ),
-    Unused(
-        ("MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT",),
+    _row(
+        "MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT",
         _EFFICIENTPS,
         "set the weights of the losses themselves, as MODEL.SOLOV2.MASK_LOSS_WEIGHT",
     ),
-    Unused(
-        (
-            "INPUT.MIN_SIZE_TRAIN",
-            "INPUT.MIN_SIZE_TRAIN_SAMPLING",
-            "INPUT.MAX_SIZE_TRAIN",
-            "INPUT.CROP",
-        ),
+    _row(
+        "INPUT.MIN_SIZE_TRAIN INPUT.MIN_SIZE_TRAIN_SAMPLING INPUT.MAX_SIZE_TRAIN INPUT.CROP",
         _OTHER_AUGMENTATIONS,
         "set INPUT.SCALE_RANGE and INPUT.CROP_SIZE, or INPUT.AUGMENTATION shortest_edge",
     ),
-    Unused(
-        ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST"),
+    _row(
+        "INPUT.MIN_SIZE_TEST INPUT.MAX_SIZE_TEST",
         _OTHER_AUGMENTATIONS,
         "set INPUT.TEST_SCALE, or INPUT.AUGMENTATION shortest_edge",
     ),
-    Unused(
-        ("INPUT.BASE_SHORTEST_EDGE",),
+    _row(
+        "INPUT.BASE_SHORTEST_EDGE",
         {"INPUT.AUGMENTATION": ("large_scale_jitter",)},
         "images are brought to INPUT.CROP_SIZE",
     ),
-    Unused(
-        (
-            "INPUT.BASE_SHORTEST_EDGE",
-            "INPUT.SCALE_RANGE",
-            "INPUT.CROP_SIZE",
-            "INPUT.CROP_OBJECT_PROB",
-        ),
+    _row(
+        "INPUT.BASE_SHORTEST_EDGE INPUT.SCALE_RANGE INPUT.CROP_SIZE INPUT.CROP_OBJECT_PROB",
         _SHORTEST_EDGE,
         "set INPUT.MIN_SIZE_TRAIN, INPUT.MAX_SIZE_TRAIN and INPUT.CROP, or another INPUT.AUGMENTATION",
     ),
-    Unused(
-        ("INPUT.TEST_SCALE",), _SHORTEST_EDGE, "set INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST"
-    ),
-    Unused(
-        ("SOLVER.MOMENTUM", "SOLVER.NESTEROV"),
+    _row("INPUT.TEST_SCALE", _SHORTEST_EDGE, "set INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST"),
+    _row(
+        "SOLVER.MOMENTUM SOLVER.NESTEROV",
         {"SOLVER.OPTIMIZER": ("AdamW",)},
         "set SOLVER.OPTIMIZER SGD",
     ),
-    Unused(("TEST.AUG.MIN_SIZES", "TEST.AUG.MAX_SIZE"), _ALL_ARCHITECTURES, "set TEST.AUG.SCALES"),
+    _row("TEST.AUG.MIN_SIZES TEST.AUG.MAX_SIZE", _ALL_ARCHITECTURES, "set TEST.AUG.SCALES"),
 )
 
 
@@ -140,11 +126,9 @@ def value_of(cfg: CfgNode, key: str) -> Any:
     return cfg
 
 
-def _leaves(cfg: CfgNode, key: str) -> Iterator[str]:
+def _leaves(cfg: CfgNode, key: str) -> List[str]:
     """``key``, or of a section the keys of all values in it."""
     node = value_of(cfg, key)
     if not isinstance(node, CfgNode):
-        yield key
-        return
-    for name in node:
-        yield from _leaves(cfg, f"{key}.{name}")
+        return [key]
+    return [leaf for name in node for leaf in _leaves(cfg, f"{key}.{name}")]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, MetadataCatalog
-from detectron2.structures import BitMasks, Instances
+from detectron2.structures import Instances
 
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
@@ -20,7 +20,8 @@ from .mapper import AnnotationError, instances_from_objects
 
 
 class AnnotationsDatasetMapper:
-    """Maps a dict with ``annotations`` and ``sem_seg_file_name`` through an unchanged DatasetMapper.
+    """Maps a dict with ``annotations`` and ``sem_seg_file_name`` through an unchanged DatasetMapper,
+    whose instance masks have the format "bitmask".
 
     ``annotations`` are Detectron2's: ``category_id`` is the thing index 0 .. T-1. The label image
     holds contiguous ids of all classes, things included, and the ignore label. Returns what
@@ -29,11 +30,6 @@ class AnnotationsDatasetMapper:
     """
 
     def __init__(self, mapper: DatasetMapper, label_space: PanopticLabelSpace) -> None:
-        """
-        Args:
-            mapper: a mapper with instance masks in the format "bitmask".
-            label_space: of the data set.
-        """
         self.mapper = mapper
         self.label_space = label_space
 
@@ -68,9 +64,8 @@ class AnnotationsDatasetMapper:
         mapped = self.mapper(dataset_dict)
         if not self.mapper.is_train:
             return mapped
-        for key in ("sem_seg", "instances"):
+        for key, source in (("sem_seg", "sem_seg_file_name"), ("instances", "annotations")):
             if key not in mapped:
-                source = {"sem_seg": "sem_seg_file_name", "instances": "annotations"}[key]
                 raise AnnotationError(f"{mapped['file_name']}: the dataset dict has no {source}")
         classes = mapped["instances"].gt_classes
         if len(classes) and int(classes.max()) >= self.label_space.num_things:
@@ -90,20 +85,16 @@ class AnnotationsDatasetMapper:
 
 
 def object_map(instances: Instances, void: np.ndarray) -> np.ndarray:
-    """One id map of M masks; smaller masks lie over larger ones.
+    """(H, W) int32: k + 1 where object k lies, 0 for none; smaller masks lie over larger ones.
 
     Args:
         instances: with ``gt_masks`` (M, H, W), or none of them if M = 0.
         void: (H, W) bool, pixels that belong to no object.
-
-    Returns:
-        (H, W) int32: k + 1 for object k, 0 for none.
     """
     objects = np.zeros(instances.image_size, dtype=np.int32)
     if len(instances) == 0:
         return objects
-    masks: BitMasks = instances.gt_masks
-    inside = masks.tensor.numpy() & ~void
+    inside = instances.gt_masks.tensor.numpy() & ~void
     for k in np.argsort(-inside.sum(axis=(1, 2)), kind="stable"):
         objects[inside[k]] = k + 1
     return objects

@@ -1,7 +1,7 @@
 """Training and test augmentations as Detectron2 transforms."""
 
-import functools
 import math
+from functools import partial
 from typing import List, Optional, Tuple
 
 import numpy as np
@@ -19,8 +19,8 @@ PADDED_ID = 255  # Detectron2's value for segmentation maps outside the image
 class RandomScale(T.Augmentation):
     """Scale the image by a random factor, drawn uniformly from ``scale_range``.
 
-    The factor counts from the image's own size, or from the size at which its shorter edge has
-    ``base_shortest_edge`` pixels, or from that at which it just fits into ``fit_size``.
+    The factor counts from the size at which the image just fits into ``fit_size`` (height, width), else
+    from that at which its shorter edge has ``base_shortest_edge`` pixels, else (0) from its own size.
     """
 
     def __init__(
@@ -29,19 +29,8 @@ class RandomScale(T.Augmentation):
         base_shortest_edge: int = 0,
         fit_size: Optional[Tuple[int, int]] = None,
     ) -> None:
-        """
-        Args:
-            base_shortest_edge: in pixels; 0: none.
-            fit_size: (height, width) in pixels; goes before ``base_shortest_edge``.
-        """
         super().__init__()
-        self._init(
-            {
-                "scale_range": tuple(scale_range),
-                "base_shortest_edge": base_shortest_edge,
-                "fit_size": fit_size,
-            }
-        )
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         scale = np.random.uniform(*self.scale_range)
@@ -50,9 +39,8 @@ class RandomScale(T.Augmentation):
             scale *= min(self.fit_size[0] / height, self.fit_size[1] / width)
         elif self.base_shortest_edge:
             scale *= self.base_shortest_edge / min(height, width)
-        return T.ResizeTransform(
-            height, width, max(1, round(height * scale)), max(1, round(width * scale))
-        )
+        new_height, new_width = (max(1, round(side * scale)) for side in (height, width))
+        return T.ResizeTransform(height, width, new_height, new_width)
 
 
 class CropAtObject(T.Augmentation):
@@ -64,7 +52,7 @@ class CropAtObject(T.Augmentation):
 
     def __init__(self, crop_size: Tuple[int, int], prob: float) -> None:
         super().__init__()
-        self._init({"crop_size": tuple(crop_size), "prob": prob})
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> T.Transform:
         if len(boxes) == 0 or np.random.uniform() >= self.prob:
@@ -96,33 +84,20 @@ class ColorJitter(T.Augmentation):
     """
 
     def __init__(self, low: float, high: float, image_format: str) -> None:
-        """
-        Args:
-            image_format: order of the channels, whose luma has other weights: "RGB" or "BGR".
-        """
+        """``image_format`` is the order of the channels, whose luma differs: "RGB" or "BGR"."""
         super().__init__()
-        self._init({"low": low, "high": high, "image_format": image_format})
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        brightness, contrast, saturation = np.random.uniform(self.low, self.high, 3)
-        return T.PILColorTransform(
-            functools.partial(
-                _enhanced,
-                is_bgr=self.image_format == "BGR",
-                brightness=brightness,
-                contrast=contrast,
-                saturation=saturation,
-            )
-        )
+        factors = np.random.uniform(self.low, self.high, 3)
+        return T.PILColorTransform(partial(_enhanced, factors, self.image_format == "BGR"))
 
 
-def _enhanced(
-    image: Image.Image, is_bgr: bool, brightness: float, contrast: float, saturation: float
-) -> Image.Image:
+def _enhanced(factors: np.ndarray, is_bgr: bool, image: Image.Image) -> Image.Image:
     image = _turned(image) if is_bgr else image
-    image = ImageEnhance.Brightness(image).enhance(brightness)
-    image = ImageEnhance.Contrast(image).enhance(contrast)
-    image = ImageEnhance.Color(image).enhance(saturation)
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for enhancer, factor in zip(enhancers, factors):
+        image = enhancer(image).enhance(factor)
     return _turned(image) if is_bgr else image
 
 
@@ -140,11 +115,7 @@ def _window_start(low: float, high: float, window: int, length: int) -> int:
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> List[T.Augmentation]:
-    """The augmentations that ``INPUT.AUGMENTATION`` names.
-
-    Raises:
-        ConfigError: unknown name.
-    """
+    """The augmentations that ``INPUT.AUGMENTATION`` names; ConfigError when it names none."""
     if cfg.INPUT.AUGMENTATION == "shortest_edge":
         augmentations = detection_utils.build_augmentation(cfg, is_train)
         if is_train and cfg.INPUT.CROP.ENABLED:
@@ -168,8 +139,7 @@ def _scale_crop(cfg: CfgNode) -> List[T.Augmentation]:
         RandomWindow(cfg.INPUT.CROP_SIZE, pad_value=VOID_PIXEL, seg_pad_value=PADDED_ID),
     ]
     if cfg.INPUT.CROP_OBJECT_PROB > 0:
-        crop_at_object = CropAtObject(cfg.INPUT.CROP_SIZE, cfg.INPUT.CROP_OBJECT_PROB)
-        augmentations.insert(1, crop_at_object)
+        augmentations.insert(1, CropAtObject(cfg.INPUT.CROP_SIZE, cfg.INPUT.CROP_OBJECT_PROB))
     if cfg.INPUT.RANDOM_FLIP != "none":
         horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))

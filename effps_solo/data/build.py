@@ -2,7 +2,6 @@
 
 from typing import Any, Callable, Dict, Iterable, List
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
 from detectron2.data.samplers import (
@@ -15,7 +14,7 @@ from detectron2.utils import comm
 from effps_solo.utils.errors import ConfigError
 
 from .annotations_mapper import AnnotationsDatasetMapper
-from .datasets import check_dataset_available
+from .datasets.registration import check_dataset_available
 from .loader import SampledRecords, SampleStream, TrainLoader
 from .mapper import PanopticDatasetMapper
 
@@ -36,7 +35,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     stream = SampleStream(
         sampler_factory(cfg, records),
         batch_size_per_process(cfg),
-        seed=cfg.SEED if cfg.SEED >= 0 else _shared_random_seed(),
+        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
         groups=_orientations(records) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
     )
     dataset = SampledRecords(
@@ -45,17 +44,10 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     return TrainLoader(dataset, stream, num_workers=cfg.DATALOADER.NUM_WORKERS)
 
 
-def _shared_random_seed() -> int:
-    """The same in all processes; all have to call it."""
-    return int(comm.all_gather(int(torch.randint(2**31, ())))[0])
-
-
 def batch_size_per_process(cfg: CfgNode) -> int:
     """What a process takes of ``SOLVER.IMS_PER_BATCH``.
 
-    Raises:
-        ConfigError: it is no positive multiple of the number of processes times
-            ``SOLVER.ACCUMULATION_STEPS``.
+    Raises ConfigError unless that is a positive multiple of processes times ``SOLVER.ACCUMULATION_STEPS``.
     """
     total, num_parts = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION_STEPS
     num_processes = comm.get_world_size()
@@ -77,8 +69,7 @@ def build_train_mapper(cfg: CfgNode, records: List[Record]) -> Callable[[Record]
 def sampler_factory(cfg: CfgNode, records: List[Record]) -> Callable[[int], Iterable[int]]:
     """``DATALOADER.SAMPLER_TRAIN``, one of Detectron2's, as a function of its seed.
 
-    Raises:
-        ConfigError: unknown name.
+    Raises ConfigError for an unknown name.
     """
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if name == "TrainingSampler":
@@ -89,24 +80,16 @@ def sampler_factory(cfg: CfgNode, records: List[Record]) -> Callable[[int], Iter
             len(records), ratio, seed_shuffle=seed, seed_subset=seed
         )
     if name == "RepeatFactorTrainingSampler":
-        factors = _repeat_factors(cfg, records)
+        # Detectron2 reads the classes of ``annotations``, which panoptic dicts lack.
+        classes = [{"annotations": r.get("segments_info", r.get("annotations"))} for r in records]
+        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            classes, cfg.DATALOADER.REPEAT_THRESHOLD, cfg.DATALOADER.REPEAT_SQRT
+        )
         return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
     raise ConfigError(
         f"DATALOADER.SAMPLER_TRAIN is '{name}'; choose one of TrainingSampler, "
         "RandomSubsetTrainingSampler, RepeatFactorTrainingSampler"
     )
-
-
-def _repeat_factors(cfg: CfgNode, records: List[Record]) -> torch.Tensor:
-    """(R,) how often each record comes in an epoch: more often where it holds a rare class.
-
-    Detectron2 reads the classes of ``annotations``, which panoptic dicts lack.
-    """
-    classes = [{"annotations": r.get("segments_info", r.get("annotations"))} for r in records]
-    factors: torch.Tensor = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-        classes, cfg.DATALOADER.REPEAT_THRESHOLD, cfg.DATALOADER.REPEAT_SQRT
-    )
-    return factors
 
 
 def _orientations(records: List[Record]) -> List[int]:

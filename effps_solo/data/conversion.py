@@ -13,6 +13,7 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,6 @@ def convert_all(
             job makes any more are removed.
         settings: all other options that change the results; with another text every job is done anew.
         num_workers: processes; 1 works in this one.
-        title: of the progress bar.
 
     Returns:
         the results in the order of the jobs.
@@ -96,9 +96,8 @@ def convert_all(
     todo = [job for job in jobs if job.output not in done]
     failures: List[str] = []
     with open(journal, "a", encoding="utf-8") as file:
-        outcomes = map_in_processes(
-            partial(_attempt, convert, folder), todo, num_workers=num_workers, title=title
-        )
+        attempt = partial(_attempt, convert, folder)
+        outcomes = map_in_processes(attempt, todo, num_workers=num_workers, title=title)
         for job, (result, failure) in zip(todo, outcomes):
             if failure is not None:
                 failures.append(failure)
@@ -123,13 +122,10 @@ def _line(entry: Dict[str, Any]) -> str:
 def _read_journal(path: Path) -> Dict[str, Dict[str, Any]]:
     """Output -> its last entry; a line that was cut off is none."""
     entries: Dict[str, Dict[str, Any]] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-                entries[entry["output"]] = entry
-            except (ValueError, TypeError, KeyError):
-                continue
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError, TypeError, KeyError):
+            entry = json.loads(line)
+            entries[entry["output"]] = entry
     return entries
 
 
@@ -144,10 +140,8 @@ def map_in_processes(
     """``work`` of every item, in their order, under a progress bar on stderr.
 
     Args:
-        work: a function of a module.
-        items: which can be pickled.
+        work: a function of a module; items and results can be pickled.
         num_workers: processes; 1 works in this one.
-        title: of the progress bar.
 
     Raises:
         ConversionError: a process died.

@@ -11,6 +11,8 @@ from typing import Tuple
 
 import numpy as np
 
+from effps_solo.structures.segment_measures import measure_segments
+
 MASK_STRIDE = 4
 
 
@@ -39,13 +41,15 @@ def geometry_from_id_map(ids: np.ndarray, num_objects: int) -> ObjectGeometry:
         ids: (H, W) integers; 0 and ids above ``num_objects`` belong to no object.
         num_objects: M.
     """
-    obj, y, x = _object_pixels(ids, num_objects)
+    flat = np.flatnonzero((ids > 0) & (ids <= num_objects))
+    y, x = np.divmod(flat, ids.shape[1])
+    obj = ids.reshape(-1)[flat].astype(np.int64) - 1
     areas = np.bincount(obj, minlength=num_objects)
     count = np.maximum(areas, 1)
     center_x = np.bincount(obj, x, minlength=num_objects) / count
     center_y = np.bincount(obj, y, minlength=num_objects) / count
     return ObjectGeometry(
-        boxes=_boxes(obj, y, x, num_objects),
+        boxes=boxes_from_id_map(ids, num_objects),
         centers=np.stack([center_x, center_y], axis=1).astype(np.float32),
         areas=areas,
         stride4_masks=_stride4_masks(ids, num_objects),
@@ -54,38 +58,16 @@ def geometry_from_id_map(ids: np.ndarray, num_objects: int) -> ObjectGeometry:
 
 def boxes_from_id_map(ids: np.ndarray, num_objects: int) -> np.ndarray:
     """The boxes of :func:`geometry_from_id_map` alone."""
-    return _boxes(*_object_pixels(ids, num_objects), num_objects)
-
-
-def _object_pixels(ids: np.ndarray, num_objects: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Object index, y and x of every pixel that belongs to an object, as three int64 vectors."""
-    flat = np.flatnonzero((ids > 0) & (ids <= num_objects))
-    y, x = np.divmod(flat, ids.shape[1])
-    return ids.reshape(-1)[flat].astype(np.int64) - 1, y, x
-
-
-def _boxes(obj: np.ndarray, y: np.ndarray, x: np.ndarray, num_objects: int) -> np.ndarray:
-    """(M, 4) float32 XYXY of the pixels of each object; zeros where there is none."""
-    x0, x1 = _extent(obj, x, num_objects)
-    y0, y1 = _extent(obj, y, num_objects)
-    boxes = np.stack([x0, y0, x1 + 1, y1 + 1], axis=1) * (x1 >= 0)[:, None]
-    return boxes.astype(np.float32)
-
-
-def _extent(obj: np.ndarray, position: np.ndarray, num_objects: int) -> Tuple[np.ndarray, ...]:
-    """Smallest and largest position of each object."""
-    low = np.full(num_objects, np.iinfo(np.int64).max)
-    high = np.full(num_objects, -1)
-    np.minimum.at(low, obj, position)
-    np.maximum.at(high, obj, position)
-    return low, high
+    measures = measure_segments(ids)
+    is_object = measures.ids <= num_objects
+    first, size = np.split(measures.boxes[is_object], 2, axis=1)
+    boxes = np.zeros((num_objects, 4), dtype=np.float32)
+    boxes[measures.ids[is_object] - 1] = np.concatenate([first, first + size], axis=1)
+    return boxes
 
 
 def stride4_mask(mask: np.ndarray) -> np.ndarray:
-    """(H, W) bool -> (ceil(H/4), ceil(W/4)) bool: at least two of the centre 2 x 2 pixels of a block.
-
-    The rule of ``ObjectGeometry.stride4_masks`` for one mask.
-    """
+    """``ObjectGeometry.stride4_masks`` of one mask: (H, W) bool -> (ceil(H/4), ceil(W/4)) bool."""
     count = sum(part.astype(np.uint8) for part in _center_pixels(mask))
     return np.asarray(count) >= 2
 

@@ -29,7 +29,6 @@ UNUSABLE = "unusable"
 _RECORD_ERRORS = (UserError, SizeMismatchError, OSError, SyntaxError)
 
 Record = Dict[str, Any]
-Batch = List[Dict[str, Any]]
 
 
 class UnusableImagesError(UserError):
@@ -147,27 +146,19 @@ class TrainLoader:
     def __init__(
         self, dataset: SampledRecords, stream: SampleStream, *, num_workers: int = 0
     ) -> None:
-        """
-        Args:
-            dataset: the mapped records.
-            stream: which of them come when.
-            num_workers: processes that load them; 0: this one.
-        """
+        """``num_workers`` are processes that load the records; 0: this one."""
         self.dataset = dataset
         self.stream = stream
         self.num_workers = num_workers
-        self._unusable: Dict[str, None] = {}
+        self._unusable: List[str] = []
 
     @property
     def seed(self) -> int:
         """Of the stream; training takes its other random numbers from it as well."""
         return self.stream.seed
 
-    def __iter__(self) -> Iterator[Batch]:
-        """
-        Raises:
-            UnusableImagesError: more records than the data set allows cannot be read.
-        """
+    def __iter__(self) -> Iterator[List[Record]]:
+        """Raises UnusableImagesError when more records than the data set allows cannot be read."""
         batches = DataLoader(
             self.dataset,
             batch_sampler=self.stream,
@@ -184,7 +175,7 @@ class TrainLoader:
     def _count(self, mapped: Record) -> None:
         for reason in mapped.pop(UNUSABLE, []):
             if reason not in self._unusable:
-                self._unusable[reason] = None
+                self._unusable.append(reason)
                 logger.warning("An image is left out: %s", reason)
         limit = self.dataset.max_unusable
         if mapped and len(self._unusable) <= limit:

@@ -63,16 +63,12 @@ class PanopticDatasetMapper(DatasetMapper):
         image_format: str,
         label_space: PanopticLabelSpace,
     ) -> None:
-        """
-        Args:
-            is_train: map the annotation too.
-            augmentations: Detectron2 augmentations or transforms.
-            image_format: "RGB" or "BGR".
-            label_space: of the data set.
-        """
+        """``augmentations`` are Detectron2's, or transforms; ``image_format`` is "RGB" or "BGR"."""
         super().__init__(is_train, augmentations=augmentations, image_format=image_format)
         self.label_space = label_space
-        self._boxes_wanted = any(_wants_boxes(a) for a in self.augmentations.augs)
+        # Detectron2 hands the boxes to an augmentation by the names of its arguments.
+        arguments = [inspect.signature(a.get_transform).parameters for a in self.augmentations.augs]
+        self._boxes_wanted = any("boxes" in names for names in arguments)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
@@ -128,18 +124,11 @@ class PanopticDatasetMapper(DatasetMapper):
 
     def _targets(self, segments: DenseSegments) -> Dict[str, Any]:
         """Of the transformed segments: "sem_seg", "instances" and "instance_ignore"."""
-        label_space = self.label_space
-        class_of_id = np.full(len(segments.info), label_space.ignore_label, dtype=np.int64)
-        ignored_id = np.ones(len(segments.info), dtype=bool)
-        for dense_id, segment in enumerate(segments.info):
-            if segment is not None:
-                class_of_id[dense_id] = segment["category_id"]
-                ignored_id[dense_id] = self._is_crowd(segment)
-        classes = [
-            label_space.thing_index(s["category_id"])
-            for s in segments.info
-            if s is not None and self._is_object(s)
-        ]
+        info, void = segments.info, self.label_space.ignore_label
+        class_of_id = np.array([s["category_id"] if s else void for s in info], dtype=np.int64)
+        ignored_id = np.array([s is None or self._is_crowd(s) for s in info])
+        things = [s["category_id"] for s in info if s and self._is_object(s)]
+        classes = [self.label_space.thing_index(category_id) for category_id in things]
         return {
             "sem_seg": torch.from_numpy(class_of_id[segments.ids]),
             "instances": instances_from_objects(self.objects(segments), classes),
@@ -153,28 +142,19 @@ class PanopticDatasetMapper(DatasetMapper):
 
     def _is_crowd(self, segment: Dict[str, Any]) -> bool:
         """A group of things: teaches its class, but no instance."""
-        is_thing = self.label_space.is_thing(segment["category_id"])
-        return is_thing and bool(segment.get("iscrowd", 0))
+        return self.label_space.is_thing(segment["category_id"]) and bool(segment.get("iscrowd", 0))
 
     def _is_object(self, segment: Dict[str, Any]) -> bool:
         """A countable thing, which the instance head learns."""
         return self.label_space.is_thing(segment["category_id"]) and not self._is_crowd(segment)
 
 
-def _wants_boxes(augmentation: T.Augmentation) -> bool:
-    """Whether Detectron2 hands the boxes to it: by the names of its arguments."""
-    return "boxes" in inspect.signature(augmentation.get_transform).parameters
-
-
 def instances_from_objects(objects: np.ndarray, classes: List[int]) -> Instances:
-    """Ground-truth ``Instances`` of an object map.
+    """Ground-truth ``Instances`` of the objects that have at least one pixel.
 
     Args:
         objects: (H, W), 0 for no object, 1 .. M for the objects.
         classes: thing index of each of the M objects.
-
-    Returns:
-        the objects that have at least one pixel.
     """
     geometry = geometry_from_id_map(objects, len(classes))
     instances = Instances(objects.shape[:2])
@@ -192,32 +172,30 @@ def instances_from_objects(objects: np.ndarray, classes: List[int]) -> Instances
 def read_dense_segments(file_name: str, segments_info: List[Dict[str, Any]]) -> DenseSegments:
     """Read a panoptic PNG (id = R + 256 G + 65536 B) and renumber its segments densely.
 
-    Raises:
-        AnnotationError: the PNG holds an id that ``segments_info`` does not list.
+    Raises AnnotationError when the PNG holds an id that ``segments_info`` does not list.
     """
     if segments_info is None:
         raise AnnotationError(f"{file_name}: the dataset dict has no segments_info")
     png_ids = read_segment_ids(file_name)
     info: List[Optional[Dict[str, Any]]] = [None]
-    dense_of_id = np.zeros(int(png_ids.max()) + 1, dtype=np.int32)
-    known = np.zeros(len(dense_of_id), dtype=bool)
-    known[VOID] = True
+    dense_of_id = np.full(int(png_ids.max()) + 1, -1, dtype=np.int32)  # -1: not in segments_info
+    dense_of_id[VOID] = 0
     for segment in segments_info:
         if len(info) == PADDED_ID:
             info.append(None)
-        if segment["id"] < len(known):
-            known[segment["id"]] = True
+        if segment["id"] < len(dense_of_id):
             dense_of_id[segment["id"]] = len(info)
         info.append(segment)
-    if not known[png_ids].all():
-        unknown = np.unique(png_ids[~known[png_ids]])
+    ids = dense_of_id[png_ids]
+    if (ids < 0).any():
+        unknown = np.unique(png_ids[ids < 0])
         raise AnnotationError(
             f"{file_name} holds the segment ids {unknown[:5].tolist()} that its segments_info in "
             "the panoptic JSON does not list"
         )
     # Padding may bring 255 into the map of an image with fewer segments.
     info.extend([None] * (PADDED_ID + 1 - len(info)))
-    return DenseSegments(dense_of_id[png_ids], info)
+    return DenseSegments(ids, info)
 
 
 def transform_ids(ids: np.ndarray, transforms: T.Transform) -> np.ndarray:
@@ -227,10 +205,7 @@ def transform_ids(ids: np.ndarray, transforms: T.Transform) -> np.ndarray:
     larger ids go through as two uint8 planes. Padding becomes 255 in either.
 
     Args:
-        ids: (H, W) in 0 .. 65535 without 255.
-
-    Returns:
-        (H', W') int32; padding is 255.
+        ids: (H, W) in 0 .. 65535 without 255; the result is (H', W') int32.
     """
     low = transforms.apply_segmentation((ids & 255).astype(np.uint8)).astype(np.int32)
     if ids.max(initial=0) < PADDED_ID:

@@ -20,11 +20,7 @@ class ObjectMasks:
     """
 
     def __init__(self, objects: torch.Tensor, ids: torch.Tensor) -> None:
-        """
-        Args:
-            objects: (H, W) integers, which object each pixel belongs to.
-            ids: (M,) the id of each mask in ``objects``.
-        """
+        """``objects``: (H, W) integers, the object of each pixel; ``ids``: (M,) that of each mask."""
         self.objects = objects
         self.ids = ids
 

@@ -11,7 +11,7 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
-from effps_solo.data.datasets import check_dataset_available
+from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.data.mapper import PanopticDatasetMapper
 
 from .best import BestCheckpointer

@@ -18,7 +18,7 @@ from torch import nn
 
 from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
 from effps_solo.data.build import build_train_loader
-from effps_solo.data.datasets import check_dataset_available
+from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.data.loader import TrainLoader
 from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.evaluation import build_evaluator, with_windowed_masks

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 
-from effps_solo.data.datasets.availability import check_dataset_available
+from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.inference.exported import ExportedPredictor
 from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError

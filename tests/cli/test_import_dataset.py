@@ -17,7 +17,7 @@ from PIL import Image
 
 from effps_solo import add_effps_solo_config
 from effps_solo.__main__ import main
-from effps_solo.data.datasets import register_datasets
+from effps_solo.data.datasets.registration import register_datasets
 
 Run = Callable[..., int]
 

@@ -11,8 +11,8 @@ from detectron2.config import CfgNode, get_cfg
 from PIL import Image
 
 from effps_solo.config.defaults import add_effps_solo_config
-from effps_solo.data.datasets import register_datasets
 from effps_solo.data.datasets.cityscapes_labels import write_panoptic
+from effps_solo.data.datasets.registration import register_datasets
 
 Record = Dict[str, Any]
 STREET_SCENES = ("street_scenes_panoptic_train", "street_scenes_panoptic_val")

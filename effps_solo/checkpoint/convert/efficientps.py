@@ -17,70 +17,38 @@ from .timm_efficientnet import efficientnet_name, efficientnet_rules
 LAYOUT = "efficientps"
 BACKBONE_EPS, OTHER_EPS = 1e-3, 1e-5  # of the norms, also added to |weight|
 _LEVELS = 4
-# Our module -> index in the lists of theirs.
-_DPC = {"dpc5": 0, "dpc4": 1}
-_LSFE = {"lsfe3": 0, "lsfe2": 1}
-_MC = {"mc4": 0, "mc3": 1}
 
-_NECK_RULES: Tuple[Rule, ...] = (
+_NECK_RULES = (
     Rule(r"neck\.lateral_convs_top\.(\d)", r"backbone.lateral_top_down.\1", MMCV_CONV),
     *(
         Rule(
-            rf"neck\.lateral_convs_bottom\.{_LEVELS - 1 - level}",
-            f"backbone.lateral_bottom_up.{level}",
+            rf"neck\.lateral_convs_bottom\.{_LEVELS - 1 - i}",
+            f"backbone.lateral_bottom_up.{i}",
             MMCV_CONV,
         )
-        for level in range(_LEVELS)
+        for i in range(_LEVELS)
     ),
     Rule(r"neck\.fpn_convs\.(\d)", r"backbone.output_convs.\1", {**MMCV_CONV, **MMCV_SEPARABLE}),
 )
-_SEMANTIC_RULES: Tuple[Rule, ...] = (
-    *(
-        rule
-        for ours, index in _DPC.items()
-        for rule in (
-            Rule(
-                rf"semantic_head\.lateral_convs_ss\.{index}\.convs\.(\d)",
-                rf"sem_seg_head.{ours}.convs.\1",
-                MMCV_SEPARABLE,
-            ),
-            Rule(
-                rf"semantic_head\.lateral_convs_ss\.{index}\.conv",
-                f"sem_seg_head.{ours}.project",
-                MMCV_CONV,
-            ),
-        )
-    ),
-    *(
-        Rule(
-            rf"semantic_head\.lateral_convs_ls\.{index}\.convs\.(\d)",
-            rf"sem_seg_head.{ours}.\1",
-            MMCV_SEPARABLE,
-        )
-        for ours, index in _LSFE.items()
-    ),
-    *(
-        Rule(
-            rf"semantic_head\.aligning_convs\.{index}\.convs\.(\d)",
-            rf"sem_seg_head.{ours}.convs.\1",
-            MMCV_SEPARABLE,
-        )
-        for ours, index in _MC.items()
-    ),
-    Rule(r"semantic_head\.conv_logits", "sem_seg_head.predictor", WEIGHT_BIAS),
+_SEMANTIC_RULES = tuple(
+    Rule(rf"semantic_head\.{theirs}", f"sem_seg_head.{ours}", names)
+    for theirs, ours, names in (
+        (r"lateral_convs_ss\.0\.convs\.(\d)", r"dpc5.convs.\1", MMCV_SEPARABLE),
+        (r"lateral_convs_ss\.0\.conv", "dpc5.project", MMCV_CONV),
+        (r"lateral_convs_ss\.1\.convs\.(\d)", r"dpc4.convs.\1", MMCV_SEPARABLE),
+        (r"lateral_convs_ss\.1\.conv", "dpc4.project", MMCV_CONV),
+        (r"lateral_convs_ls\.0\.convs\.(\d)", r"lsfe3.\1", MMCV_SEPARABLE),
+        (r"lateral_convs_ls\.1\.convs\.(\d)", r"lsfe2.\1", MMCV_SEPARABLE),
+        (r"aligning_convs\.0\.convs\.(\d)", r"mc4.convs.\1", MMCV_SEPARABLE),
+        (r"aligning_convs\.1\.convs\.(\d)", r"mc3.convs.\1", MMCV_SEPARABLE),
+        ("conv_logits", "predictor", WEIGHT_BIAS),
+    )
 )
 RULES = (*efficientnet_rules("backbone."), *_NECK_RULES, *_SEMANTIC_RULES, *MASK_RCNN_RULES)
 
 
 def convert_efficientps(state: StateDict) -> Tuple[StateDict, ConversionReport]:
-    """
-    Args:
-        state: keys below backbone, neck, semantic_head, rpn_head, bbox_head and mask_head; any part
-            may be absent.
-
-    Returns:
-        our state dict and the report.
-    """
+    """A state dict, in which any part of the network may be absent -> ours, and the report."""
     report = ConversionReport(LAYOUT)
     folded = fold_in_place_abn(state)
     converted = apply_rules(folded, RULES, report)
@@ -123,18 +91,13 @@ def _settings(state: StateDict, converted: StateDict) -> Dict[str, Any]:
         "MODEL.EFFICIENTNET.ACTIVATION": "leaky_relu",
         "MODEL.EFFICIENTNET.STAGE0_ACTIVATION": True,
     }
-    name = efficientnet_name(state, "backbone.")
-    if name is not None:
+    if name := efficientnet_name(state, "backbone."):
         settings["MODEL.EFFICIENTNET.NAME"] = name
-    output = [key for key in converted if key.startswith("backbone.output_convs.0.")]
-    if output:
-        separable = any("depthwise" in key for key in output)
-        settings["MODEL.TWO_WAY_FPN.SEPARABLE"] = separable
-    lateral = converted.get("backbone.lateral_top_down.0.weight")
-    if lateral is not None:
+    if output := [key for key in converted if key.startswith("backbone.output_convs.0.")]:
+        settings["MODEL.TWO_WAY_FPN.SEPARABLE"] = any("depthwise" in key for key in output)
+    if (lateral := converted.get("backbone.lateral_top_down.0.weight")) is not None:
         settings["MODEL.TWO_WAY_FPN.OUT_CHANNELS"] = len(lateral)
-    logits = converted.get("sem_seg_head.predictor.weight")
-    if logits is not None:
+    if (logits := converted.get("sem_seg_head.predictor.weight")) is not None:
         settings["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] = len(logits)
         settings["MODEL.SEM_SEG_HEAD.CONVS_DIM"] = logits.shape[1] // _LEVELS
     return settings

@@ -33,26 +33,14 @@ MASK_RCNN_RULES: Tuple[Rule, ...] = (
     Rule(r"mask_head\.upsample", f"{_ROI}.mask_head.deconv", WEIGHT_BIAS),
     Rule(r"mask_head\.conv_logits", f"{_ROI}.mask_head.predictor", WEIGHT_BIAS),
 )
-
-
-def _background_last(rows: torch.Tensor) -> torch.Tensor:
-    return torch.cat([rows[1:], rows[:1]])
-
-
-def _without_background_box(rows: torch.Tensor) -> torch.Tensor:
-    """A class-agnostic regression has the four rows of one box, which stay."""
-    return rows[_BOX_SIZE:].clone() if len(rows) > _BOX_SIZE else rows
-
-
-def _without_background(rows: torch.Tensor) -> torch.Tensor:
-    return rows[1:].clone()
-
-
-# Our module -> what happens to the rows (classes) of its weight and bias.
+# Our module -> what happens to the rows (classes) of its weight and bias. A class-agnostic regression
+# has the four rows of one box, which stay.
 _ROWS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    f"{_ROI}.box_predictor.cls_score": _background_last,
-    f"{_ROI}.box_predictor.bbox_pred": _without_background_box,
-    f"{_ROI}.mask_head.predictor": _without_background,
+    f"{_ROI}.box_predictor.cls_score": lambda rows: torch.cat([rows[1:], rows[:1]]),
+    f"{_ROI}.box_predictor.bbox_pred": lambda rows: (
+        rows[_BOX_SIZE:].clone() if len(rows) > _BOX_SIZE else rows
+    ),
+    f"{_ROI}.mask_head.predictor": lambda rows: rows[1:].clone(),
 }
 
 
@@ -71,8 +59,7 @@ def reorder_classes(converted: StateDict) -> None:
 
 def mask_rcnn_settings(converted: StateDict, report: ConversionReport) -> Dict[str, Any]:
     """Config keys of the heads in ``converted``; empty when there are none. Adds notes."""
-    scores = converted.get(f"{_ROI}.box_predictor.cls_score.bias")
-    if scores is None:
+    if (scores := converted.get(f"{_ROI}.box_predictor.cls_score.bias")) is None:
         return {}
     report.notes.append(BACKGROUND_NOTE)
     num_things = len(scores) - 1

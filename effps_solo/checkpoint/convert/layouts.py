@@ -36,16 +36,13 @@ _WRAPPER = "module."
 def convert_checkpoint(
     loaded: Dict[str, Any], layout: str = AUTO, squeeze_excite: bool = False
 ) -> Tuple[StateDict, ConversionReport]:
-    """Convert what a checkpoint file holds.
+    """Convert what a checkpoint file holds: our state dict and the report.
 
     Args:
         loaded: a state dict, or a dict with one as "state_dict" or "model"; the rest (optimizer,
             meta) is dropped.
         layout: one of LAYOUTS, or "auto".
         squeeze_excite: the target has squeeze-and-excitation blocks ("timm" only).
-
-    Returns:
-        our state dict and the report.
 
     Raises:
         CheckpointError: no weights, not of the layout, unclear which, or not convertible.
@@ -62,8 +59,7 @@ def convert_checkpoint(
 def open_state_dict(loaded: Dict[str, Any]) -> StateDict:
     """The tensors in ``loaded``, see :func:`convert_checkpoint`, without a common "module." prefix.
 
-    Raises:
-        CheckpointError: there are none, or something else is among them.
+    Raises CheckpointError when there are none, or something else is among them.
     """
     state = next((loaded[c] for c in _CONTAINERS if isinstance(loaded.get(c), dict)), loaded)
     tensors: StateDict = {}
@@ -82,11 +78,7 @@ def open_state_dict(loaded: Dict[str, Any]) -> StateDict:
 
 
 def detect_layout(state: StateDict) -> str:
-    """The one of LAYOUTS whose keys ``state`` has.
-
-    Raises:
-        CheckpointError: none or several; the message says what was seen.
-    """
+    """The one of LAYOUTS whose keys ``state`` has. CheckpointError when it is none, or several."""
     found = [layout for layout in LAYOUTS if _has_signs(state, layout)]
     if len(found) == 1:
         return found[0]

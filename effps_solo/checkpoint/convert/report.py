@@ -15,20 +15,18 @@ class ConversionReport:
     """
 
     layout: str
-    # Foreign key -> ours.
-    converted: Dict[str, str] = field(default_factory=dict)
-    # Foreign key -> why it is not in the output.
-    left_out: Dict[str, str] = field(default_factory=dict)
-    # Foreign keys that mean nothing here.
-    unmatched: List[str] = field(default_factory=list)
-    # Keys of the model that the file does not fill.
-    missing: List[str] = field(default_factory=list)
+    converted: Dict[str, str] = field(default_factory=dict)  # foreign key -> ours
+    left_out: Dict[str, str] = field(
+        default_factory=dict
+    )  # foreign key -> why it is not in the output
+    unmatched: List[str] = field(default_factory=list)  # foreign keys that mean nothing here
+    missing: List[str] = field(
+        default_factory=list
+    )  # keys of the model that the file does not fill
     # Keys of the model whose shape differs -> both shapes and what becomes of them.
     reshaped: Dict[str, str] = field(default_factory=dict)
-    # Config keys that have to go with the weights -> values.
-    settings: Dict[str, Any] = field(default_factory=dict)
-    # Of those, what the given config says otherwise -> its value.
-    conflicts: Dict[str, Any] = field(default_factory=dict)
+    settings: Dict[str, Any] = field(default_factory=dict)  # config keys that go with the weights
+    conflicts: Dict[str, Any] = field(default_factory=dict)  # what the given config says otherwise
     notes: List[str] = field(default_factory=list)
 
     def to_dict(self) -> Dict[str, Any]:

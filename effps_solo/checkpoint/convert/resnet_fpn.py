@@ -24,20 +24,15 @@ DETECTRON2_RULES: Tuple[Rule, ...] = (
 def _level_rules(index: int) -> Tuple[Rule, ...]:
     """Rules of the ``index``-th stage and FPN level, from 0."""
     block = rf"backbone\.layer{index + 1}\.(\d+)"
-    ours = rf"{_OURS}.res{index + _FIRST_LEVEL}.\1"
+    level = index + _FIRST_LEVEL
+    ours = rf"{_OURS}.res{level}.\1"
     return (
         Rule(rf"{block}\.conv(\d)", rf"{ours}.conv\2", WEIGHT),
         Rule(rf"{block}\.bn(\d)", rf"{ours}.conv\2.norm", NORM),
         Rule(rf"{block}\.downsample\.0", f"{ours}.shortcut", WEIGHT),
         Rule(rf"{block}\.downsample\.1", f"{ours}.shortcut.norm", NORM),
-        *(
-            Rule(
-                rf"neck\.{theirs}\.{index}\.conv",
-                f"backbone.fpn_{name}{index + _FIRST_LEVEL}",
-                WEIGHT_BIAS,
-            )
-            for theirs, name in (("lateral_convs", "lateral"), ("fpn_convs", "output"))
-        ),
+        Rule(rf"neck\.lateral_convs\.{index}\.conv", f"backbone.fpn_lateral{level}", WEIGHT_BIAS),
+        Rule(rf"neck\.fpn_convs\.{index}\.conv", f"backbone.fpn_output{level}", WEIGHT_BIAS),
     )
 
 
@@ -71,8 +66,7 @@ def resnet_settings(converted: StateDict, torchvision_style: bool) -> Dict[str, 
         "MODEL.RESNETS.OUT_FEATURES": list(_FEATURES),
         "MODEL.FPN.IN_FEATURES": list(_FEATURES),
     }
-    depth = _depth(converted)
-    if depth is not None:
+    if depth := _depth(converted):
         settings["MODEL.RESNETS.DEPTH"] = depth
         if depth < 50:  # Detectron2 wants to be told the width of basic blocks
             settings["MODEL.RESNETS.RES2_OUT_CHANNELS"] = 64

@@ -63,19 +63,10 @@ def apply_rules(
     report: ConversionReport,
     left_out: Sequence[LeftOut] = (),
 ) -> StateDict:
-    """Rename ``state``; every key ends in the report's converted, left_out or unmatched.
+    """Foreign key -> tensor becomes our key -> the same tensor, by the first rule that knows the key.
 
-    Args:
-        state: foreign key -> tensor.
-        rules: the first that knows a key wins.
-        report: filled in place.
-        left_out: looked at first.
-
-    Returns:
-        our key -> the same tensor.
-
-    Raises:
-        CheckpointError: two keys of the file mean the same tensor.
+    Every key ends in the report's converted, left_out (looked at first) or unmatched, filled in place.
+    Raises CheckpointError when two keys of the file mean the same tensor.
     """
     converted: StateDict = {}
     for key, tensor in state.items():

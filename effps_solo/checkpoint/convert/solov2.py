@@ -32,75 +32,49 @@ _LIGHT_SETTINGS: Dict[str, Any] = {
 }
 
 
-def _adelaidet_rules() -> Tuple[Rule, ...]:
-    """Towers are sequences of convolution, norm, ReLU."""
-    towers = [
-        rule
-        for theirs, ours in (("cate_tower", "category_tower"), ("kernel_tower", "kernel_tower"))
-        for i in range(_MAX_CONVS)
-        for rule in (
-            Rule(rf"ins_head\.{theirs}\.{3 * i}", f"{_GRID}.{ours}.{i}", WEIGHT),
-            Rule(rf"ins_head\.{theirs}\.{3 * i + 1}", f"{_GRID}.{ours}.{i}", _GN),
-        )
-    ]
-    level = r"mask_head\.convs_all_levels\.(\d)\.conv(\d)"
-    return (
-        *towers,
+_MMDET_MASK = r"mask_head\.mask_feature_head"
+_MASK_CONVS = r"convs_all_levels\.(\d)\.conv(\d)"
+_RULES: Dict[str, Tuple[Rule, ...]] = {
+    ADELAIDET: (
+        *(
+            Rule(rf"ins_head\.{theirs}_tower\.{3 * i + k}", f"{_GRID}.{ours}_tower.{i}", names)
+            for theirs, ours in (("cate", "category"), ("kernel", "kernel"))
+            for i in range(_MAX_CONVS)
+            for k, names in enumerate((WEIGHT, _GN))  # a sequence of convolution, norm, ReLU
+        ),
         Rule(r"ins_head\.cate_pred", f"{_GRID}.category_predictor", WEIGHT_BIAS),
         Rule(r"ins_head\.kernel_pred", f"{_GRID}.kernel_predictor", WEIGHT_BIAS),
-        Rule(rf"{level}\.0", rf"{_MASK}.levels.\1.\2", WEIGHT),
-        Rule(rf"{level}\.1", rf"{_MASK}.levels.\1.\2", _GN),
+        Rule(rf"mask_head\.{_MASK_CONVS}\.0", rf"{_MASK}.levels.\1.\2", WEIGHT),
+        Rule(rf"mask_head\.{_MASK_CONVS}\.1", rf"{_MASK}.levels.\1.\2", _GN),
         Rule(r"mask_head\.conv_pred\.0", f"{_MASK}.predictor", WEIGHT),
         Rule(r"mask_head\.conv_pred\.1", f"{_MASK}.predictor", _GN),
         *DETECTRON2_RULES,
-    )
-
-
-def _mmcv_rules(
-    head: str, category: str, predictors: Tuple[str, str], mask_branch: str, mask_predictor: str
-) -> Tuple[Rule, ...]:
-    """Rules of the two mmdetection layouts; the arguments are patterns of module names."""
-    return (
-        Rule(rf"{head}\.{category}\.(\d+)", rf"{_GRID}.category_tower.\1", MMCV_CONV),
-        Rule(rf"{head}\.kernel_convs\.(\d+)", rf"{_GRID}.kernel_tower.\1", MMCV_CONV),
-        Rule(rf"{head}\.{predictors[0]}", f"{_GRID}.category_predictor", WEIGHT_BIAS),
-        Rule(rf"{head}\.{predictors[1]}", f"{_GRID}.kernel_predictor", WEIGHT_BIAS),
-        Rule(
-            rf"{mask_branch}\.convs_all_levels\.(\d)\.conv(\d)",
-            rf"{_MASK}.levels.\1.\2",
-            MMCV_CONV,
-        ),
-        Rule(rf"{mask_branch}\.{mask_predictor}", f"{_MASK}.predictor", MMCV_CONV),
-        *TORCHVISION_RULES,
-    )
-
-
-_RULES: Dict[str, Tuple[Rule, ...]] = {
-    ADELAIDET: _adelaidet_rules(),
-    SOLO: _mmcv_rules(
-        "bbox_head", "cate_convs", ("solo_cate", "solo_kernel"), "mask_feat_head", r"conv_pred\.0"
     ),
-    MMDET: _mmcv_rules(
-        "mask_head",
-        "cls_convs",
-        ("conv_cls", "conv_kernel"),
-        r"mask_head\.mask_feature_head",
-        "conv_pred",
+    SOLO: (
+        Rule(r"bbox_head\.cate_convs\.(\d+)", rf"{_GRID}.category_tower.\1", MMCV_CONV),
+        Rule(r"bbox_head\.kernel_convs\.(\d+)", rf"{_GRID}.kernel_tower.\1", MMCV_CONV),
+        Rule(r"bbox_head\.solo_cate", f"{_GRID}.category_predictor", WEIGHT_BIAS),
+        Rule(r"bbox_head\.solo_kernel", f"{_GRID}.kernel_predictor", WEIGHT_BIAS),
+        Rule(rf"mask_feat_head\.{_MASK_CONVS}", rf"{_MASK}.levels.\1.\2", MMCV_CONV),
+        Rule(r"mask_feat_head\.conv_pred\.0", f"{_MASK}.predictor", MMCV_CONV),
+        *TORCHVISION_RULES,
+    ),
+    MMDET: (
+        Rule(r"mask_head\.cls_convs\.(\d+)", rf"{_GRID}.category_tower.\1", MMCV_CONV),
+        Rule(r"mask_head\.kernel_convs\.(\d+)", rf"{_GRID}.kernel_tower.\1", MMCV_CONV),
+        Rule(r"mask_head\.conv_cls", f"{_GRID}.category_predictor", WEIGHT_BIAS),
+        Rule(r"mask_head\.conv_kernel", f"{_GRID}.kernel_predictor", WEIGHT_BIAS),
+        Rule(rf"{_MMDET_MASK}\.{_MASK_CONVS}", rf"{_MASK}.levels.\1.\2", MMCV_CONV),
+        Rule(rf"{_MMDET_MASK}\.conv_pred", f"{_MASK}.predictor", MMCV_CONV),
+        *TORCHVISION_RULES,
     ),
 }
 
 
 def convert_solov2(state: StateDict, layout: str) -> Tuple[StateDict, ConversionReport]:
-    """
-    Args:
-        state: of the whole detector.
-        layout: "adelaidet", "solo" or "mmdet".
+    """The state dict of a whole detector of one of the three layouts -> ours, and the report.
 
-    Returns:
-        our state dict and the report.
-
-    Raises:
-        CheckpointError: deformable convolutions, or dynamic kernels larger than 1x1.
+    Raises CheckpointError for deformable convolutions, or dynamic kernels larger than 1x1.
     """
     refuse_deformable(state)
     report = ConversionReport(layout)
@@ -114,8 +88,7 @@ def convert_solov2(state: StateDict, layout: str) -> Tuple[StateDict, Conversion
 
 def refuse_deformable(state: StateDict) -> None:
     """Raise CheckpointError when ``state`` has deformable convolutions."""
-    offsets = [key for key in state if any(p.endswith("_offset") for p in key.split("."))]
-    if offsets:
+    if offsets := [key for key in state if any(p.endswith("_offset") for p in key.split("."))]:
         raise CheckpointError(
             f"the checkpoint has deformable convolutions ({len(offsets)} keys such as "
             f"'{offsets[0]}'), which this project does not have; take a variant without DCN"

@@ -1,5 +1,7 @@
 """Fits converted weights to the model of a config."""
 
+from functools import reduce
+from operator import getitem
 from typing import Any, Dict, Mapping
 
 import torch
@@ -25,17 +27,10 @@ _TOLERANCE = 1e-6
 def fit_to_model(
     converted: StateDict, report: ConversionReport, model_state: Mapping[str, torch.Tensor]
 ) -> StateDict:
-    """Keep the tensors that ``model_state`` has in the same shape; fills left_out, reshaped and missing.
+    """The part of ``converted`` (our names) that loads into a model: tensors of the same shape.
 
-    A note about heads of which nothing is kept goes.
-
-    Args:
-        converted: our names.
-        report: of the conversion, changed in place.
-        model_state: of the target.
-
-    Returns:
-        the part of ``converted`` that loads into the model.
+    Fills left_out, reshaped and missing of the ``report``; a note about heads of which nothing is kept
+    goes.
 
     Raises:
         CheckpointError: nothing fits.
@@ -81,14 +76,8 @@ def _reshaped(key: str, value: torch.Tensor, own: torch.Tensor) -> str:
 
 def settings_conflicts(settings: Mapping[str, Any], cfg: CfgNode) -> Dict[str, Any]:
     """Keys of ``settings`` that ``cfg`` sets otherwise -> its value."""
-    conflicts = {}
-    for key, wanted in settings.items():
-        value: Any = cfg
-        for part in key.split("."):
-            value = value[part]
-        if not _equal(wanted, value):
-            conflicts[key] = value
-    return conflicts
+    values = {key: reduce(getitem, key.split("."), cfg) for key in settings}
+    return {key: value for key, value in values.items() if not _equal(settings[key], value)}
 
 
 def _equal(a: Any, b: Any) -> bool:

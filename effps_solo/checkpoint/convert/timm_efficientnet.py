@@ -11,23 +11,10 @@ from .report import ConversionReport
 from .rules import NORM, WEIGHT, WEIGHT_BIAS, LeftOut, Rule, StateDict, apply_rules
 
 LAYOUT = "timm"
-# (number of blocks, channels of the last stage) -> the end of timm's name.
-_STANDARD = {
-    (16, 320): "b0",
-    (23, 320): "b1",
-    (23, 352): "b2",
-    (26, 384): "b3",
-    (32, 448): "b4",
-    (39, 512): "b5",
-    (45, 576): "b6",
-    (55, 640): "b7",
-}
-_LITE = {
-    (16, 320): "lite0",
-    (21, 320): "lite1",
-    (21, 352): "lite2",
-    (24, 384): "lite3",
-    (30, 448): "lite4",
+# (number of blocks, channels of the last stage) of tf_efficientnet_b0, b1, ... and of lite0, lite1, ...
+_SIZES = {
+    "b": [(16, 320), (23, 320), (23, 352), (26, 384), (32, 448), (39, 512), (45, 576), (55, 640)],
+    "lite": [(16, 320), (21, 320), (21, 352), (24, 384), (30, 448)],
 }
 _CLASSIFIER: LeftOut = (r"classifier\..+", "ImageNet classifier")
 _SQUEEZE_EXCITE: LeftOut = (
@@ -56,28 +43,22 @@ def efficientnet_name(state: StateDict, prefix: str = "", lite: bool = False) ->
         lite: the smallest of both families has the same shapes; take the lite one.
     """
     last_convs = re.compile(rf"{re.escape(prefix)}blocks\.(\d+)\.(\d+)\.conv_(?:dw|pwl)\.weight")
-    blocks = {tuple(map(int, m.groups())): m[0] for m in map(last_convs.fullmatch, state) if m}
-    if not blocks:
-        return None
-    last = f"{prefix}blocks.{max(blocks)[0]}.{max(blocks)[1]}.conv_pwl.weight"
-    if last not in state:
-        return None
-    size = (len(blocks), len(state[last]))
-    families = (_LITE, _STANDARD) if lite else (_STANDARD, _LITE)
-    end = next((family[size] for family in families if size in family), None)
-    return None if end is None else f"tf_efficientnet_{end}"
+    blocks = {(int(m[1]), int(m[2])) for m in map(last_convs.fullmatch, state) if m}
+    stage, index = max(blocks, default=(0, 0))
+    last = state.get(f"{prefix}blocks.{stage}.{index}.conv_pwl.weight", ())
+    size = (len(blocks), len(last))
+    for family in ("lite", "b") if lite else ("b", "lite"):
+        if size in _SIZES[family]:
+            return f"tf_efficientnet_{family}{_SIZES[family].index(size)}"
+    return None
 
 
 def convert_timm_efficientnet(
     state: StateDict, squeeze_excite: bool = False
 ) -> Tuple[StateDict, ConversionReport]:
-    """
-    Args:
-        state: of timm's network.
-        squeeze_excite: keep the squeeze-and-excitation blocks.
+    """The state dict of timm's network -> ours (the backbone alone), and the report.
 
-    Returns:
-        our state dict (the backbone alone) and the report.
+    Squeeze-and-excitation blocks stay with ``squeeze_excite``.
     """
     report = ConversionReport(LAYOUT)
     left_out = [_CLASSIFIER] if squeeze_excite else [_CLASSIFIER, _SQUEEZE_EXCITE]
@@ -103,13 +84,13 @@ def _settings(name: Optional[str], squeeze_excite: bool) -> Dict[str, Any]:
     settings: Dict[str, Any] = {"INPUT.FORMAT": "RGB"}
     if name is not None:
         settings["MODEL.EFFICIENTNET.NAME"] = name
+    is_lite = name is not None and "lite" in name
     if squeeze_excite:
         settings["MODEL.EFFICIENTNET.SQUEEZE_EXCITE"] = True
-        settings["MODEL.EFFICIENTNET.ACTIVATION"] = "swish"
+    if squeeze_excite or is_lite:
+        settings["MODEL.EFFICIENTNET.ACTIVATION"] = "relu6" if is_lite else "swish"
         settings["MODEL.EFFICIENTNET.STAGE0_ACTIVATION"] = False
-    if name is not None and "lite" in name:
-        settings["MODEL.EFFICIENTNET.ACTIVATION"] = "relu6"
-        settings["MODEL.EFFICIENTNET.STAGE0_ACTIVATION"] = False
+    if is_lite:
         settings["MODEL.PIXEL_MEAN"] = [127.5, 127.5, 127.5]
         settings["MODEL.PIXEL_STD"] = [127.5, 127.5, 127.5]
     return settings

@@ -1,7 +1,8 @@
 """Images that occur twice: in one split, or in several, where they make results look too good."""
 
 import os
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections import defaultdict
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -43,34 +44,27 @@ def duplicate_findings(splits: Sequence[Split]) -> List[List[Finding]]:
 
 def _same_pixels(splits: Sequence[Split]) -> List[List[Finding]]:
     findings: List[List[Finding]] = [[] for _ in splits]
-    first_of: Dict[bytes, List[Tuple[int, Picture]]] = {}
+    # Digest -> index of a split -> the first picture there.
+    first_of: Dict[bytes, Dict[int, Picture]] = defaultdict(dict)
     for index, split in enumerate(splits):
         for picture in split.pictures:
-            others = first_of.setdefault(picture.digest, [])
-            own = next((p for i, p in others if i == index), None)
-            if own is not None and own.file != picture.file:
+            seen = first_of[picture.digest]
+            if seen and index not in seen:
+                there, other = next(iter(seen.items()))
+                text = f"has the same pixels as {other.name} in {splits[there].dataset}"
+                findings[index].append(Finding("image-in-several-splits", picture.name, text))
+            own = seen.setdefault(index, picture)
+            if own.file != picture.file:
                 text = f"has the same pixels as {own.name}"
                 findings[index].append(Finding("duplicate-image", picture.name, text))
-            elif own is None and others:
-                other, there = others[0][1], splits[others[0][0]].dataset
-                text = f"has the same pixels as {other.name} in {there}"
-                findings[index].append(Finding("image-in-several-splits", picture.name, text))
-            if own is None:
-                others.append((index, picture))
     return findings
 
 
 def _same_names(earlier: Split, later: Split) -> List[Finding]:
     digests = {picture.name: picture.digest for picture in earlier.pictures}
-    same = {
-        picture.name
-        for picture in later.pictures
-        if digests.get(picture.name, picture.digest) != picture.digest
-    }
-    if not same:
-        return []
+    same = {p.name for p in later.pictures if digests.get(p.name, p.digest) != p.digest}
     text = f"has {len(same)} file names for other images: {examples(same)}"
-    return [Finding("same-file-name", earlier.dataset, text)]
+    return [Finding("same-file-name", earlier.dataset, text)] if same else []
 
 
 def _similar(earlier: Split, later: Split) -> List[Finding]:

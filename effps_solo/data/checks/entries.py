@@ -3,10 +3,10 @@
 Pure functions of the parsed JSON; no file is touched.
 """
 
-from collections import Counter
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from collections import Counter, defaultdict
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from effps_solo.data.datasets.files import examples
+from effps_solo.data.datasets.files import examples, repeated
 
 from .findings import Finding
 
@@ -42,7 +42,7 @@ class Segment(NamedTuple):
 class AnnotationEntry(NamedTuple):
     """An entry of "annotations"; None where a value cannot be used."""
 
-    position: int  # in the list
+    position: Optional[int]  # in the list
     image_id: Any
     file_name: Optional[str]
     segments: Optional[List[Segment]]
@@ -54,8 +54,7 @@ def read_categories(categories: List[Any]) -> Tuple[Dict[int, Category], List[Fi
     findings: List[Finding] = []
     names: Counter = Counter()
     for category in categories:
-        wrong = _wrong_keys(category, {"id": _is_int, "name": _is_text, "isthing": _is_flag})
-        if wrong:
+        if wrong := _wrong_keys(category, _CATEGORY_CHECKS):
             findings.append(Finding("malformed-entry", f"category {category}", wrong))
             continue
         if category["id"] in found:
@@ -78,8 +77,7 @@ def read_images(images: List[Any]) -> Tuple[Dict[Any, ImageEntry], List[Finding]
     found: Dict[Any, ImageEntry] = {}
     findings: List[Finding] = []
     for image in images:
-        wrong = _wrong_keys(image, {"id": _is_id, "file_name": _is_text})
-        if wrong:
+        if wrong := _wrong_keys(image, {"id": _is_id, "file_name": _is_text}):
             findings.append(Finding("malformed-entry", f"image {_short(image)}", wrong))
             continue
         name = image["file_name"]
@@ -87,8 +85,7 @@ def read_images(images: List[Any]) -> Tuple[Dict[Any, ImageEntry], List[Finding]
             text = f"has the id {image['id']} of {found[image['id']].file_name}"
             findings.append(Finding("duplicate-image-id", name, text))
             continue
-        wrong = _wrong_keys(image, {"height": _is_length, "width": _is_length})
-        if wrong:
+        if wrong := _wrong_keys(image, {"height": _is_length, "width": _is_length}):
             findings.append(Finding("malformed-entry", f"image {name}", wrong))
         size = None if wrong else (image["height"], image["width"])
         found[image["id"]] = ImageEntry(image["id"], name, size)
@@ -106,15 +103,13 @@ def read_annotations(
     findings: List[Finding] = []
     file_of_image: Dict[Any, Optional[str]] = {}
     for index, annotation in enumerate(annotations):
-        wrong = _wrong_keys(annotation, {"image_id": _is_id})
-        if wrong:
+        if wrong := _wrong_keys(annotation, {"image_id": _is_id}):
             findings.append(Finding("malformed-entry", f"annotation {_short(annotation)}", wrong))
             continue
-        wrong = _wrong_keys(annotation, {"file_name": _is_text, "segments_info": _is_list})
         image_id, name = annotation["image_id"], annotation.get("file_name")
         name = name if _is_text(name) else None
         subject = name or f"annotation of image {image_id}"
-        if wrong:
+        if wrong := _wrong_keys(annotation, {"file_name": _is_text, "segments_info": _is_list}):
             findings.append(Finding("malformed-entry", subject, wrong))
         if image_id in file_of_image:
             text = f"is another annotation of image {image_id}"
@@ -134,8 +129,7 @@ def read_segments(segments: List[Any], subject: str) -> Tuple[List[Segment], Lis
     found: List[Segment] = []
     findings: List[Finding] = []
     for segment in segments:
-        wrong = _wrong_keys(segment, _SEGMENT_CHECKS, optional={"bbox"})
-        if wrong:
+        if wrong := _wrong_keys(segment, _SEGMENT_CHECKS, optional={"bbox"}):
             text = f"segment {_short(segment)} {wrong}"
             findings.append(Finding("malformed-entry", subject, text))
         if not isinstance(segment, dict) or not _is_int(segment.get("id")):
@@ -144,18 +138,13 @@ def read_segments(segments: List[Any], subject: str) -> Tuple[List[Segment], Lis
             text = f"has a segment with the id {segment['id']}"
             findings.append(Finding("invalid-segment-id", subject, text))
             continue
-        found.append(_segment(segment))
+        usable = {
+            k: segment[k] for k, is_usable in _SEGMENT_CHECKS.items() if is_usable(segment.get(k))
+        }
+        category_id, is_crowd = usable.get("category_id"), bool(usable.get("iscrowd"))
+        box = tuple(usable["bbox"]) if "bbox" in usable else None
+        found.append(Segment(segment["id"], category_id, is_crowd, usable.get("area"), box))
     return found, findings
-
-
-def _segment(entry: Dict[str, Any]) -> Segment:
-    def value(key: str) -> Any:
-        return entry[key] if key in entry and _SEGMENT_CHECKS[key](entry[key]) else None
-
-    bbox = value("bbox")
-    is_crowd = bool(value("iscrowd"))
-    box = None if bbox is None else tuple(bbox)
-    return Segment(entry["id"], value("category_id"), is_crowd, value("area"), box)
 
 
 def segment_findings(
@@ -163,8 +152,8 @@ def segment_findings(
 ) -> List[Finding]:
     """Findings about an image's segments that need no PNG."""
     findings: List[Finding] = []
-    stuff_ids: Dict[int, List[int]] = {}
-    for segment_id in _repeated(segment.id for segment in segments):
+    stuff_ids: Dict[int, Set[int]] = defaultdict(set)
+    for segment_id in repeated(segment.id for segment in segments):
         text = f"has several segments with the id {segment_id}"
         findings.append(Finding("duplicate-segment-id", subject, text))
     for segment in segments:
@@ -174,14 +163,11 @@ def segment_findings(
         if category is None:
             text = f"segment {segment.id} has category_id {segment.category_id}"
             findings.append(Finding("unknown-category", subject, text))
-        if category is None or category.is_thing:
-            continue
-        ids = stuff_ids.setdefault(segment.category_id, [])
-        if segment.id not in ids:
-            ids.append(segment.id)
-        if segment.is_crowd:
-            text = f"segment {segment.id} ({category.name}) is stuff and a crowd"
-            findings.append(Finding("crowd-on-stuff", subject, text))
+        elif not category.is_thing:
+            stuff_ids[segment.category_id].add(segment.id)
+            if segment.is_crowd:
+                text = f"segment {segment.id} ({category.name}) is stuff and a crowd"
+                findings.append(Finding("crowd-on-stuff", subject, text))
     for category_id, ids in stuff_ids.items():
         if len(ids) > 1:
             text = f"has {len(ids)} segments of {classes[category_id].name}: {examples(ids)}"
@@ -214,31 +200,23 @@ def category_difference(
     expected: Mapping[int, Category], actual: Mapping[int, Category]
 ) -> Optional[str]:
     """How two lists of categories differ; None when they are the same in the same order."""
-    pairs = [
-        *((i, c, actual.get(i)) for i, c in expected.items()),
-        *((i, None, c) for i, c in actual.items() if i not in expected),
-    ]
-    for category_id, wanted, found in pairs:
+    for category_id in {**expected, **actual}:
+        wanted, found = expected.get(category_id), actual.get(category_id)
         if wanted != found:
             return f"category {category_id} is {_name(found)}, there {_name(wanted)}"
     return None if list(expected) == list(actual) else "the categories come in another order"
 
 
 def _name(category: Optional[Category]) -> str:
-    if category is None:
-        return "missing"
-    return f"'{category.name}' ({'thing' if category.is_thing else 'stuff'})"
+    kind = "thing" if category and category.is_thing else "stuff"
+    return f"'{category.name}' ({kind})" if category else "missing"
 
 
 def _listed_twice(names: Iterable[str]) -> List[Finding]:
     return [
         Finding("file-listed-twice", name, "is the file of several entries")
-        for name in _repeated(names)
+        for name in repeated(names)
     ]
-
-
-def _repeated(values: Iterable[Any]) -> List[Any]:
-    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _wrong_keys(
@@ -282,16 +260,13 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-
-
+_CATEGORY_CHECKS = {"id": _is_int, "name": _is_text, "isthing": _is_flag}
 _SEGMENT_CHECKS: Dict[str, Callable[[Any], bool]] = {
     "id": _is_int,
     "category_id": _is_int,
     "iscrowd": _is_flag,
     "area": _is_number,
-    "bbox": _is_box,
+    "bbox": lambda box: _is_list(box) and len(box) == 4 and all(map(_is_number, box)),
 }
 
 

@@ -1,7 +1,7 @@
 """Classes and sizes of a data set as a picture."""
 
 from pathlib import Path
-from typing import Any, Callable, List, Sequence
+from typing import Any, List, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,13 +9,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from effps_solo.data.geometry import MASK_STRIDE
+
 from .run import CheckedDataset
 from .statistics import ClassCount
 
-MASK_STRIDE = 4
 _BAR_INCHES = 0.15  # height of the bar of one class in one data set
 _LOWER_INCHES = 3.2  # height of the lower row
 _DPI = 110
+_LEAST_SHARE = 0.001  # %
 
 
 def draw_histograms(checked: Sequence[CheckedDataset], path: Path) -> None:
@@ -31,8 +33,12 @@ def draw_histograms(checked: Sequence[CheckedDataset], path: Path) -> None:
     axes = [figure.add_subplot(grid[i // 2, i % 2]) for i in range(4)]
     ids = list(classes)
     names = [f"{c.name}{' (thing)' if c.is_thing else ''}" for c in classes.values()]
-    _draw_bars(axes[0], checked, ids, names, _pixel_shares)
-    _draw_bars(axes[1], checked, ids, names, _image_shares)
+    counts = [[d.statistics.classes.get(i, ClassCount()) for i in ids] for d in checked]
+    pixels = [np.array([c.num_pixels for c in own]) for own in counts]
+    images = [np.array([c.num_images for c in own]) for own in counts]
+    totals = [d.statistics.num_images for d in checked]
+    _draw_bars(axes[0], checked, names, [100 * p / max(p.sum(), 1) for p in pixels])
+    _draw_bars(axes[1], checked, names, [100 * p / max(n, 1) for p, n in zip(images, totals)])
     axes[0].set_title("labelled pixels, % (logarithmic)", fontsize=10)
     axes[1].set_title("images that show the class, %", fontsize=10)
     axes[0].set_xscale("log")
@@ -45,37 +51,17 @@ def draw_histograms(checked: Sequence[CheckedDataset], path: Path) -> None:
     figure.savefig(path)
 
 
-Shares = Callable[[CheckedDataset, List[ClassCount]], np.ndarray]
-_LEAST_SHARE = 0.001  # %
-
-
 def _draw_bars(
-    axes: Axes,
-    checked: Sequence[CheckedDataset],
-    ids: List[int],
-    names: List[str],
-    shares: Shares,
+    axes: Axes, checked: Sequence[CheckedDataset], names: List[str], shares: List[np.ndarray]
 ) -> None:
-    position, thickness = np.arange(len(ids)), 0.84 / max(len(checked), 1)
-    for k, dataset in enumerate(checked):
-        counts = [dataset.statistics.classes.get(i, ClassCount()) for i in ids]
-        values = shares(dataset, counts)
+    position, thickness = np.arange(len(names)), 0.84 / max(len(checked), 1)
+    for k, (dataset, values) in enumerate(zip(checked, shares)):
         offset = position - 0.42 + (k + 0.5) * thickness
         bars = axes.barh(offset, np.maximum(values, _LEAST_SHARE), thickness, label=dataset.name)
         axes.bar_label(bars, [f"{value:.3g}" for value in values], fontsize=6, padding=2)
     axes.set_yticks(position, names, fontsize=8)
-    axes.set_ylim(len(ids) - 0.5, -0.5)  # the first class on top
+    axes.set_ylim(len(names) - 0.5, -0.5)  # the first class on top
     axes.grid(axis="x", alpha=0.3)
-
-
-def _pixel_shares(dataset: CheckedDataset, counts: List[ClassCount]) -> np.ndarray:
-    pixels = np.array([count.num_pixels for count in counts], dtype=float)
-    return 100 * pixels / max(pixels.sum(), 1)
-
-
-def _image_shares(dataset: CheckedDataset, counts: List[ClassCount]) -> np.ndarray:
-    images = np.array([count.num_images for count in counts], dtype=float)
-    return 100 * images / max(dataset.statistics.num_images, 1)
 
 
 def _draw_sizes(axes: Axes, checked: Sequence[CheckedDataset]) -> None:

@@ -82,11 +82,15 @@ def check_image(job: ImageJob, classes: Mapping[int, Category]) -> ImageResult:
     sizes = {"image": result.image_size, "PNG": result.png_size, "JSON": job.size}
     result.findings += size_findings(job.image_name, sizes)
     if ids is not None:
-        result.measures = measure_segments(ids)
+        measures = result.measures = measure_segments(ids)
         if job.segments is not None:
+            result.findings += id_findings(job.png_name, job.segments, measures)
             # Areas of a PNG of another size are wrong by that alone.
-            fits = result.png_size == (result.image_size or job.size or result.png_size)
-            result.findings += _compare(job, classes, ids, result.measures, fits)
+            if result.png_size == (result.image_size or job.size or result.png_size):
+                result.findings += measure_findings(job.png_name, job.segments, measures)
+            things = {s.id for s in job.segments if _is_object(s, classes)}
+            drawn = things & set(measures.ids.tolist())
+            result.findings += tiny_findings(job.png_name, ids, drawn)
     if job.masks:
         result.findings += mask_findings(job.image_name, job.masks, result.image_size or job.size)
     return result
@@ -109,8 +113,7 @@ def _read_image(job: ImageJob, result: ImageResult) -> None:
 def _read_ids(job: ImageJob, result: ImageResult) -> Optional[np.ndarray]:
     file_name = str(job.png_file)
     try:
-        wrong_mode = wrong_png_mode(file_name)
-        if wrong_mode:
+        if wrong_mode := wrong_png_mode(file_name):
             result.findings.append(Finding("wrong-png-mode", job.png_name, f"is {wrong_mode}"))
             with Image.open(file_name) as image:
                 image.load()  # it may be cut off as well
@@ -134,21 +137,6 @@ def size_findings(subject: str, sizes: Dict[str, Optional[Size]]) -> List[Findin
     return [Finding("size-mismatch", subject, f"differs in size: {', '.join(parts)}")]
 
 
-def _compare(
-    job: ImageJob,
-    classes: Mapping[int, Category],
-    ids: np.ndarray,
-    measures: SegmentMeasures,
-    fits: bool,
-) -> List[Finding]:
-    segments = job.segments or []
-    findings = id_findings(job.png_name, segments, measures)
-    if fits:
-        findings += measure_findings(job.png_name, segments, measures)
-    things = {s.id for s in segments if _is_object(s, classes)}
-    return findings + tiny_findings(job.png_name, ids, things & set(measures.ids.tolist()))
-
-
 def _is_object(segment: Segment, classes: Mapping[int, Category]) -> bool:
     category = classes.get(segment.category_id) if segment.category_id is not None else None
     return category is not None and category.is_thing and not segment.is_crowd
@@ -157,14 +145,12 @@ def _is_object(segment: Segment, classes: Mapping[int, Category]) -> bool:
 def id_findings(subject: str, segments: List[Segment], measures: SegmentMeasures) -> List[Finding]:
     """Ids that only the PNG or only the JSON has."""
     findings: List[Finding] = []
-    listed, drawn = {s.id for s in segments}, measures.ids.tolist()
-    areas = measures.areas.tolist()
-    for segment_id, area in zip(drawn, areas):
+    listed, drawn = {s.id: s for s in segments}, measured_by_id(measures)
+    for segment_id, (area, _) in drawn.items():
         if segment_id not in listed:
             text = f"holds the id {segment_id} ({area} px), which the JSON does not list"
             findings.append(Finding("id-not-in-json", subject, text))
-    unseen = {s.id: s for s in segments if s.id not in set(drawn)}
-    for segment in unseen.values():
+    for segment in (listed[segment_id] for segment_id in listed if segment_id not in drawn):
         if segment.area == 0:
             text = f"segment {segment.id} has no pixel, as the JSON says"
             findings.append(Finding("empty-segment", subject, text))
@@ -181,12 +167,9 @@ def measure_findings(
 ) -> List[Finding]:
     """Areas and boxes in the JSON that the pixels contradict."""
     findings: List[Finding] = []
-    index = {segment_id: k for k, segment_id in enumerate(measures.ids.tolist())}
-    for segment in segments:
-        k = index.get(segment.id)
-        if k is None:
-            continue
-        area, box = int(measures.areas[k]), measures.boxes[k].tolist()
+    measured = measured_by_id(measures)
+    for segment in (segment for segment in segments if segment.id in measured):
+        area, box = measured[segment.id]
         if segment.area is not None and segment.area != area:
             text = f"segment {segment.id} has area {segment.area}, its pixels are {area}"
             findings.append(Finding("wrong-area", subject, text))
@@ -194,6 +177,14 @@ def measure_findings(
             text = f"segment {segment.id} has bbox {list(segment.bbox)}, its pixels have {box}"
             findings.append(Finding("wrong-bbox", subject, text))
     return findings
+
+
+def measured_by_id(measures: Optional[SegmentMeasures]) -> Dict[int, Tuple[int, List[int]]]:
+    """Segment id -> area and box (x, y, width, height); empty for a PNG that was not measured."""
+    if measures is None:
+        return {}
+    measured = zip(measures.areas.tolist(), measures.boxes.tolist())
+    return dict(zip(measures.ids.tolist(), measured))
 
 
 def same_box(box: Any, measured: Any) -> bool:
@@ -206,10 +197,8 @@ def same_box(box: Any, measured: Any) -> bool:
 
 def tiny_findings(subject: str, ids: np.ndarray, things: "set[int]") -> List[Finding]:
     """One finding when some of the ``things`` have no pixel in masks of stride 4."""
-    if not things:
-        return []
-    visible = set().union(*(np.unique(owner).tolist() for owner in stride4_majority(ids)))
-    lost = len(things - visible)
-    if not lost:
-        return []
-    return [Finding("tiny-object", subject, f"{lost} of {len(things)} things vanish at stride 4")]
+    visible = np.unique(stride4_majority(ids)).tolist() if things else ()
+    if lost := things.difference(visible):
+        text = f"{len(lost)} of {len(things)} things vanish at stride 4"
+        return [Finding("tiny-object", subject, text)]
+    return []

@@ -1,6 +1,7 @@
 """From the JSON and the folders of a data set to one job for every image."""
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
@@ -97,10 +98,8 @@ def plan_dataset(source: PanopticSource) -> DatasetPlan:
     images, more = read_images(content["images"])
     annotations, most = read_annotations(content["annotations"], plan.classes)
     plan.findings += findings + more + most + pair_findings(images, annotations)
-    if source.classes is not None:
-        plan.findings += _fixed_class_findings(source, plan.listed_classes)
-    masks = _instance_masks(source, plan.findings)
-    _add_jobs(plan, images, annotations, masks)
+    plan.findings += _fixed_class_findings(source, plan.listed_classes)
+    _add_jobs(plan, images, annotations, _instance_masks(source, plan.findings))
     return plan
 
 
@@ -125,29 +124,27 @@ def _folder(path: str, findings: List[Finding]) -> Optional[Folder]:
 
 def _fixed_class_findings(source: PanopticSource, listed: Mapping[int, Category]) -> List[Finding]:
     """Categories of the JSON that the registered data set has otherwise; names may differ."""
-    subject = os.path.basename(source.panoptic_json)
-    findings = []
-    for category_id, category in listed.items():
-        fixed = (source.classes or {}).get(category_id)
-        if fixed is not None and fixed.is_thing != category.is_thing:
-            text = f"has category {category_id} with isthing {int(category.is_thing)}"
-            findings.append(Finding("inconsistent-categories", subject, text))
-    return findings
+    subject, fixed = os.path.basename(source.panoptic_json), source.classes or {}
+    text = "has category {} with isthing {:d}"
+    return [
+        Finding("inconsistent-categories", subject, text.format(category_id, category.is_thing))
+        for category_id, category in listed.items()
+        if fixed.get(category_id, category).is_thing != category.is_thing
+    ]
 
 
 def _instance_masks(
     source: PanopticSource, findings: List[Finding]
 ) -> Dict[Any, List[InstanceMask]]:
     """Image id -> masks that are no crowd."""
-    masks: Dict[Any, List[InstanceMask]] = {}
-    if not source.instances_json:
-        return masks
-    content = _read_json(source.instances_json, ("annotations",), findings) or {"annotations": []}
-    for annotation in content["annotations"]:
-        if annotation.get("iscrowd"):
-            continue
-        mask = InstanceMask(annotation.get("id", "?"), annotation.get("segmentation"))
-        masks.setdefault(annotation.get("image_id"), []).append(mask)
+    masks: Dict[Any, List[InstanceMask]] = defaultdict(list)
+    content = None
+    if source.instances_json:
+        content = _read_json(source.instances_json, ("annotations",), findings)
+    for annotation in content["annotations"] if content else ():
+        if not annotation.get("iscrowd"):
+            mask = InstanceMask(annotation.get("id", "?"), annotation.get("segmentation"))
+            masks[annotation.get("image_id")].append(mask)
     return masks
 
 
@@ -155,19 +152,19 @@ def _add_jobs(
     plan: DatasetPlan,
     images: Mapping[Any, ImageEntry],
     annotations: List[AnnotationEntry],
-    masks: Mapping[Any, List[InstanceMask]],
+    masks: Dict[Any, List[InstanceMask]],
 ) -> None:
+    """An image's ``masks`` go with its first job."""
     files = {image.id: _image_file(plan, image.file_name) for image in images.values()}
-    annotated = set()
-    for annotation in annotations:
+    annotated = {annotation.image_id for annotation in annotations}
+    bare = [AnnotationEntry(None, i, None, None) for i in images if i not in annotated]
+    for annotation in (*annotations, *bare):
         image, png_file = images.get(annotation.image_id), None
         if annotation.file_name is not None and plan.png_folder is not None:
             png_file = plan.png_folder.find(annotation.file_name)
             if png_file is None:
                 text = f"is not in {plan.png_folder.path}"
                 plan.findings.append(Finding("missing-png", annotation.file_name, text))
-        first = annotation.image_id not in annotated
-        annotated.add(annotation.image_id)
         plan.jobs.append(
             ImageJob(
                 image_name=image.file_name if image else "",
@@ -176,14 +173,10 @@ def _add_jobs(
                 png_file=png_file,
                 size=image.size if image else None,
                 segments=annotation.segments,
-                masks=masks.get(annotation.image_id, []) if first else [],
+                masks=masks.pop(annotation.image_id, []),
                 annotation_index=annotation.position,
             )
         )
-    for image in images.values():
-        if image.id not in annotated:
-            job = ImageJob(image.file_name, "", files[image.id], None, image.size, None)
-            plan.jobs.append(job._replace(masks=masks.get(image.id, [])))
 
 
 def _image_file(plan: DatasetPlan, name: str) -> Optional[str]:
@@ -192,9 +185,8 @@ def _image_file(plan: DatasetPlan, name: str) -> Optional[str]:
         return None
     found = folder.find(name)
     if found is None and name.endswith(_CITYSCAPES_NAME):
-        stem = os.path.basename(name)[: -len(_CITYSCAPES_NAME)]
-        city = stem.split("_")[0]
-        found = folder.find(os.path.join(city, stem + _CITYSCAPES_FILE))
+        stem = os.path.basename(name).removesuffix(_CITYSCAPES_NAME)
+        found = folder.find(os.path.join(stem.split("_")[0], stem + _CITYSCAPES_FILE))
     if found is None:
         plan.findings.append(Finding("missing-image", name, f"is not in {folder.path}"))
     return found
@@ -204,8 +196,7 @@ def add_set_findings(plans: List[DatasetPlan]) -> None:
     """Findings about data sets together: their categories, and files that none of them lists."""
     free = [plan for plan in plans if plan.source.classes is None and plan.listed_classes]
     for plan in free[1:]:
-        difference = category_difference(free[0].listed_classes, plan.listed_classes)
-        if difference:
+        if difference := category_difference(free[0].listed_classes, plan.listed_classes):
             text = f"differs from {free[0].source.panoptic_json}: {difference}"
             subject = os.path.basename(plan.source.panoptic_json)
             plan.findings.append(Finding("inconsistent-categories", subject, text))
@@ -219,15 +210,14 @@ def _add_unlisted(
 ) -> None:
     """Splits may share a folder: a file is unlisted when no split lists it."""
     folders = [(plan, getattr(plan, attribute)) for plan in plans if getattr(plan, attribute)]
-    listed: Dict[str, Set[str]] = {}
+    listed: Dict[str, Set[str]] = defaultdict(set)
     for _, folder in folders:
-        listed.setdefault(os.path.realpath(folder.path), set()).update(folder.listed)
+        listed[os.path.realpath(folder.path)] |= folder.listed
     for plan, folder in folders:
         names = listed.pop(os.path.realpath(folder.path), None)
         if names is None:  # reported with an earlier split
             continue
         present = {name for name in folder.present if name.lower().endswith(suffixes)}
-        unlisted = present - names
-        if unlisted:
+        if unlisted := present - names:
             text = f"holds {len(unlisted)} files that no entry names: {examples(unlisted)}"
             plan.findings.append(Finding(kind, folder.path, text))

@@ -5,22 +5,19 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Set, Tuple
+from typing import Any, Dict, List, Tuple
 
 from effps_solo.data.datasets.files import read_json_object
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.errors import UserError
 
-from .images import ImageJob, ImageResult
+from .images import ImageJob, ImageResult, measured_by_id
 from .plan import JSON_KEYS
 from .run import CheckedDataset
 
 
 def repair_json(dataset: CheckedDataset, output: str) -> Dict[str, int]:
-    """Write the repaired JSON of a checked data set to a new file, whole or not at all.
-
-    Returns:
-        what was changed -> how often.
+    """Write the repaired JSON of a checked data set to a new file: what was changed -> how often.
 
     Raises:
         UserError: ``output`` exists or cannot be written.
@@ -64,41 +61,23 @@ def repaired_content(
 def _repair_segments(
     annotation: Dict[str, Any], job: ImageJob, result: ImageResult, changes: "Counter[str]"
 ) -> None:
-    segments, measures = annotation["segments_info"], result.measures
-    if measures is not None:
-        drawn = set(measures.ids.tolist())
-        kept = [segment for segment in segments if not _is_empty(segment, drawn)]
-        changes["empty segment"] += len(segments) - len(kept)
-        segments = kept
-    measured: Dict[int, Any] = {}
-    if measures is not None and result.png_size == (result.image_size or job.size):
-        found = zip(measures.areas.tolist(), measures.boxes.tolist())
-        measured = dict(zip(measures.ids.tolist(), found))
-    for segment in segments:
+    fits = result.png_size == (result.image_size or job.size)
+    drawn, kept = measured_by_id(result.measures), []
+    for segment in annotation["segments_info"]:
         if isinstance(segment, dict):
-            _repair_segment(segment, measured, changes)
-    annotation["segments_info"] = _without_copies(segments, "copy of a segment", changes)
-
-
-def _is_empty(segment: Any, drawn: Set[int]) -> bool:
-    if not isinstance(segment, dict) or not isinstance(segment.get("id"), int):
-        return False
-    return segment.get("area") == 0 and segment["id"] not in drawn
-
-
-def _repair_segment(
-    segment: Dict[str, Any], measured: Dict[int, Any], changes: "Counter[str]"
-) -> None:
-    if "iscrowd" not in segment:
-        segment["iscrowd"] = 0
-        changes["iscrowd"] += 1
-    if not isinstance(segment.get("id"), int) or segment["id"] not in measured:
-        return
-    area, box = measured[segment["id"]]
-    for key, value in (("area", area), ("bbox", box)):
-        if segment.get(key) != value:
-            segment[key] = value
-            changes[key] += 1
+            has_id = isinstance(segment.get("id"), int)
+            is_drawn = has_id and segment["id"] in drawn
+            if result.measures and has_id and not is_drawn and segment.get("area") == 0:
+                changes["empty segment"] += 1
+                continue
+            area, box = drawn[segment["id"]] if is_drawn and fits else (None, None)
+            truth = {"iscrowd": segment.get("iscrowd", 0), "area": area, "bbox": box}
+            for key, value in truth.items():
+                if value is not None and segment.get(key) != value:
+                    segment[key] = value
+                    changes[key] += 1
+        kept.append(segment)
+    annotation["segments_info"] = _without_copies(kept, "copy of a segment", changes)
 
 
 def _without_copies(entries: List[Any], what: str, changes: "Counter[str]") -> List[Any]:

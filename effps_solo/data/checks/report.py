@@ -46,20 +46,16 @@ def _headline(dataset: CheckedDataset) -> str:
 
 
 def _kind_lines(findings: Sequence[Finding], num_examples: int) -> List[str]:
-    if not findings:
-        return ["  nothing found"]
-    by_kind: Dict[str, List[Finding]] = {}
-    for finding in findings:
-        by_kind.setdefault(finding.kind, []).append(finding)
     lines = []
-    for kind, found in by_kind.items():
+    for kind in dict.fromkeys(finding.kind for finding in findings):
+        found = [finding for finding in findings if finding.kind == kind]
         level, remedy = KINDS[kind]
         lines.append(f"  {level:7}  {kind} ({len(found)}): {remedy}")
         shown = found[: num_examples or None]
         lines += [f"{_INDENT}{finding.subject}: {finding.text}" for finding in shown]
         if len(found) > len(shown):
             lines.append(f"{_INDENT}... and {len(found) - len(shown)} more")
-    return lines
+    return lines or ["  nothing found"]
 
 
 def as_dict(checked: Sequence[CheckedDataset]) -> Dict[str, Any]:

@@ -1,12 +1,11 @@
 """Checks data sets: reads all files in parallel and collects what is found."""
 
 from dataclasses import dataclass
-from typing import Iterator, List, Mapping, NamedTuple, Sequence
+from typing import List, NamedTuple, Sequence
 
 from effps_solo.data.conversion import map_in_processes
 
 from .duplicates import Picture, Split, distinct_files, duplicate_findings
-from .entries import Category
 from .findings import LEVELS, Finding
 from .images import ImageResult, check_job
 from .plan import DatasetPlan, PanopticSource, add_set_findings, plan_dataset
@@ -61,13 +60,19 @@ def check_datasets(
     """
     plans = [plan_dataset(source) for source in sources]
     add_set_findings(plans)
-    results = _read_all(plans, num_workers, show_progress)
+    work = [(job, plan.classes) for plan in plans for job in plan.jobs]
+    results = map_in_processes(
+        check_job, work, num_workers=num_workers, title="check", show_progress=show_progress
+    )
     checked = []
     for plan in plans:
         own = [next(results) for _ in plan.jobs]
         findings = [*plan.findings, *(finding for result in own for finding in result.findings)]
         statistics = count_dataset(plan.jobs, own, plan.classes)
-        findings += absent_class_findings(statistics, plan.classes)
+        absent = [i for i, count in statistics.classes.items() if count.num_segments == 0]
+        findings += [
+            Finding("class-never-occurs", plan.classes[i].name, "has no segment") for i in absent
+        ]
         checked.append(CheckedDataset(plan, own, findings, statistics))
     for dataset, more in zip(checked, duplicate_findings([_split(d) for d in checked])):
         dataset.findings += more
@@ -77,16 +82,6 @@ def check_datasets(
     return checked
 
 
-def _read_all(
-    plans: Sequence[DatasetPlan], num_workers: int, show_progress: bool
-) -> Iterator[ImageResult]:
-    """The result of every job of all plans, in their order."""
-    work = [(job, plan.classes) for plan in plans for job in plan.jobs]
-    return map_in_processes(
-        check_job, work, num_workers=num_workers, title="check", show_progress=show_progress
-    )
-
-
 def _split(dataset: CheckedDataset) -> Split:
     pictures = [
         Picture(job.image_name, job.image_file, result.digest, result.thumbnail)
@@ -94,15 +89,6 @@ def _split(dataset: CheckedDataset) -> Split:
         if job.image_file and result.digest is not None and result.thumbnail is not None
     ]
     return Split(dataset.name, distinct_files(pictures))
-
-
-def absent_class_findings(statistics: Statistics, classes: Mapping[int, Category]) -> List[Finding]:
-    """Classes of which there is no segment."""
-    return [
-        Finding("class-never-occurs", classes[category_id].name, "has no segment")
-        for category_id, count in statistics.classes.items()
-        if count.num_segments == 0
-    ]
 
 
 def _add_count_findings(

@@ -1,7 +1,7 @@
 """Which data sets a config names, found without loading them: loading stops at the first fault."""
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -25,9 +25,7 @@ def sources_from_config(cfg: CfgNode) -> List[PanopticSource]:
     names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
     if not names:
         raise UserError("DATASETS.TRAIN and DATASETS.TEST are empty; name a data set")
-    own: Dict[str, CocoPanopticFiles] = {}
-    for description in descriptions(cfg):
-        own.update(description.splits)
+    own = {name: files for d in descriptions(cfg) for name, files in d.splits.items()}
     others = cfg.clone()
     others.defrost()
     others.DATASETS.PANOPTIC.NAME = ""
@@ -36,21 +34,13 @@ def sources_from_config(cfg: CfgNode) -> List[PanopticSource]:
     others.DATASETS.TEST = ()
     register_datasets(others)
     return [
-        (
-            _source(name, own[name])
-            if name in own
-            else source_from_metadata(MetadataCatalog.get(name))
-        )
+        _source(name, own[name]) if name in own else _registered(MetadataCatalog.get(name))
         for name in names
     ]
 
 
 def sources_from_descriptions(paths: Sequence[str]) -> List[PanopticSource]:
-    """Every split of the data sets that files describe.
-
-    Raises:
-        DatasetError: see :func:`read_description`.
-    """
+    """Every split of the data sets that files describe; raises what :func:`read_description` does."""
     splits = [item for path in paths for item in read_description(path).splits.items()]
     return [_source(name, files) for name, files in splits]
 
@@ -59,41 +49,22 @@ def _source(name: str, files: CocoPanopticFiles) -> PanopticSource:
     return PanopticSource(name, files.images, files.panoptic_png, files.panoptic_json)
 
 
-def source_from_metadata(metadata: Any) -> PanopticSource:
-    """A registered panoptic data set.
-
-    Raises:
-        UserError: it has no panoptic JSON.
-    """
-    missing = [
-        key
-        for key in ("image_root", "panoptic_root", "panoptic_json")
-        if not metadata.get(key, None)
-    ]
-    if missing:
+def _registered(metadata: Any) -> PanopticSource:
+    """Raises UserError when the data set has no panoptic JSON."""
+    keys = ("image_root", "panoptic_root", "panoptic_json")
+    images, png, panoptic_json = (metadata.get(key) for key in keys)
+    if missing := [key for key in keys if not metadata.get(key)]:
         raise UserError(
             f"data set '{metadata.name}' has no {', '.join(missing)} in its metadata; only data "
             "sets with a panoptic JSON can be checked"
         )
-    return PanopticSource(
-        metadata.name,
-        metadata.image_root,
-        metadata.panoptic_root,
-        metadata.panoptic_json,
-        classes_from_metadata(metadata),
-    )
-
-
-def classes_from_metadata(metadata: Any) -> Dict[int, Category]:
-    """Dataset id -> category."""
     classes: Dict[int, Category] = {}
-    for kind, is_thing in (("stuff", False), ("thing", True)):
-        ids: Mapping[int, int] = metadata.get(f"{kind}_dataset_id_to_contiguous_id", {})
+    for kind in ("stuff", "thing"):
         names: Sequence[str] = metadata.get(f"{kind}_classes", [])
-        for dataset_id, contiguous in ids.items():
-            name = names[contiguous] if contiguous < len(names) else f"class {dataset_id}"
-            classes[dataset_id] = Category(name, is_thing)
-    return classes
+        for dataset_id, i in metadata.get(f"{kind}_dataset_id_to_contiguous_id", {}).items():
+            name = names[i] if i < len(names) else f"class {dataset_id}"
+            classes[dataset_id] = Category(name, kind == "thing")
+    return PanopticSource(metadata.name, images, png, panoptic_json, classes)
 
 
 def with_instances(sources: List[PanopticSource], files: Sequence[str]) -> List[PanopticSource]:
@@ -113,9 +84,8 @@ def with_instances(sources: List[PanopticSource], files: Sequence[str]) -> List[
 def counts_from_config(cfg: CfgNode) -> List[ExpectedCount]:
     """The class counts that the config states; none for those that it takes from the data."""
     counts = [
-        ExpectedCount("MODEL.INSTANCE_HEAD.NUM_CLASSES", cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES, True)
+        ExpectedCount(f"MODEL.{name}.NUM_CLASSES", cfg.MODEL[name].NUM_CLASSES, things_only)
+        for name, things_only in (("INSTANCE_HEAD", True), ("SEM_SEG_HEAD", False))
+        if cfg.MODEL[name].NAME
     ]
-    if cfg.MODEL.SEM_SEG_HEAD.NAME:
-        key = "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
-        counts.append(ExpectedCount(key, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, False))
     return [count for count in counts if count.number >= 0]  # -1: from the data

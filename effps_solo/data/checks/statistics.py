@@ -1,12 +1,11 @@
 """What a data set holds: how often each class occurs and how large its things are."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Sequence
 
-import numpy as np
-
 from .entries import Category
-from .images import ImageJob, ImageResult
+from .images import ImageJob, ImageResult, measured_by_id
 
 
 @dataclass
@@ -41,39 +40,24 @@ class Statistics:
 
 
 def count_dataset(
-    jobs: Sequence[ImageJob],
-    results: Sequence[ImageResult],
-    classes: Mapping[int, Category],
+    jobs: Sequence[ImageJob], results: Sequence[ImageResult], classes: Mapping[int, Category]
 ) -> Statistics:
     """The statistics of images and what was measured in their PNGs."""
     statistics = Statistics(len(jobs), {category_id: ClassCount() for category_id in classes})
     for job, result in zip(jobs, results):
-        _count_image(job, result, classes, statistics)
+        measured = measured_by_id(result.measures)
+        seen, num_objects = set(), 0
+        for segment in job.segments or []:
+            if segment.category_id is None or segment.category_id not in classes:
+                continue
+            area, box = measured.get(segment.id, (0, [0] * 4))
+            count = statistics.classes[segment.category_id]
+            count.num_segments += 1
+            count.num_pixels += area
+            count.num_images += segment.category_id not in seen
+            seen.add(segment.category_id)
+            if area and classes[segment.category_id].is_thing and not segment.is_crowd:
+                num_objects += 1
+                statistics.object_sides.append(math.sqrt(box[2] * box[3]))
+        statistics.objects_per_image.append(num_objects)
     return statistics
-
-
-def _count_image(
-    job: ImageJob,
-    result: ImageResult,
-    classes: Mapping[int, Category],
-    statistics: Statistics,
-) -> None:
-    measured = {}
-    if result.measures is not None:
-        sides = np.sqrt(result.measures.boxes[:, 2:].prod(axis=1)).tolist()
-        areas = result.measures.areas.tolist()
-        measured = dict(zip(result.measures.ids.tolist(), zip(areas, sides)))
-    seen, num_objects = set(), 0
-    for segment in job.segments or []:
-        if segment.category_id is None or segment.category_id not in classes:
-            continue
-        area, side = measured.get(segment.id, (0, 0.0))
-        count = statistics.classes[segment.category_id]
-        count.num_segments += 1
-        count.num_pixels += area
-        count.num_images += segment.category_id not in seen
-        seen.add(segment.category_id)
-        if area and classes[segment.category_id].is_thing and not segment.is_crowd:
-            num_objects += 1
-            statistics.object_sides.append(side)
-    statistics.objects_per_image.append(num_objects)

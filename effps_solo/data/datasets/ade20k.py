@@ -8,7 +8,7 @@ that only annotations/ calls a thing is void.
 
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import List, Tuple
 
 import numpy as np
 
@@ -42,21 +42,19 @@ def prepare(folder: Path, split: str, num_workers: int) -> Imported:
 def draw(paths: Tuple[str, str], classes: ClassList, canvas: SegmentCanvas) -> None:
     """See ``Source.draw``."""
     semantic, instances = _read(paths[0], "L", canvas), _read(paths[1], "RGB", canvas)
-    segment_of: Dict[int, int] = {}
+    categories, segment_of = classes.categories, {}
     for value in np.unique(semantic).tolist():
-        if value > len(classes.categories):
-            raise SourceError(
-                f"{paths[0]} holds {value}; there are {len(classes.categories)} classes"
-            )
-        if value and not classes.categories[value - 1]["isthing"]:
-            segment_of[value] = canvas.segment(classes.categories[value - 1])
+        if value > len(categories):
+            raise SourceError(f"{paths[0]} holds {value}; there are {len(categories)} classes")
+        if value and not categories[value - 1]["isthing"]:
+            segment_of[value] = canvas.segment(categories[value - 1])
     canvas.label_map(semantic, segment_of)
     _draw_things(paths[1], instances[..., 0] + _GREEN * instances[..., 1], classes, canvas)
 
 
 def _draw_things(path: str, keys: np.ndarray, classes: ClassList, canvas: SegmentCanvas) -> None:
     things = [category for category in classes.categories if category["isthing"]]
-    segment_of: Dict[int, int] = {}
+    segment_of = {}
     for key in np.unique(keys[keys >= _GREEN]).tolist():
         thing = key % _GREEN
         if not 0 < thing <= len(things):
@@ -78,10 +76,7 @@ ADE20K = Family(
     title="ADE20K panoptic",
     folder="ADEChallengeData2016",
     splits=_SPLITS,
-    dataset="ade20k_panoptic_{split}",
     images="images/{native}",
-    panoptic_png="panoptic_{split}",
-    panoptic_json="panoptic_{split}.json",
     script="prepare_ade20k.py",
     prepare=prepare,
     needs=("annotations/{native}", "annotations_instance/{native}"),

@@ -17,7 +17,7 @@ from PIL import Image
 
 from effps_solo.data.conversion import Job, convert_all
 from effps_solo.data.importers.classes import ClassList
-from effps_solo.data.importers.files import SourceError, files_below, image_size
+from effps_solo.data.importers.files import SourceError, files_below
 from effps_solo.data.importers.run import Imported, summary
 from effps_solo.structures.panoptic_png import encode_segment_ids
 from effps_solo.structures.segment_measures import measured_segments
@@ -25,7 +25,7 @@ from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.image_io import UNREADABLE
 
 from .cityscapes_labels import IMAGE_SUFFIX, LABEL_SUFFIXES, label_images
-from .family import Family
+from .family import Family, require_same_size
 
 _INSTANCES_OF_LABEL = 1000
 _NUM_CLASSES = 19
@@ -36,7 +36,6 @@ _POLYGONS, *_LABELS = LABEL_SUFFIXES
 @lru_cache(maxsize=None)
 def cityscapes_classes() -> ClassList:
     """The evaluated classes in the order of their trainIds; their labels are the label ids."""
-    evaluated = [trainId2label[i] for i in range(_NUM_CLASSES)]
     entries = [
         {
             "id": label.id,
@@ -45,7 +44,7 @@ def cityscapes_classes() -> ClassList:
             "color": list(label.color),
             "labels": [label.id],
         }
-        for label in evaluated
+        for label in map(trainId2label.get, range(_NUM_CLASSES))
     ]
     return ClassList(entries, "cityscapesscripts.helpers.labels")
 
@@ -88,15 +87,14 @@ def prepare(folder: Path, split: str, num_workers: int) -> Imported:
 
 def _write_json(target: Path, stems: List[str], results: List[Dict[str, Any]]) -> None:
     """As createPanopticImgs writes it, whose image names are those of no file."""
-    images, annotations = [], []
+    content: Dict[str, List[Any]] = {"images": [], "annotations": []}
     for stem, result in zip(stems, results):
         size = {"height": result["height"], "width": result["width"]}
-        images.append({"id": stem, "file_name": f"{stem}_gtFine_{IMAGE_SUFFIX}", **size})
+        content["images"].append({"id": stem, "file_name": f"{stem}_gtFine_{IMAGE_SUFFIX}", **size})
         annotation = {"image_id": stem, "file_name": f"{stem}_gtFine_panoptic.png"}
-        annotations.append({**annotation, "segments_info": result["segments_info"]})
-    content = {"images": images, "annotations": annotations}
-    categories = cityscapes_classes().categories
-    write_atomically(target, json.dumps({**content, "categories": categories}).encode())
+        content["annotations"].append({**annotation, "segments_info": result["segments_info"]})
+    content["categories"] = cityscapes_classes().categories
+    write_atomically(target, json.dumps(content).encode())
 
 
 def _label_files(polygons: Path) -> List[Path]:
@@ -105,7 +103,7 @@ def _label_files(polygons: Path) -> List[Path]:
 
 
 def _convert(classes: ClassList, task: Tuple[str, str], output: Path) -> Dict[str, Any]:
-    polygons, (height, width) = Path(task[0]), image_size(task[1])
+    polygons = Path(task[0])
     _write_missing_labels(polygons)
     path = _label_files(polygons)[-1]
     try:
@@ -113,11 +111,7 @@ def _convert(classes: ClassList, task: Tuple[str, str], output: Path) -> Dict[st
             instances = np.asarray(image, dtype=np.int32)
     except UNREADABLE as error:
         raise SourceError(f"{path} cannot be read ({error})") from error
-    if instances.shape != (height, width):
-        raise SourceError(
-            f"{path} has {instances.shape[1]}x{instances.shape[0]} pixels, its image {task[1]} "
-            f"{width}x{height}"
-        )
+    size = require_same_size(instances, str(path), task[1])
     segments: Dict[int, Dict[str, int]] = {}
     for value in np.unique(instances).tolist():
         label, is_object = split_instance_id(value)
@@ -127,13 +121,11 @@ def _convert(classes: ClassList, task: Tuple[str, str], output: Path) -> Dict[st
             segments[value] = {"category_id": category["id"], "iscrowd": crowd}
     ids = np.where(np.isin(instances, list(segments)), instances, 0)
     write_atomically(output, encode_segment_ids(ids))
-    size = {"height": height, "width": width}
     return {**size, "segments_info": measured_segments(ids, segments), "notes": {}}
 
 
 def _write_missing_labels(polygons: Path) -> None:
-    missing = [path for path in _label_files(polygons) if not path.is_file()]
-    if not missing:
+    if all(path.is_file() for path in _label_files(polygons)):
         return
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -143,7 +135,7 @@ def _write_missing_labels(polygons: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{polygons} holds no polygons that can be drawn ({error!r})") from error
     for path, content in zip(_label_files(polygons), contents):
-        if path in missing:
+        if not path.is_file():
             write_atomically(path, content)
 
 

@@ -16,8 +16,6 @@ from effps_solo.utils.atomic import write_atomically
 from .family import Family
 from .files import read_json_object, require_file
 
-_PNG = ".png"
-
 
 def prepare(folder: Path, split: str, num_workers: int) -> Imported:
     """See ``Family.prepare``: unpack the PNGs or link their folder, then see what is missing."""
@@ -26,7 +24,10 @@ def prepare(folder: Path, split: str, num_workers: int) -> Imported:
     require_file(str(source), "panoptic JSON", "it is in panoptic_annotations_trainval2017.zip")
     content = read_json_object(str(source), ("images", "annotations", "categories"))
     if _missing(folder / name, content["annotations"]):
-        _unpack_or_link(folder, name, num_workers)
+        if source.with_suffix("").is_dir() and not (folder / name).exists():
+            (folder / name).symlink_to(os.path.join("annotations", name))
+        elif (archive := source.with_suffix(".zip")).is_file():
+            _unpack(archive, folder / name, num_workers)
     _require(folder / name, content["annotations"], source)
     _require(folder / f"{split}2017", content["images"], source)
     segments = Counter(s["category_id"] for a in content["annotations"] for s in a["segments_info"])
@@ -34,24 +35,17 @@ def prepare(folder: Path, split: str, num_workers: int) -> Imported:
     return Imported(len(content["images"]), counts, Counter())
 
 
-def _unpack_or_link(folder: Path, name: str, num_workers: int) -> None:
-    unpacked, archive = folder / "annotations" / name, folder / "annotations" / f"{name}.zip"
-    if unpacked.is_dir() and not (folder / name).exists():
-        (folder / name).symlink_to(os.path.join("annotations", name))
-    elif archive.is_file():
-        _unpack(archive, folder / name, num_workers)
-
-
 def _unpack(archive: Path, target: Path, num_workers: int) -> None:
     """Unpack the PNGs of an archive into ``target``, without the folders inside it."""
     try:
         with ZipFile(archive) as content:
-            members = [member for member in content.namelist() if _is_png(member)]
+            names = content.namelist()
     except (BadZipFile, OSError) as error:
         raise SourceError(f"{archive} cannot be read ({error}); download it again") from error
     jobs = [
         Job(f"{target.name}/{Path(member).name}", (str(archive),), (str(archive), member))
-        for member in members
+        for member in names
+        if member.endswith(".png") and not member.startswith("__MACOSX")
     ]
     convert_all(
         _extract,
@@ -63,10 +57,6 @@ def _unpack(archive: Path, target: Path, num_workers: int) -> None:
     )
 
 
-def _is_png(member: str) -> bool:
-    return member.endswith(_PNG) and not member.startswith("__MACOSX")
-
-
 def _extract(task: Tuple[str, str], output: Path) -> None:
     archive, member = task
     try:
@@ -75,9 +65,7 @@ def _extract(task: Tuple[str, str], output: Path) -> None:
         raise SourceError(f"{archive}: {member} is damaged ({error}); download it again") from error
 
 
-@lru_cache(maxsize=1)
-def _open(archive: str) -> ZipFile:
-    return ZipFile(archive)
+_open = lru_cache(maxsize=1)(ZipFile)
 
 
 def _missing(folder: Path, entries: List[Dict[str, Any]]) -> List[str]:
@@ -86,8 +74,7 @@ def _missing(folder: Path, entries: List[Dict[str, Any]]) -> List[str]:
 
 
 def _require(folder: Path, entries: List[Dict[str, Any]], source: Path) -> None:
-    missing = _missing(folder, entries)
-    if missing:
+    if missing := _missing(folder, entries):
         raise SourceError(
             f"'{folder}' lacks {len(missing)} of the {len(entries)} files that {source} lists, among "
             f"them {missing[0]}; get the rest of the download"

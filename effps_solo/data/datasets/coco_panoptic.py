@@ -5,7 +5,6 @@ the names of the images from the JSON and checks that files and entries belong t
 """
 
 import os
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -17,6 +16,7 @@ from .files import (
     examples,
     files_below,
     read_json_object,
+    repeated,
     require_file,
     require_folder,
 )
@@ -94,8 +94,7 @@ def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dic
     if not categories:
         raise DatasetError(f"{file} lists no categories")
     for category in categories:
-        missing = {"id", "name", "isthing"} - set(category)
-        if missing:
+        if missing := {"id", "name", "isthing"} - set(category):
             raise DatasetError(f"{file}: category {category} has no {examples(missing)}")
         if not isinstance(category["id"], int) or category["isthing"] not in (0, 1):
             raise DatasetError(
@@ -104,8 +103,7 @@ def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dic
     if len(categories) > IGNORE_LABEL:
         raise DatasetError(f"{file} has {len(categories)} categories; at most {IGNORE_LABEL} fit")
     for key in ("id", "name"):
-        twice = _repeated(category[key] for category in categories)
-        if twice:
+        if twice := repeated(category[key] for category in categories):
             raise DatasetError(f"{file}: several categories have the {key} {examples(twice)}")
     return categories
 
@@ -140,10 +138,8 @@ def _record(
     label_space: PanopticLabelSpace,
 ) -> Dict[str, Any]:
     where = f"{files.panoptic_json}, annotation of {annotation['file_name']}"
-    segments = annotation["segments_info"]
-    info = [_segment(segment, label_space, where) for segment in segments]
-    twice = _repeated(segment["id"] for segment in segments)
-    if twice:
+    info = [_segment(segment, label_space, where) for segment in annotation["segments_info"]]
+    if twice := repeated(segment["id"] for segment in info):
         raise DatasetError(f"{where}: several segments have the id {examples(twice)}")
     return {
         "file_name": os.path.join(files.images, image["file_name"]),
@@ -158,8 +154,7 @@ def _record(
 def _segment(
     segment: Dict[str, Any], label_space: PanopticLabelSpace, where: str
 ) -> Dict[str, Any]:
-    missing = {"id", "category_id", "iscrowd", "area"} - set(segment)
-    if missing:
+    if missing := {"id", "category_id", "iscrowd", "area"} - set(segment):
         raise DatasetError(f"{where}: segment {segment} has no {examples(missing)}")
     if not (isinstance(segment["id"], int) and 0 < segment["id"] <= _MAX_SEGMENT_ID):
         raise DatasetError(f"{where}: segment id {segment['id']} is not in 1 .. {_MAX_SEGMENT_ID}")
@@ -172,17 +167,14 @@ def _segment(
         ) from error
     result = {"id": segment["id"], "category_id": contiguous}
     result["isthing"] = label_space.is_thing(contiguous)
-    result.update({key: segment[key] for key in ("iscrowd", "area", "bbox") if key in segment})
-    return result
+    return result | {key: segment[key] for key in ("iscrowd", "area", "bbox") if key in segment}
 
 
 def _images_by_id(images: List[Dict[str, Any]], file: str) -> Dict[Any, Dict[str, Any]]:
     for image in images:
-        missing = {"id", "file_name", "height", "width"} - set(image)
-        if missing:
+        if missing := {"id", "file_name", "height", "width"} - set(image):
             raise DatasetError(f"{file}: image {image} has no {examples(missing)}")
-    twice = _repeated(image["id"] for image in images)
-    if twice:
+    if twice := repeated(image["id"] for image in images):
         raise DatasetError(f"{file}: several images have the id {examples(twice)}")
     return {image["id"]: image for image in images}
 
@@ -191,22 +183,18 @@ def _check_pairs(
     images: Mapping[Any, Dict[str, Any]], annotations: List[Dict[str, Any]], file: str
 ) -> None:
     for annotation in annotations:
-        missing = {"image_id", "file_name", "segments_info"} - set(annotation)
-        if missing:
+        if missing := {"image_id", "file_name", "segments_info"} - set(annotation):
             name = annotation.get("file_name", annotation.get("image_id", "?"))
             raise DatasetError(f"{file}: the annotation of {name} has no {examples(missing)}")
-    twice = _repeated(annotation["image_id"] for annotation in annotations)
-    if twice:
+    annotated = [annotation["image_id"] for annotation in annotations]
+    if twice := repeated(annotated):
         raise DatasetError(f"{file}: image ids {examples(twice)} have several annotations")
-    annotated = {annotation["image_id"] for annotation in annotations}
-    lost = [a["file_name"] for a in annotations if a["image_id"] not in images]
-    if lost:
+    if lost := [a["file_name"] for a in annotations if a["image_id"] not in images]:
         raise DatasetError(
             f"{file}: the annotations of {examples(lost)} have an image_id that 'images' does not "
             "list; add the images or remove the annotations"
         )
-    bare = [image["file_name"] for key, image in images.items() if key not in annotated]
-    if bare:
+    if bare := [images[key]["file_name"] for key in images.keys() - set(annotated)]:
         raise DatasetError(
             f"{file}: the images {examples(bare)} have no annotation; add them or remove the images"
         )
@@ -229,14 +217,9 @@ def _check_png_files(annotations: List[Dict[str, Any]], files: CocoPanopticFiles
 
 def _check_image_files(images: Mapping[Any, Dict[str, Any]], files: CocoPanopticFiles) -> None:
     present = files_below(files.images)
-    missing = {image["file_name"] for image in images.values()}
-    missing = {name for name in missing if os.path.normpath(name) not in present}
-    if missing:
+    names = {image["file_name"] for image in images.values()}
+    if missing := [name for name in names if os.path.normpath(name) not in present]:
         raise DatasetError(
             f"{files.images} lacks the images {examples(missing)}, which {files.panoptic_json} "
             "lists; restore them or remove their entries"
         )
-
-
-def _repeated(values: Any) -> List[Any]:
-    return [value for value, count in Counter(values).items() if count > 1]

@@ -29,7 +29,7 @@ PATHS = {
 }
 SPLITS = ["train", "val"]
 _FIELDS = ("name", "root", "splits", *PATHS)
-_FILES_KEY, _INLINE_KEY = "DATASETS.DESCRIPTIONS", "DATASETS.PANOPTIC"
+_INLINE_KEY = "DATASETS.PANOPTIC"
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ class _Source:
 def descriptions(cfg: CfgNode) -> List[Description]:
     """The data sets of ``DATASETS.DESCRIPTIONS`` and ``DATASETS.PANOPTIC``.
 
-    Raises:
-        DatasetError: see :func:`read_description`.
+    Raises DatasetError as :func:`read_description`.
     """
     found = [read_description(path) for path in cfg.DATASETS.DESCRIPTIONS]
     node = cfg.DATASETS.PANOPTIC
@@ -76,16 +75,13 @@ def descriptions(cfg: CfgNode) -> List[Description]:
 
 
 def read_description(path: str) -> Description:
-    """The description in a YAML or JSON file.
+    """The description in a YAML or JSON file; variables and ~ in ``path`` are expanded.
 
-    Args:
-        path: environment variables and ~ are expanded.
-
-    Raises:
-        DatasetError: the file or the root is not there, or a field is unknown or unusable.
+    Raises DatasetError when the file or the root is not there, or a field is unknown or unusable.
     """
     path = expand(path)
-    require_file(path, "description", f"check {_FILES_KEY}, which is relative to the config file")
+    remedy = "check DATASETS.DESCRIPTIONS, which is relative to the config file"
+    require_file(path, "description", remedy)
     source = _Source(path, is_file=True)
     fields = {"root": "", "splits": SPLITS, **PATHS, **_read_mapping(path)}
     _check_fields(fields, source)
@@ -97,13 +93,11 @@ def _description(fields: Dict[str, Any], root: str, remedy: str, source: _Source
     """The description of checked fields; ``splits`` is a list or a dict of fields."""
     name, splits = fields["name"], fields["splits"]
     require_folder(root, f"the root of data set {name}", remedy)
-    own = splits if isinstance(splits, dict) else dict.fromkeys(splits)
     files = {}
-    for split, changes in own.items():
-        templates = {field: fields[field] for field in PATHS}
-        templates.update(changes or {})
+    for split, changes in (splits if isinstance(splits, dict) else dict.fromkeys(splits)).items():
+        own = {**fields, **(changes or {})}
         files[f"{name}_{split}"] = CocoPanopticFiles(
-            **{field: _path(field, templates[field], root, split, source) for field in PATHS},
+            **{field: _path(field, own[field], root, split, source) for field in PATHS},
             remedy=f"{remedy} (its root is '{root}')",
         )
     return Description(name, files, remedy)
@@ -131,22 +125,17 @@ def _read_mapping(path: str) -> Dict[str, Any]:
 
 
 def _check_fields(fields: Mapping[str, Any], source: _Source) -> None:
-    """Raises DatasetError unless the fields of a file are known and of the right type."""
     _check_known(fields, _FIELDS, source)
     if "name" not in fields:
         raise DatasetError(f"{source.name} has no name; add a line such as 'name: my_set'")
-    splits = fields["splits"]
+    splits, where = fields["splits"], source.field("splits")
     if not isinstance(splits, (list, dict)) or not splits:
-        raise DatasetError(
-            f"{source.field('splits')} is {splits!r}; make it a list such as [train, val]"
-        )
+        raise DatasetError(f"{where} is {splits!r}; make it a list such as [train, val]")
     texts = [(field, value) for field, value in fields.items() if field != "splits"]
     texts += [("splits", split) for split in splits]
     for changes in splits.values() if isinstance(splits, dict) else ():
         if not isinstance(changes, (dict, type(None))):
-            raise DatasetError(
-                f"{source.field('splits')} gives a split {changes!r}; give it fields or nothing"
-            )
+            raise DatasetError(f"{where} gives a split {changes!r}; give it fields or nothing")
         _check_known(changes or {}, tuple(PATHS), source)
         texts += (changes or {}).items()
     for field, value in texts:

@@ -3,7 +3,7 @@
 Needs neither torch nor Detectron2; :mod:`~effps_solo.data.datasets.registration` registers them.
 """
 
-from typing import Dict, Optional, Tuple
+from typing import Dict
 
 from .ade20k import ADE20K
 from .cityscapes import CITYSCAPES
@@ -13,17 +13,8 @@ from .idd import IDD
 from .kitti import KITTI
 from .vistas import VISTAS
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+__all__ = ["FAMILIES", "Family"]
 
 FAMILIES: Dict[str, Family] = {
     family.name: family for family in (CITYSCAPES, COCO, KITTI, *VISTAS, IDD, ADE20K)
 }
-
-
-def family_of(dataset: str) -> Optional[Tuple[Family, str]]:
-    """The family and split of a name in Detectron2's catalogs; None: no published data set."""
-    for family in FAMILIES.values():
-        for split in family.splits:
-            if family.dataset_name(split) == dataset:
-                return family, split
-    return None

@@ -4,9 +4,12 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Mapping, Optional, Tuple
+from typing import Callable, Dict, Mapping, Optional, Tuple
+
+import numpy as np
 
 from effps_solo.data.importers.classes import ClassList, read_entries
+from effps_solo.data.importers.files import SourceError, image_size
 from effps_solo.data.importers.run import Imported
 
 from .coco_panoptic import CocoPanopticFiles
@@ -22,12 +25,13 @@ class Family:
         title: for people.
         folder: where the download lies below the data root.
         splits: split -> what the download calls it.
-        dataset: name in Detectron2's catalogs; {split} stands for the split.
-        images, panoptic_png, panoptic_json: paths below the folder; {native} stands for what the
-            download calls the split. The last two are what ``prepare`` makes.
+        images: their folder below that one; {split} stands for the split, {native} for what the
+            download calls it.
         script: below datasets/, runs ``prepare``.
         prepare: (folder, split, number of processes) -> what it made; goes on where it was stopped.
             Raises UserError.
+        panoptic_png, panoptic_json: paths of the same kind, which ``prepare`` makes.
+        dataset: name in Detectron2's catalogs; {name} stands for ``name``.
         options: that the script needs for this family.
         needs: folders of the same kind that the download must have besides the images.
         classes: in the order of their contiguous ids; None: Detectron2 registers the data set.
@@ -37,19 +41,19 @@ class Family:
     title: str
     folder: str
     splits: Mapping[str, str]
-    dataset: str
     images: str
-    panoptic_png: str
-    panoptic_json: str
     script: str
     prepare: Callable[[Path, str, int], Imported]
+    panoptic_png: str = "panoptic_{split}"
+    panoptic_json: str = "panoptic_{split}.json"
+    dataset: str = "{name}_panoptic_{split}"
     options: str = ""
     needs: Tuple[str, ...] = ()
     classes: Optional[Callable[[], ClassList]] = None
 
     def dataset_name(self, split: str) -> str:
         """The name of a split in Detectron2's catalogs."""
-        return self.dataset.format(split=split)
+        return self.dataset.format(name=self.name, split=split)
 
     @property
     def remedy(self) -> str:
@@ -61,23 +65,28 @@ class Family:
         )
 
     def files(self, split: str, root: str = "") -> CocoPanopticFiles:
-        """Where a split lies; nothing is read.
-
-        Args:
-            root: the data root; "": the one in use.
-        """
-        folder = root or data_root()
-        return CocoPanopticFiles(
-            images=self.path(folder, self.images, split),
-            panoptic_png=self.path(folder, self.panoptic_png, split),
-            panoptic_json=self.path(folder, self.panoptic_json, split),
-            remedy=self.remedy,
-        )
+        """Where a split lies below the data root ``root`` ("": the one in use); nothing is read."""
+        templates = (self.images, self.panoptic_png, self.panoptic_json)
+        images, png, json = (self.path(root or data_root(), t, split) for t in templates)
+        return CocoPanopticFiles(images, png, json, self.remedy)
 
     def path(self, root: str, template: str, split: str) -> str:
         """One of the paths of a split below the data root ``root``."""
         name = template.format(split=split, native=self.splits[split])
         return os.path.join(root, self.folder, name)
+
+
+def require_same_size(ids: np.ndarray, png: str, image: str) -> Dict[str, int]:
+    """{height, width} of an image file, which must be those of the (H, W) ids of its PNG.
+
+    Raises SourceError where they differ.
+    """
+    height, width = image_size(image)
+    if ids.shape != (height, width):
+        raise SourceError(
+            f"{png} has {ids.shape[1]}x{ids.shape[0]} pixels, its image {image} {width}x{height}"
+        )
+    return {"height": height, "width": width}
 
 
 def class_list_file(name: str) -> Path:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from typing import Any, Dict, Iterable, Sequence, Set
+from collections import Counter
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
 from effps_solo.utils.errors import UserError
 
@@ -42,15 +43,21 @@ def require_file(path: str, what: str, remedy: str) -> None:
         raise DatasetError(f"{what} '{path}' is missing; {remedy}")
 
 
+def require_paths(metadata: Mapping[str, Any], what: str, remedy: str) -> None:
+    """Raises DatasetError unless the folders and the JSON in Detectron2's ``metadata`` exist."""
+    for key, kind in (
+        ("image_root", "image folder"),
+        ("gt_dir", "label folder"),
+        ("panoptic_root", "folder of panoptic PNGs"),
+    ):
+        if metadata.get(key):
+            require_folder(metadata[key], f"{what}{kind}", remedy)
+    if metadata.get("panoptic_json"):
+        require_file(metadata["panoptic_json"], f"{what}panoptic JSON", remedy)
+
+
 def read_json_object(path: str, keys: Sequence[str]) -> Dict[str, Any]:
-    """The object in a JSON file.
-
-    Args:
-        keys: lists that it must have.
-
-    Raises:
-        DatasetError: no JSON, no object, or a list is missing.
-    """
+    """The object in a JSON file. Raises DatasetError unless ``keys`` are lists of objects in it."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
@@ -58,8 +65,7 @@ def read_json_object(path: str, keys: Sequence[str]) -> Dict[str, Any]:
         raise DatasetError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}, not an object")
-    missing = [key for key in keys if not isinstance(content.get(key), list)]
-    if missing:
+    if missing := [key for key in keys if not isinstance(content.get(key), list)]:
         raise DatasetError(f"{path} has no list {missing}; it must be a COCO panoptic JSON")
     for key in keys:
         if not all(isinstance(entry, dict) for entry in content[key]):
@@ -74,6 +80,11 @@ def files_below(folder: str) -> Set[str]:
         relative = os.path.relpath(parent, folder)
         found |= {os.path.normpath(os.path.join(relative, name)) for name in names}
     return found
+
+
+def repeated(values: Iterable[Any]) -> List[Any]:
+    """The values that occur more than once, each once."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def examples(names: Iterable[Any]) -> str:

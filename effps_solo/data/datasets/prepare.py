@@ -13,8 +13,6 @@ from .families import FAMILIES
 from .family import Family
 from .files import data_root, require_folder
 
-_TREE = "datasets/README.md shows the tree of the download"
-
 
 def main(names: Sequence[str], arguments: Optional[Sequence[str]] = None) -> int:
     """Make the panoptic annotations of a family.
@@ -30,11 +28,9 @@ def main(names: Sequence[str], arguments: Optional[Sequence[str]] = None) -> int
     family = FAMILIES[getattr(args, "family", names[0])]
     try:
         prepare(family, args.root, args.splits, args.workers)
-    except UserError as error:
-        print(f"{family.script}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{family.script}: cannot read or write: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        what = "cannot read or write: " if isinstance(error, OSError) else ""
+        print(f"{family.script}: {what}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; run it again to go on", file=sys.stderr)
@@ -43,24 +39,18 @@ def main(names: Sequence[str], arguments: Optional[Sequence[str]] = None) -> int
 
 
 def prepare(family: Family, root: Path, splits: Sequence[str], num_workers: int) -> None:
-    """Make the splits and print what came of them.
+    """Make the splits below ``root``/``family.folder`` and print what came of them.
 
-    Args:
-        root: the folder that holds the folder of the family.
-
-    Raises:
-        UserError: files are missing or cannot be used.
+    Raises UserError when files are missing or cannot be used.
     """
     folder = root / family.folder
-    require_folder(
-        str(folder),
-        f"the download of {family.title}",
-        "datasets/README.md says where to get it; --root is the folder above",
-    )
+    remedy = "datasets/README.md says where to get it; --root is the folder above"
+    require_folder(str(folder), f"the download of {family.title}", remedy)
     for split in splits:
         for template in (family.images, *family.needs):
             path = family.path(str(root), template, split)
-            require_folder(path, f"{family.title}, split {split}:", _TREE)
+            remedy = "datasets/README.md shows the tree of the download"
+            require_folder(path, f"{family.title}, split {split}:", remedy)
         made = family.prepare(folder, split, num_workers)
         print(_as_text(family.dataset_name(split), made))
 

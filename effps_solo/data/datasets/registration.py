@@ -1,4 +1,4 @@
-"""Registers with Detectron2 what a config asks for."""
+"""Registers with Detectron2 what a config asks for, and checks that the files of it exist."""
 
 import difflib
 import os
@@ -14,9 +14,13 @@ from effps_solo.utils.errors import ConfigError
 from .coco_panoptic import coco_panoptic_metadata, load_coco_panoptic, panoptic_metadata
 from .description import Description, descriptions
 from .families import FAMILIES
-from .files import DatasetError
-from .street_scenes import NAMES, load_street_scenes, street_scenes_files, street_scenes_metadata
+from .files import DatasetError, require_paths
+from .street_scenes import STREET_SCENES, load_street_scenes, street_scenes_metadata
 
+_REMEDY = (
+    "set DETECTRON2_DATASETS or DATASETS.PANOPTIC.ROOT to where the data lie, or mend the paths in "
+    "the description"
+)
 _COMPARED_KEYS = (
     "thing_classes",
     "thing_dataset_id_to_contiguous_id",
@@ -36,10 +40,16 @@ def register_datasets(cfg: CfgNode) -> None:
             ``DATASETS.TRAIN`` or ``TEST`` names an unknown data set or one with other classes.
         DatasetError: a description or a needed split is not there or cannot be used.
     """
-    for split, name in NAMES.items():
-        files = street_scenes_files(split)
-        _register(name, street_scenes_metadata(files), load_street_scenes, files)
-    _register_families()
+    for split in STREET_SCENES.splits:
+        metadata = street_scenes_metadata(split)
+        _register(STREET_SCENES.dataset_name(split), metadata, load_street_scenes, metadata)
+    for family in FAMILIES.values():
+        if family.classes is None:  # Detectron2 registers it
+            continue
+        for split in family.splits:
+            files = family.files(split)
+            metadata = panoptic_metadata(family.classes().categories, files)
+            _register(family.dataset_name(split), metadata, load_coco_panoptic, files)
     needed = set(cfg.DATASETS.TRAIN) | set(cfg.DATASETS.TEST)
     for description in descriptions(cfg):
         _register_description(description, needed)
@@ -47,23 +57,33 @@ def register_datasets(cfg: CfgNode) -> None:
         for name in cfg.DATASETS[key]:
             if name not in DatasetCatalog:
                 raise ConfigError(
-                    f"DATASETS.{key} names '{name}', which is not registered{near_names(name)}"
+                    f"DATASETS.{key} names '{name}', which is not registered{_near_names(name)}"
                 )
     _check_one_label_space([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
 
 
-def _register_families() -> None:
-    """All that Detectron2 does not register itself."""
-    for family in FAMILIES.values():
-        if family.classes is None:
-            continue
-        for split in family.splits:
-            files = family.files(split)
-            metadata = panoptic_metadata(family.classes().categories, files)
-            _register(family.dataset_name(split), metadata, load_coco_panoptic, files)
+def check_dataset_available(name: str) -> None:
+    """Check that the folders and files of a registered panoptic data set exist; reads none.
+
+    Detectron2's loaders end in an assertion where they do not.
+
+    Raises:
+        DatasetError: the name is not registered, or something is missing; says what to do.
+    """
+    if name not in DatasetCatalog:
+        raise DatasetError(f"data set '{name}' is not registered{_near_names(name)}")
+    metadata = MetadataCatalog.get(name).as_dict()
+    families = (*FAMILIES.values(), STREET_SCENES)
+    remedy = next((f.remedy for f in families if name in map(f.dataset_name, f.splits)), _REMEDY)
+    require_paths(metadata, f"data set '{name}': ", remedy)
+    if name.startswith("cityscapes_fine_panoptic") and "." in metadata["image_root"]:
+        raise DatasetError(
+            f"data set '{name}': Detectron2's Cityscapes loader cannot read paths with a dot, such as "
+            f"'{metadata['image_root']}'; move or link the data"
+        )
 
 
-def near_names(name: str) -> str:
+def _near_names(name: str) -> str:
     """The registered names that resemble ``name``, as the end of a message."""
     near = difflib.get_close_matches(name, list(DatasetCatalog), n=3)
     return f"; did you mean {' or '.join(near)}?" if near else "; check the name"
@@ -74,13 +94,12 @@ def _check_one_label_space(names: Sequence[str]) -> None:
     classes = {name: _classes(name) for name in names}
     for name, actual in classes.items():
         expected = classes[names[0]]
-        different = [i for i in sorted({*expected, *actual}) if expected.get(i) != actual.get(i)]
-        if actual and expected and different:
-            i = different[0]
-            raise ConfigError(
-                f"DATASETS.TRAIN and TEST: {name} and {names[0]} differ in their classes; class {i} "
-                f"is {actual.get(i, 'missing')} and {expected.get(i, 'missing')}"
-            )
+        for i in sorted({*expected, *actual}) if expected and actual else ():
+            if expected.get(i) != actual.get(i):
+                raise ConfigError(
+                    f"DATASETS.TRAIN and TEST: {name} and {names[0]} differ in their classes; class "
+                    f"{i} is {actual.get(i, 'missing')} and {expected.get(i, 'missing')}"
+                )
 
 
 def _classes(name: str) -> Dict[int, str]:
@@ -101,21 +120,17 @@ def _register_description(description: Description, needed: Set[str]) -> None:
         if name not in needed and not os.path.isfile(files.panoptic_json):
             missing.append(files.panoptic_json)
             continue
-        found[name] = coco_panoptic_metadata(files)
-        _check_same_classes(found)
-        _register(name, found[name], load_coco_panoptic, files)
+        actual = found[name] = coco_panoptic_metadata(files)
+        first, expected = next(iter(found.items()))
+        if any(expected[key] != actual[key] for key in _COMPARED_KEYS):
+            raise DatasetError(
+                f"{expected['panoptic_json']} and {actual['panoptic_json']} list different categories "
+                f"or a different order, so {first} and {name} cannot go together"
+            )
+        _register(name, actual, load_coco_panoptic, files)
     if not found:
         raise DatasetError(
             f"data set {description.name}: none of {missing} exists; {description.remedy}"
-        )
-
-
-def _check_same_classes(splits: Dict[str, Dict[str, Any]]) -> None:
-    (first, expected), (last, actual) = list(splits.items())[0], list(splits.items())[-1]
-    if any(expected[key] != actual[key] for key in _COMPARED_KEYS):
-        raise DatasetError(
-            f"{expected['panoptic_json']} and {actual['panoptic_json']} list different categories "
-            f"or a different order, so {first} and {last} cannot go together"
         )
 
 
@@ -128,19 +143,14 @@ def _register(
     """Put a data set into Detectron2's catalogs, whose entries are write-once."""
     if name in DatasetCatalog:
         known = MetadataCatalog.get(name).as_dict()
-        different = [key for key, value in metadata.items() if known.get(key) != value]
-        if different:
-            key = different[0]
-            raise ConfigError(
-                f"data set '{name}' is registered already with another {key}: "
-                f"{known.get(key)} instead of {metadata[key]}; choose another name, or "
-                "change the data root before the first registration"
-            )
+        for key, value in metadata.items():
+            if known.get(key) != value:
+                raise ConfigError(
+                    f"data set '{name}' is registered already with another {key}: {known.get(key)} "
+                    f"instead of {value}; choose another name, or change the data root before the "
+                    "first registration"
+                )
         return
-    label_space = PanopticLabelSpace(
-        metadata["thing_dataset_id_to_contiguous_id"],
-        metadata["stuff_dataset_id_to_contiguous_id"],
-        metadata["ignore_label"],
-    )
-    MetadataCatalog.get(name).set(**metadata)
+    registered = MetadataCatalog.get(name).set(**metadata)
+    label_space = PanopticLabelSpace.from_metadata(registered)
     DatasetCatalog.register(name, partial(load, files, label_space))

@@ -13,20 +13,20 @@ import numpy as np
 
 from effps_solo.data.conversion import Job, convert_all
 from effps_solo.data.importers.classes import ClassList
-from effps_solo.data.importers.files import ImageIndex, SourceError, image_size, read_rgb_ids
+from effps_solo.data.importers.files import ImageIndex, SourceError, read_rgb_ids
 from effps_solo.data.importers.run import Imported, summary, write_panoptic_json
 from effps_solo.structures.panoptic_png import VOID, encode_segment_ids
 from effps_solo.structures.segment_measures import measured_segments
 from effps_solo.utils.atomic import write_atomically
 
-from .family import Family, read_class_list
+from .family import Family, read_class_list, require_same_size
 from .files import read_json_object
 
 _SPLITS = {"train": "training", "val": "validation"}
 _YEARS = {"v1.2": "2018", "v2.0": "2020"}  # in the name of the panoptic JSON
 _FORMAT = "1"  # raised with every change that alters a PNG or its segments_info
 
-Segment = Tuple[int, int, int]  # id, category id of the download, iscrowd
+Segments = List[Tuple[int, int, int]]  # id, category id of the download, iscrowd
 
 
 def prepare(version: str, folder: Path, split: str, num_workers: int) -> Imported:
@@ -45,8 +45,10 @@ def prepare(version: str, folder: Path, split: str, num_workers: int) -> Importe
         image = index.find(Path(png).stem, str(native / png))
         names.append(os.path.relpath(image, index.folder))
         pngs.append(png)
-        task = (image, str(native / png), _segments(annotation))
-        jobs.append(Job(f"{target.stem}/{png}", (image, str(native / png)), task))
+        info = annotation["segments_info"]
+        segments = [(s["id"], s["category_id"], int(s.get("iscrowd", 0))) for s in info]
+        files = (image, str(native / png))
+        jobs.append(Job(f"{target.stem}/{png}", files, (*files, segments)))
     results = convert_all(
         partial(_convert, category_of),
         jobs,
@@ -88,35 +90,24 @@ def match_categories(
         if int(category["isthing"]) != ours["isthing"]:
             raise SourceError(f"{file}: category {category} has another isthing than {ours}")
         found[category["id"]] = ours["id"]
-    missing = [c["name"] for c in classes.categories if c["id"] not in found.values()]
-    if missing:
+    if missing := [c["name"] for c in classes.categories if c["id"] not in found.values()]:
         raise SourceError(f"{file} lacks the categories {missing[:3]}; is it of another version?")
     return found
 
 
-def _segments(annotation: Mapping[str, Any]) -> List[Segment]:
-    return [
-        (s["id"], s["category_id"], int(s.get("iscrowd", 0))) for s in annotation["segments_info"]
-    ]
-
-
 def _convert(
-    category_of: Mapping[int, int], task: Tuple[str, str, List[Segment]], output: Path
+    category_of: Mapping[int, int], task: Tuple[str, str, Segments], output: Path
 ) -> Dict[str, Any]:
     image, png, segments = task
-    ids, (height, width) = read_rgb_ids(png), image_size(image)
-    if ids.shape != (height, width):
-        raise SourceError(
-            f"{png} has {ids.shape[1]}x{ids.shape[0]} pixels, its image {image} {width}x{height}"
-        )
+    ids = read_rgb_ids(png)
+    size = require_same_size(ids, png, image)
     kept = {
         segment_id: {"category_id": category_of[category_id], "iscrowd": crowd}
         for segment_id, category_id, crowd in segments
         if category_id in category_of
     }
     drawn = set(np.unique(ids).tolist()) - {VOID}
-    unknown = drawn - {segment[0] for segment in segments}
-    if unknown:
+    if unknown := drawn - {segment[0] for segment in segments}:
         raise SourceError(f"{png} holds the segment ids {sorted(unknown)[:5]} that its JSON lacks")
     if drawn <= set(kept):
         _link(Path(png), output)
@@ -127,12 +118,8 @@ def _convert(
         "segments of categories that are not evaluated: void": len(drawn - set(kept)),
         "segments without a pixel": len({segment[0] for segment in segments} - drawn),
     }
-    return {
-        "height": height,
-        "width": width,
-        "segments_info": measured_segments(ids, kept),
-        "notes": {note: count for note, count in notes.items() if count},
-    }
+    notes = {note: count for note, count in notes.items() if count}
+    return {**size, "segments_info": measured_segments(ids, kept), "notes": notes}
 
 
 def _link(source: Path, output: Path) -> None:
@@ -151,7 +138,6 @@ def _family(version: str) -> Family:
         title=f"Mapillary Vistas {version}",
         folder="mapillary_vistas",
         splits=_SPLITS,
-        dataset=f"vistas_{version}_panoptic_{{split}}",
         images="{native}/images",
         panoptic_png=f"panoptic_{version}_{{split}}",
         panoptic_json=f"panoptic_{version}_{{split}}.json",

@@ -9,7 +9,8 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from effps_solo.data.datasets import DatasetError, register_datasets
+from effps_solo.data.datasets.files import DatasetError
+from effps_solo.data.datasets.registration import register_datasets
 
 Json = Dict[str, Any]
 Edit = Callable[[Callable[[Json], Any]], Path]

@@ -10,8 +10,9 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from effps_solo.data.datasets import DatasetError, register_datasets
 from effps_solo.data.datasets.description import PATHS, SPLITS, descriptions, read_description
+from effps_solo.data.datasets.files import DatasetError
+from effps_solo.data.datasets.registration import register_datasets
 
 Describe = Callable[[str], str]
 

@@ -7,7 +7,8 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from effps_solo.data.datasets import DatasetError, check_dataset_available, register_datasets
+from effps_solo.data.datasets.files import DatasetError
+from effps_solo.data.datasets.registration import check_dataset_available, register_datasets
 from effps_solo.utils.errors import UserError
 
 

@@ -9,7 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.cityscapes_panoptic import load_cityscapes_panoptic
 
-from effps_solo.data.datasets import DatasetError, check_dataset_available, register_datasets
+from effps_solo.data.datasets.files import DatasetError
+from effps_solo.data.datasets.registration import check_dataset_available, register_datasets
 from effps_solo.street_scenes import SetParameters, generate
 from effps_solo.structures.label_space import PanopticLabelSpace
 

@@ -17,8 +17,9 @@ from detectron2.data.datasets.builtin_meta import (
 
 from effps_solo.cli.env import DATA_SETS
 from effps_solo.config.defaults import add_effps_solo_config
-from effps_solo.data.datasets import DatasetError, check_dataset_available, register_datasets
-from effps_solo.data.datasets.families import FAMILIES, family_of
+from effps_solo.data.datasets.families import FAMILIES
+from effps_solo.data.datasets.files import DatasetError
+from effps_solo.data.datasets.registration import check_dataset_available, register_datasets
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 # Family -> (classes, things), as published:
@@ -69,8 +70,7 @@ def test_paths_are_those_of_the_catalog(name: str, tmp_path: Path) -> None:
         assert files.images == metadata.image_root
         assert files.panoptic_png == metadata.panoptic_root
         assert files.panoptic_json == metadata.panoptic_json
-        assert family_of(metadata.name) == (FAMILIES[name], split)
-    assert family_of("street_scenes_panoptic_train") is None
+        assert FAMILIES[name].dataset_name(split) == metadata.name
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))

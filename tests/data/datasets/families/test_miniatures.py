@@ -12,9 +12,9 @@ from effps_solo.config import load_config
 from effps_solo.data.checks.report import as_text, exit_status
 from effps_solo.data.checks.run import check_datasets
 from effps_solo.data.checks.sources import counts_from_config, sources_from_config
-from effps_solo.data.datasets import check_dataset_available
 from effps_solo.data.datasets.families import FAMILIES, Family
 from effps_solo.data.datasets.prepare import main
+from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.engine import Trainer
 from effps_solo.evaluation import build_evaluator
 from effps_solo.structures.panoptic_png import read_segment_ids
