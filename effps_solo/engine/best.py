@@ -28,7 +28,7 @@ class BestCheckpointer(HookBase):
     """Writes model_best.pth whenever an evaluation beats all those before it.
 
     Detectron2's forgets the best value when a run is resumed and makes its file the one to resume
-    from. The file holds weights, their average if there is one, the metric and its value.
+    from. The file holds weights, ``checkpointables``, the metric and its value.
     """
 
     def __init__(
@@ -36,15 +36,11 @@ class BestCheckpointer(HookBase):
     ) -> None:
         """
         Args:
-            model: of the trainer.
-            output_dir: folder of the file.
             metric: name of a scalar that evaluation gives, larger is better.
             period: iterations between evaluations.
-            checkpointables: what else goes into the file.
         """
         self.checkpointer = _WeightsOnlyCheckpointer(model, output_dir, **checkpointables)
-        self.metric = metric
-        self.period = period
+        self.metric, self.period = metric, period
         self.best: Optional[float] = None
 
     def before_train(self) -> None:

@@ -62,13 +62,8 @@ def save_dump(dump: StepDump, path: str) -> None:
         }
         for each in dump.passes
     ]
-    content = {
-        "format": _FORMAT,
-        "iteration": dump.iteration,
-        "seed_key": dump.seed_key,
-        "model": dict(dump.model),
-        "passes": plain_data(passes, "passes"),
-    }
+    content = {"format": _FORMAT, **vars(dump), "passes": plain_data(passes, "passes")}
+    content["model"] = dict(dump.model)
     write_atomically(path, lambda file: torch.save(content, file), durable=True)
 
 
@@ -105,11 +100,8 @@ def _flat(value: Any) -> Any:
 
 
 def _unflat(value: Any) -> Any:
-    if not isinstance(value, tuple) or not value:
-        return value
-    if value[0] == _INSTANCES:
-        fields = {name: _unflat(content) for name, content in value[2].items()}
-        return Instances(value[1], **fields)
-    if value[0] == _BOXES:
-        return Boxes(value[1])
-    return ObjectMasks(*value[1:]) if value[0] == _MASKS else value
+    kind, *parts = value if isinstance(value, tuple) and value else (None,)
+    if kind == _INSTANCES:
+        return Instances(parts[0], **{name: _unflat(field) for name, field in parts[1].items()})
+    made_of = {_BOXES: Boxes, _MASKS: ObjectMasks}.get(kind)
+    return made_of(*parts) if made_of else value

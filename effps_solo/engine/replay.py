@@ -1,6 +1,6 @@
 """Repeats a dumped training step, and finds the module that first gives NaN or infinity."""
 
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List
 
 import torch
 from detectron2.utils.events import EventStorage
@@ -57,12 +57,11 @@ class Replay:
             if parameter.grad is not None and not parameter.grad.isfinite().all()
         ]
 
-    def _look(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Tuple[Any, ...], output: Any) -> Optional[Any]:
+    def _look(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             finite = all(bool(x.isfinite().all()) for x in _float_tensors(output))
             if not finite and not self.first_module:
                 self.first_module = name or type(module).__name__
-            return None
 
         return hook
 
