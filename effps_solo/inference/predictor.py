@@ -2,7 +2,6 @@
 
 import logging
 import os
-from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -57,30 +56,18 @@ class Predictor:
         self.classes = classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         node = cfg.MODEL.PANOPTIC_FUSION
-        self._thresholds = FusionThresholds(
-            node.SCORE_THRESH, node.OVERLAP_THRESH, node.STUFF_AREA_FRACTION
-        )
-
-    @property
-    def confidence_threshold(self) -> float:
-        """Lowest score of a thing in the panoptic map, in [0, 1]; can be set."""
-        return self._thresholds.score
-
-    @confidence_threshold.setter
-    def confidence_threshold(self, value: float) -> None:
-        self._thresholds = replace(self._thresholds, score=value)
+        self.confidence_threshold = node.SCORE_THRESH
+        self._others = (node.OVERLAP_THRESH, node.STUFF_AREA_FRACTION)
 
     @torch.inference_mode()
     def __call__(
         self, image: np.ndarray, confidence_threshold: Optional[float] = None
     ) -> Dict[str, Any]:
-        """
+        """What the model returns for one image, in the frame of ``image``.
+
         Args:
             image: (H, W, 3) uint8 in ``image_format``, as Detectron2's ``read_image`` gives it.
             confidence_threshold: for this image; None: the model's own.
-
-        Returns:
-            what the model returns for one image, in the frame of ``image``.
         """
         height, width = image.shape[:2]
         aug_input = T.AugInput(image)
@@ -88,7 +75,7 @@ class Predictor:
         pixels = np.require(aug_input.image.transpose(2, 0, 1), requirements=["C", "W"])
         inputs = {"image": torch.from_numpy(pixels), "height": height, "width": width}
         if isinstance(self.model, PanopticNetwork):
-            thresholds = self._with_score(confidence_threshold)
+            thresholds = self._thresholds(confidence_threshold)
             return self.model.inference([inputs], thresholds=thresholds)[0]
         return self.model([inputs])[0]
 
@@ -103,17 +90,15 @@ class Predictor:
             confidence_threshold: for this image; None: the model's own.
         """
         output = self(image, confidence_threshold)
-        if "panoptic_seg" in output:
-            panoptic_seg, segments_info = output["panoptic_seg"]
-        else:
-            thresholds = self._with_score(confidence_threshold)
-            panoptic_seg, segments_info = paste_things(
-                output["instances"], thresholds.score, thresholds.overlap
-            )
-        return panoptic_seg.cpu().numpy(), segments_info
+        found = output.get("panoptic_seg")
+        if found is None:
+            limits = self._thresholds(confidence_threshold)
+            found = paste_things(output["instances"], limits.score, limits.overlap)
+        return found[0].cpu().numpy(), found[1]
 
-    def _with_score(self, value: Optional[float]) -> FusionThresholds:
-        return self._thresholds if value is None else replace(self._thresholds, score=value)
+    def _thresholds(self, score: Optional[float]) -> FusionThresholds:
+        score = self.confidence_threshold if score is None else score
+        return FusionThresholds(score, *self._others)
 
 
 def for_panoptic_maps(cfg: CfgNode) -> None:

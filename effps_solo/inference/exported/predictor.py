@@ -47,10 +47,8 @@ class ExportedPredictor:
         """
         size = (int(image.shape[0]), int(image.shape[1]))
         self._check_shape(size)
-        pixels = graph_input(image, self.description)
-        panoptic_seg, category_ids, scores, areas, valid = self.session(pixels)
-        things = [c.isthing for c in self.description.classes]
-        segments = segments_of(category_ids, scores, areas, valid, things)
+        panoptic_seg, *table = self.session(graph_input(image, self.description))
+        segments = segments_of(*table, [c.isthing for c in self.classes])
         if panoptic_seg.shape != size:
             any_size = self.description.output_size is None
             cut = panoptic_seg[: size[0], : size[1]]
@@ -113,8 +111,7 @@ def graph_input(image: np.ndarray, description: ModelDescription) -> np.ndarray:
 def resized_image(image: np.ndarray, size: Size) -> np.ndarray:
     """``image`` at (h, w), interpolated as Detectron2's ResizeTransform does."""
     if image.shape[:2] != size:
-        resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        image = np.asarray(resized)
+        image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
     return np.ascontiguousarray(image)
 
 
@@ -151,9 +148,8 @@ def without_unsure_things(
 
 def recounted(segments: List[Dict[str, Any]], panoptic_seg: np.ndarray) -> List[Dict[str, Any]]:
     """Segments with their areas in ``panoptic_seg``, without those that are not in it."""
-    counts = np.bincount(
-        panoptic_seg.ravel(), minlength=max((s["id"] for s in segments), default=0) + 1
-    )
+    last = max((s["id"] for s in segments), default=0)
+    counts = np.bincount(panoptic_seg.ravel(), minlength=last + 1)
     return [{**s, "area": int(counts[s["id"]])} for s in segments if counts[s["id"]]]
 
 
