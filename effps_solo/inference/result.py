@@ -80,8 +80,6 @@ class PanopticResult:
             segments_info: Detectron2's, with contiguous category ids and scores.
             classes: by contiguous id.
         """
-        measures = measure_segments(panoptic_seg)
-        found = zip(measures.ids.tolist(), measures.areas.tolist(), measures.boxes.tolist())
         info = {segment["id"]: segment for segment in segments_info}
         segments = tuple(
             Segment(
@@ -93,7 +91,7 @@ class PanopticResult:
                 area=area,
                 bbox=(box[0], box[1], box[2], box[3]),
             )
-            for segment_id, area, box in found
+            for segment_id, area, box in measure_segments(panoptic_seg).rows()
         )
         return cls(image, panoptic_seg.astype(np.int32), segments, tuple(classes))
 
@@ -133,12 +131,10 @@ class PanopticResult:
             UserError: a file cannot be written.
         """
         folder = Path(folder)
-        paths = self.save_pictures(folder, name)
-        path = folder / f"{name}_panoptic.json"
-        write_file(
-            path, json.dumps(coco_panoptic([self.to_coco(f"{name}.png", name)], self.classes))
-        )
-        return [*paths, path]
+        paths = [*self.save_pictures(folder, name), folder / f"{name}_panoptic.json"]
+        content = coco_panoptic([self.to_coco(f"{name}.png", name)], self.classes)
+        write_file(paths[-1], json.dumps(content))
+        return paths
 
     def save_pictures(self, folder: Path, name: str, **drawing: Any) -> List[Path]:
         """The overlay and the id PNG of :meth:`save`; ``drawing`` are options of :meth:`overlay`."""

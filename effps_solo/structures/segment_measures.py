@@ -1,7 +1,7 @@
 """Areas and boxes of segments, from the pixels of an id map. H x W pixels, S segments."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import numpy as np
 
@@ -21,6 +21,10 @@ class SegmentMeasures:
     ids: np.ndarray
     areas: np.ndarray
     boxes: np.ndarray
+
+    def rows(self) -> Iterator[Tuple[int, int, List[int]]]:
+        """id, area and box of each segment."""
+        return zip(self.ids.tolist(), self.areas.tolist(), self.boxes.tolist())
 
 
 def measure_segments(ids: np.ndarray) -> SegmentMeasures:
@@ -61,16 +65,9 @@ def measured_segments(
         [{id, category_id, iscrowd, area, bbox (x, y, width, height)}] by ascending id, of those that
         have pixels.
     """
-    measures = measure_segments(ids)
-    found = zip(measures.ids.tolist(), measures.areas.tolist(), measures.boxes.tolist())
-    return [
-        {
-            "id": segment_id,
-            "category_id": segments[segment_id]["category_id"],
-            "iscrowd": segments[segment_id]["iscrowd"],
-            "area": area,
-            "bbox": box,
-        }
-        for segment_id, area, box in found
-        if segment_id in segments
-    ]
+    info = []
+    for segment_id, area, box in measure_segments(ids).rows():
+        if segment_id in segments:
+            kind = {key: segments[segment_id][key] for key in ("category_id", "iscrowd")}
+            info.append({"id": segment_id, **kind, "area": area, "bbox": box})
+    return info

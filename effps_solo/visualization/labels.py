@@ -63,7 +63,7 @@ def _place_labels(
     """Labels that cover neither each other nor a thing that is not theirs, large segments first."""
     step = max(1, round(min(tables.rows.shape) / _GRID))  # a coarse grid is enough to find a place
     rows = tables.rows[::step, ::step]
-    boxes = dict(zip(*_ids_and_boxes(rows)))
+    boxes = {row: box for row, _, box in measure_segments(rows).rows()}
     taken = np.zeros(rows.shape, dtype=bool)
     placed: List[_Label] = []
     for segment in sorted(segments_info, key=lambda s: -tables.area(s["id"])):
@@ -82,12 +82,6 @@ def _place_labels(
             y = min(corner[1] * step, tables.rows.shape[0] - height)
             placed.append(_Label(text, x, y, width, height))
     return placed
-
-
-def _ids_and_boxes(rows: np.ndarray) -> Tuple[List[int], List[List[int]]]:
-    """Segments and their x, y, width, height."""
-    measures = measure_segments(rows)
-    return measures.ids.tolist(), measures.boxes.tolist()
 
 
 def _free_place(
