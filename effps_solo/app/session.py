@@ -24,26 +24,17 @@ Row = List[object]
 
 @dataclass(frozen=True)
 class Limits:
-    """What an upload may be.
+    """What an upload may be."""
 
-    Attributes:
-        megapixels: of the image.
-        megabytes: of the file.
-    """
-
-    megapixels: float = MAX_MEGAPIXELS
-    megabytes: float = 20.0
+    megapixels: float = MAX_MEGAPIXELS  # of the image
+    megabytes: float = 20.0  # of the file
 
 
 class Session:
     """The models behind a page; all users share them, one after the other."""
 
     def __init__(self, models: Dict[str, PanopticModel], limits: Limits) -> None:
-        """
-        Args:
-            models: name on the page -> model, at least one.
-            limits: of uploads.
-        """
+        """``models`` is name on the page -> model, at least one."""
         self.models, self.limits = models, limits
         self._lock = threading.Lock()  # a prediction takes all cores, and memory
         self._folder = tempfile.TemporaryDirectory(prefix="effps_solo_")
@@ -108,8 +99,7 @@ def segment_at(result: PanopticResult, x: float, y: float) -> Optional[Segment]:
     row, column = int(y * scale), int(x * scale)
     if not (0 <= row < height and 0 <= column < width):
         return None
-    found = [s for s in result.segments if s.id == result.panoptic[row, column]]
-    return found[0] if found else None
+    return next((s for s in result.segments if s.id == result.panoptic[row, column]), None)
 
 
 def describe(segment: Optional[Segment]) -> str:

@@ -52,14 +52,12 @@ def run(args: argparse.Namespace) -> int:
     models: Dict[str, PanopticModel] = {}
     names: List[Optional[str]] = args.model or [None]
     for name in names:
-        is_exported = name is not None and Path(name).suffix in EXPORTED_SUFFIXES
-        overrides = () if is_exported else args.opts
         model = load(
             name,
             threads=args.threads,
             precision=args.precision,
             max_megapixels=args.max_megapixels,
-            overrides=overrides,
+            overrides=() if Path(name or "").suffix in EXPORTED_SUFFIXES else args.opts,
             allow_unsafe=args.allow_unsafe,
         )
         models[_unique(Path(name).name if name else DEFAULT_NAME, models)] = model

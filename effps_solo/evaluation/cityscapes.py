@@ -150,7 +150,10 @@ def _tamed(script: ModuleType) -> Iterator[List[Dict[str, Any]]]:
         raw.append(evaluate(*args))
         return raw[-1]
 
-    changes = {"np": _NumpyWithIn1d(), "evaluateImgLists": evaluate_and_keep}
-    with mock.patch.multiple(script, writeDict2JSON=mock.DEFAULT, **changes):
-        with mock.patch.object(script.args, "quiet", True):
-            yield raw
+    with (
+        mock.patch.object(script.args, "quiet", True),
+        mock.patch.object(script, "np", _NumpyWithIn1d()),
+        mock.patch.object(script, "writeDict2JSON"),
+        mock.patch.object(script, "evaluateImgLists", evaluate_and_keep),
+    ):
+        yield raw

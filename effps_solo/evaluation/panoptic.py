@@ -87,7 +87,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
             image_id = annotation["image_id"]
             image = EvaluatedImage(
                 image_id=image_id,
-                name=names.get(image_id, annotation["file_name"]),
+                name=names.get(image_id) or annotation["file_name"],
                 image_file=image_files[image_id],
                 truth_file=os.path.join(self._metadata.panoptic_root, annotation["file_name"]),
                 prediction_file=prediction["file_name"],

@@ -47,8 +47,10 @@ class ExportedPredictor:
         """
         size = (int(image.shape[0]), int(image.shape[1]))
         self._check_shape(size)
-        panoptic_seg, *table = self.session(graph_input(image, self.description))
-        segments = segments_of(*table, [c.isthing for c in self.classes])
+        outputs = self.session(graph_input(image, self.description))
+        panoptic_seg, category_ids, scores, areas, valid = outputs
+        things = [c.isthing for c in self.classes]
+        segments = segments_of(category_ids, scores, areas, valid, things)
         if panoptic_seg.shape != size:
             any_size = self.description.output_size is None
             cut = panoptic_seg[: size[0], : size[1]]
