@@ -116,14 +116,9 @@ class _Handlers:
 
 
 def serve(session: Session, host: str, port: int, *, block: bool = True) -> gr.Blocks:
-    """Serve the page until Ctrl-C.
+    """Serve the page at ``host`` and ``port`` until Ctrl-C.
 
-    Args:
-        host, port: to listen at.
-        block: False: return at once, with the server in threads.
-
-    Returns:
-        the page; ``close()`` ends it.
+    ``block=False``: return at once, with the server in threads, the page, whose ``close()`` ends it.
     """
     page = build_page(session)
     fonts = ["system-ui", "sans-serif"]  # nothing is fetched from elsewhere

@@ -40,14 +40,9 @@ class Session:
         self._folder = tempfile.TemporaryDirectory(prefix="effps_solo_")
 
     def predict(self, path: str, confidence: float) -> List[PanopticResult]:
-        """One result for each model.
+        """One result for each model, of the upload ``path``; ``confidence``: lowest score of a thing.
 
-        Args:
-            path: of the upload.
-            confidence: lowest score of a thing.
-
-        Raises:
-            UserError: the file is too large, no image, or not for the models.
+        Raises UserError when the file is too large, no image, or not for the models.
         """
         check_upload(path, self.limits)
         image = as_rgb(path)
@@ -66,11 +61,7 @@ class Session:
 
 
 def check_upload(path: str, limits: Limits) -> None:
-    """Look at the size of a file and at the header of the image, before its pixels take memory.
-
-    Raises:
-        UserError: too large, or no image.
-    """
+    """Raise UserError for what is too large or no image, before its pixels take memory."""
     name, megabytes = os.path.basename(path), os.path.getsize(path) / 1e6
     if megabytes > limits.megabytes:
         raise UserError(f"{name} has {megabytes:.1f} MB; at most {limits.megabytes:g} are allowed")

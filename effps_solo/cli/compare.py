@@ -54,11 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what has no result yet, then report.
-
-    Returns:
-        0; 1 when runs failed; 130 after Ctrl-C, which leaves every run to be continued.
-    """
+    """Train what has no result yet, then report. Returns 0; 1 when runs failed; 130 after Ctrl-C."""
     from effps_solo.comparison.plan import choose_runs, read_table
 
     plan, output = read_table(Path(args.table)), Path(args.output)

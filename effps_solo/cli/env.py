@@ -163,9 +163,7 @@ def distribution(package: Package) -> Tuple[str, str]:
 def detectron2_origin(problems: List[Problem], pair_fits: bool) -> Optional[Dict[str, str]]:
     """Where Detectron2 lies and who published it; None where it is missing.
 
-    Args:
-        problems: gets one when its models do not import although torch and torchvision fit.
-        pair_fits: False saves an import that must fail.
+    A problem when its models do not import although torch and torchvision fit.
     """
     spec = importlib.util.find_spec("detectron2")
     if spec is None:

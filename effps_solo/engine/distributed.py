@@ -70,8 +70,7 @@ def _check_gpus(num_processes: int) -> None:
 def distribute(model: nn.Module) -> nn.Module:
     """``model`` in DistributedDataParallel where there are several processes, on a CPU too.
 
-    Raises:
-        ConfigError: a model on the CPU, and processes with the backend NCCL.
+    Raises ConfigError for a model on the CPU and processes with the backend NCCL.
     """
     if comm.get_world_size() == 1:
         return model

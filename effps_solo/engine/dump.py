@@ -68,11 +68,7 @@ def save_dump(dump: StepDump, path: str) -> None:
 
 
 def load_dump(path: str) -> StepDump:
-    """Read a dump onto the CPU.
-
-    Raises:
-        CheckpointError: missing, damaged, or something else.
-    """
+    """Read a dump onto the CPU; raises CheckpointError where it is missing, damaged, or something else."""
     content = safe_load_checkpoint(path)
     if content.get("format") != _FORMAT:
         raise CheckpointError(f"'{path}' is no dump of a training step")

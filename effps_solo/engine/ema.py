@@ -20,11 +20,7 @@ class ModelEMA:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """
-        Args:
-            model: is followed, not changed.
-            decay: in [0, 1).
-        """
+        """``model`` is followed, not changed; ``decay`` is in [0, 1)."""
         self.decay = decay
         self._averaged = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True)
         self.model: nn.Module = self._averaged.module.eval().requires_grad_(False)

@@ -46,8 +46,7 @@ class NonFiniteGuard:
     ) -> bool:
         """Whether all losses of all processes are finite, and the step may go on.
 
-        Raises:
-            NonFiniteError: they are not, and there were too many such steps.
+        Raises NonFiniteError when they are not, and there were too many such steps.
         """
         names, terms = list(losses), torch.stack([loss.detach() for loss in losses.values()])
         values = terms.tolist()

@@ -26,11 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 def own_hooks(detectron2s: List[HookBase], trainer: Any) -> List[HookBase]:
-    """Detectron2's hooks with this project's checkpoints, evaluation, averages and pictures.
+    """``detectron2s``, the hooks of DefaultTrainer in their order, with those of this project.
 
-    Args:
-        detectron2s: the hooks of DefaultTrainer, in their order.
-        trainer: an :class:`effps_solo.engine.Trainer`.
+    They are for checkpoints, evaluation, averages and pictures of an :class:`effps_solo.engine.Trainer`.
     """
     cfg, ema = trainer.cfg, trainer.ema
     periods = [cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD]

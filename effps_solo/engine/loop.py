@@ -69,11 +69,7 @@ class TrainingLoop(SimpleTrainer):
             self.guard.stop("gradient")
 
     def _add_gradients(self, micro_batches: List[Any]) -> Optional[Losses]:
-        """Forward and backward passes.
-
-        Returns:
-            the means of the losses over the micro-batches; None where the guard rejects the step.
-        """
+        """The means of the losses over the micro-batches; None where the guard rejects the step."""
         if self.seed_key:
             seed_all(*self.seed_key)
         if self.guard:

@@ -23,15 +23,7 @@ class Replay:
     """
 
     def __init__(self, model: nn.Module, dump: StepDump, precision: Precision) -> None:
-        """
-        Args:
-            model: of the config that the dump was made with; takes over its weights.
-            dump: of the step.
-            precision: of the forward and backward pass.
-
-        Raises:
-            CheckpointError: the weights do not fit the model.
-        """
+        """``model`` is that of the dump's config, whose weights it takes over; else CheckpointError."""
         try:
             model.load_state_dict(dump.model)
         except RuntimeError as error:

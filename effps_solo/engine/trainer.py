@@ -43,11 +43,7 @@ class Trainer(DefaultTrainer):
     """Detectron2's DefaultTrainer with this project's data, evaluators, optimiser and checkpoints."""
 
     def __init__(self, cfg: CfgNode, allow_unsafe: bool = False) -> None:
-        """
-        Args:
-            cfg: the whole config.
-            allow_unsafe: load a ``MODEL.WEIGHTS`` that can run code.
-        """
+        """``allow_unsafe``: load a ``MODEL.WEIGHTS`` that can run code."""
         TrainerBase.__init__(self)
         cfg = scale_learning_rate(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
@@ -106,8 +102,7 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """See Detectron2; training goes on with the random numbers and the data of its last run.
 
-        Raises:
-            CheckpointError: the processes found different checkpoints.
+        Raises CheckpointError when the processes found different checkpoints.
         """
         super().resume_or_load(resume)
         if len(set(comm.all_gather(self.start_iter))) > 1:
@@ -158,11 +153,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """``SOLVER.OPTIMIZER`` over all parameters; ``SOLVER.WEIGHT_DECAY_NORM`` on the norms.
-
-        Raises:
-            ConfigError: unknown optimiser.
-        """
+        """``SOLVER.OPTIMIZER``, ConfigError if unknown; ``SOLVER.WEIGHT_DECAY_NORM`` on the norms."""
         solver = cfg.SOLVER
         parameters = get_default_optimizer_params(
             model,

@@ -63,10 +63,7 @@ class EvaluationRecord:
 
 
 def read_record(path: Union[str, Path]) -> EvaluationRecord:
-    """
-    Raises:
-        UserError: ``path`` is not there, or no record of this version; it is named.
-    """
+    """Raises UserError, which names ``path``, where it is not there, or no record of this version."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:

@@ -42,11 +42,8 @@ class PanopticGraph(nn.Module):
     def __init__(self, model: EfficientPS, output_size: Optional[Size] = None) -> None:
         """
         Args:
-            model: in eval mode, with a SOLOv2 head and the adaptive fusion.
+            model: in eval mode, with a SOLOv2 head and the adaptive fusion, else ConfigError.
             output_size: (H, W) of the map; None: that of the image.
-
-        Raises:
-            ConfigError: a part of the model cannot be exported.
         """
         super().__init__()
         check_exportable(model)
@@ -103,11 +100,7 @@ def _check_kind(key: str, part: nn.Module, kind: Type[nn.Module]) -> None:
 def rows_by_id(
     table: SegmentTable, num_rows: int
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """category_ids, scores, areas and valid of :class:`PanopticGraph`.
-
-    Args:
-        num_rows: S, at least the number of segments.
-    """
+    """category_ids, scores, areas and valid of :class:`PanopticGraph`, of at most ``num_rows`` segments."""
     ids = table.ids.to(torch.int64)
 
     def by_id(values: torch.Tensor, nothing: int) -> torch.Tensor:

@@ -39,10 +39,8 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
     """What the exported file says about itself.
 
     Args:
-        image_size: (H, W) of the images before preprocessing; None: any.
-
-    Raises:
-        ConfigError: images of any size are wanted, and the config resizes them.
+        image_size: (H, W) of the images before preprocessing; None: any, which raises ConfigError when
+            the config resizes them.
     """
     fixed = ModelDescription(
         image_format=cfg.INPUT.FORMAT,
@@ -79,11 +77,7 @@ def _network_size(cfg: CfgNode, image_size: Size) -> Size:
 
 
 def trace(model: EfficientPS, description: ModelDescription) -> torch.export.ExportedProgram:
-    """The graph of :class:`PanopticGraph` for the sizes of ``description``.
-
-    Raises:
-        ConfigError: a part of the model cannot be exported.
-    """
+    """The graph of :class:`PanopticGraph` for the sizes of ``description``; ConfigError as there."""
     graph = PanopticGraph(model, description.output_size).eval()
     size, dynamic_shapes = description.input_size, None
     if size is None:

@@ -44,12 +44,9 @@ class Predictor:
     ) -> None:
         """
         Args:
-            cfg: of a trained model; ``MODEL.WEIGHTS`` is its checkpoint.
+            cfg: of a trained model; ``MODEL.WEIGHTS`` is its checkpoint, else CheckpointError.
             allow_unsafe: load a checkpoint that can run code.
             model: taken as it is; None: built and loaded as ``cfg`` says.
-
-        Raises:
-            CheckpointError: ``MODEL.WEIGHTS`` are of no trained model, which has nothing to show.
         """
         self.model = (_trained_model(cfg, allow_unsafe) if model is None else model).eval()
         self.image_format = cfg.INPUT.FORMAT
@@ -84,10 +81,8 @@ class Predictor:
     ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
         """The panoptic map of ``image``, (H, W) int32, and its segments, as in the model's "panoptic_seg".
 
-        Of a model without a semantic head it holds things alone, see :func:`paste_things`.
-
-        Args:
-            confidence_threshold: for this image; None: the model's own.
+        Arguments as of a call. Of a model without a semantic head it holds things alone, see
+        :func:`paste_things`.
         """
         output = self(image, confidence_threshold)
         found = output.get("panoptic_seg")
@@ -113,8 +108,7 @@ def for_panoptic_maps(cfg: CfgNode) -> None:
 def with_trained_weights(cfg: CfgNode) -> None:
     """Make ``MODEL.WEIGHTS`` those that a training with this config leaves, unless it names others.
 
-    Raises:
-        ConfigError: there are none.
+    Raises ConfigError when there are none.
     """
     weights = cfg.MODEL.WEIGHTS
     if weights and not weights.startswith(IMAGENET_PREFIX):

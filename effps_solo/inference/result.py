@@ -101,13 +101,9 @@ class PanopticResult:
         return self.panoptic[None] == ids[:, None, None]
 
     def overlay(self, **options: Any) -> np.ndarray:
-        """The segments drawn over the image, with labels and a legend.
+        """(h, w, 3) uint8 RGB: the segments over the image, with labels, and a legend below.
 
-        Args:
-            options: of :func:`effps_solo.visualization.overlay.panoptic_overlay`.
-
-        Returns:
-            (h, w, 3) uint8 RGB; the legend is a strip below the image.
+        Options are those of :func:`effps_solo.visualization.overlay.panoptic_overlay`.
         """
         return panoptic_overlay(
             self.image,
@@ -146,9 +142,7 @@ class PanopticResult:
     def to_coco(self, file_name: str, name: str, image_id: int = 1) -> Dict[str, Any]:
         """{"image", "annotation"}: entries of the lists "images" and "annotations" of a COCO panoptic JSON.
 
-        Args:
-            file_name: of the image.
-            name: of the id PNG, NAME_panoptic.png.
+        ``file_name`` is that of the image, ``name`` that of the id PNG, NAME_panoptic.png.
         """
         height, width = self.panoptic.shape
         segments = [
@@ -191,10 +185,7 @@ class PanopticResult:
     def to_supervision(self) -> Any:
         """All segments as ``supervision.Detections``: boxes XYXY, masks, scores, contiguous class ids.
 
-        ``data`` holds "class_name", "isthing" and "segment_id".
-
-        Raises:
-            ModuleNotFoundError: supervision is not installed.
+        ``data`` holds "class_name", "isthing" and "segment_id". ModuleNotFoundError without supervision.
         """
         try:
             import supervision

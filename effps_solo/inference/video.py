@@ -32,13 +32,7 @@ class Frames:
     """
 
     def __init__(self, source: Union[Path, int]) -> None:
-        """
-        Args:
-            source: a file, or the number of a camera.
-
-        Raises:
-            UserError: it cannot be opened.
-        """
+        """Of a file, or of the camera with a number; raises UserError when it cannot be opened."""
         self.source = source
         if isinstance(source, Path) and not source.is_file():
             raise UserError(f"{source} does not exist")
@@ -64,8 +58,7 @@ class Frames:
 def video_file(path: Path, size: Tuple[int, int], fps: float) -> Iterator[cv2.VideoWriter]:
     """A writer of frames of (H, W), which the file then holds up to the last one, whatever happens.
 
-    Raises:
-        UserError: the file cannot be written.
+    Raises UserError when the file cannot be written.
     """
     codec = cv2.VideoWriter.fourcc(*_CODEC)
     writer = cv2.VideoWriter(os.fspath(path), codec, fps, size[::-1])

@@ -27,11 +27,9 @@ class PanopticClass:
 
 
 def classes_from_metadata(metadata: Any) -> Tuple[PanopticClass, ...]:
-    """The classes of a data set by contiguous id.
+    """The classes of a panoptic data set by contiguous id, from Detectron2's metadata.
 
-    Args:
-        metadata: Detectron2's, of a panoptic data set, with the names of things and stuff. Classes
-            without a colour get one that is easily told apart.
+    Those without a colour get one that is easily told apart.
     """
     space = PanopticLabelSpace.from_metadata(metadata)
     palette = distinct_colors(space.num_classes)

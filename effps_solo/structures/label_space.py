@@ -54,11 +54,7 @@ class PanopticLabelSpace:
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> "PanopticLabelSpace":
-        """Read the maps from a Detectron2 ``Metadata`` of a panoptic data set.
-
-        Raises:
-            AttributeError: the metadata have no thing or stuff map.
-        """
+        """From a Detectron2 ``Metadata``; raises AttributeError when it has no thing or stuff map."""
         missing = [
             key
             for key in ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id")

@@ -28,11 +28,7 @@ class SegmentMeasures:
 
 
 def measure_segments(ids: np.ndarray) -> SegmentMeasures:
-    """Areas and boxes of all segments, in one pass over the runs of equal ids in each row.
-
-    Args:
-        ids: (H, W) integers; 0 is void.
-    """
+    """Of (H, W) integers, 0 is void, in one pass over the runs of equal ids in each row."""
     height, width = ids.shape
     starts_here = np.ones((height, width), dtype=bool)
     starts_here[:, 1:] = ids[:, 1:] != ids[:, :-1]
@@ -55,10 +51,9 @@ def measure_segments(ids: np.ndarray) -> SegmentMeasures:
 def measured_segments(
     ids: np.ndarray, segments: Mapping[int, Mapping[str, Any]]
 ) -> List[Dict[str, Any]]:
-    """segments_info of an id map.
+    """segments_info of (H, W) integers, 0 is void.
 
     Args:
-        ids: (H, W) integers; 0 is void.
         segments: id -> category_id and iscrowd; other ids are left out.
 
     Returns:
