@@ -1,6 +1,7 @@
 """``effps-solo app``: a web page to drop images into."""
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional
 
@@ -69,8 +70,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _unique(name: str, taken: Mapping[str, object]) -> str:
     """``name``, with a number when another model has it."""
-    count, unique = 1, name
-    while unique in taken:
-        count += 1
-        unique = f"{name} ({count})"
-    return unique
+    names = itertools.chain([name], (f"{name} ({count})" for count in itertools.count(2)))
+    return next(unique for unique in names if unique not in taken)

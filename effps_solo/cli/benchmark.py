@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         folder = Path(args.output or stack.enter_context(tempfile.TemporaryDirectory()))
         make_writable(folder)
         try:
-            summary = run_benchmark(plan, folder, _say)
+            summary = run_benchmark(plan, folder, partial(print, file=sys.stderr, flush=True))
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return INTERRUPTED
@@ -108,10 +109,6 @@ def run(args: argparse.Namespace) -> int:
             print("\n".join(map(str, write_report(summary, folder))))
     rows = [row for measured in summary["sizes"] for row in measured["rows"]]
     return 0 if any("error" not in row for row in rows) else 1
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _sizes(numbers: Sequence[int], inputs: Sequence[Path]) -> List[Tuple[int, int]]:

@@ -22,34 +22,21 @@ _FORMAT = "effps_solo step"
 
 @dataclass
 class ForwardPass:
-    """One pass through the network in training.
+    """One pass through the network in training."""
 
-    Attributes:
-        batch: N dicts as the model takes them.
-        totals: of the step; None: those of the batch itself.
-        losses: by name, as they were computed.
-    """
-
-    batch: List[Dict[str, Any]]
-    totals: Optional[StepTotals]
-    losses: Dict[str, float]
+    batch: List[Dict[str, Any]]  # N dicts as the model takes them
+    totals: Optional[StepTotals]  # of the step; None: those of the batch itself
+    losses: Dict[str, float]  # by name, as they were computed
 
 
 @dataclass
 class StepDump:
-    """The inputs and the model of a training step on one process.
-
-    Attributes:
-        iteration: its number.
-        seed_key: of the random numbers of all its passes; empty: unknown.
-        model: state dict before the step.
-        passes: in their order.
-    """
+    """The inputs and the model of a training step on one process."""
 
     iteration: int
-    seed_key: Tuple[int, ...]
-    model: Dict[str, torch.Tensor]
-    passes: List[ForwardPass]
+    seed_key: Tuple[int, ...]  # of the random numbers of all its passes; empty: unknown
+    model: Dict[str, torch.Tensor]  # state dict before the step
+    passes: List[ForwardPass]  # in their order
 
 
 def save_dump(dump: StepDump, path: str) -> None:

@@ -172,9 +172,7 @@ def load(
             f"{path} runs in torch; for the backend '{backend}' export it: `effps-solo export`"
         )
     words = [*overrides, *_override_words(device, precision, confidence_threshold)]
-    config_file, words = _config_of(path, words)
-    predictor = _torch_predictor(config_file, words, threads, allow_unsafe)
-    return PanopticModel(predictor, max_megapixels)
+    return PanopticModel(_torch_predictor(path, words, threads, allow_unsafe), max_megapixels)
 
 
 def _check_threshold(value: Optional[float]) -> None:
@@ -197,24 +195,22 @@ def _override_words(
     return words
 
 
-def _config_of(path: Path, overrides: List[str]) -> Tuple[Path, List[str]]:
-    """The config file of a config or checkpoint, and the overrides that belong to it."""
+def _torch_predictor(
+    path: Path, overrides: List[str], threads: int, allow_unsafe: bool
+) -> PanopticPredictor:
+    """That of a config, or of a checkpoint with its config beside it."""
     if not path.is_file():
         raise UserError(f"{path} does not exist")
-    if path.suffix in CONFIG_SUFFIXES:
-        return path, overrides
-    config_file = path.parent / CONFIG_BESIDE_CHECKPOINT
+    config_file = path
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        config_file = path.parent / CONFIG_BESIDE_CHECKPOINT
+        overrides = [*overrides, "MODEL.WEIGHTS", str(path)]
     if not config_file.is_file():
         raise UserError(
             f"{path} has no {CONFIG_BESIDE_CHECKPOINT} beside it; load its config instead, with the "
             f'override MODEL.WEIGHTS "{path}"'
         )
-    return config_file, [*overrides, "MODEL.WEIGHTS", str(path)]
 
-
-def _torch_predictor(
-    config_file: Path, overrides: Sequence[str], threads: int, allow_unsafe: bool
-) -> PanopticPredictor:
     import torch
 
     from effps_solo.config import load_config

@@ -149,19 +149,12 @@ class EfficientPSWithTTA(PanopticNetwork):
 
 
 class Candidates(NamedTuple):
-    """Instances of several views of an image.
+    """Instances of several views of an image."""
 
-    Attributes:
-        scores: (K,) in (0, 1].
-        classes: (K,) thing index.
-        views: (K,) number of the view.
-        masks: (K, h, w) logits.
-    """
-
-    scores: torch.Tensor
-    classes: torch.Tensor
-    views: torch.Tensor
-    masks: torch.Tensor
+    scores: torch.Tensor  # (K,) in (0, 1]
+    classes: torch.Tensor  # (K,) thing index
+    views: torch.Tensor  # (K,) number of the view
+    masks: torch.Tensor  # (K, h, w) logits
 
     def joined(self, others: "Candidates") -> "Candidates":
         """Both, these first."""

@@ -30,23 +30,14 @@ MIN_WIDTH_FOR_NAME = 0.8
 
 @dataclass
 class View:
-    """A mapped image at the size of its tile.
+    """A mapped image at the size of its tile."""
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        sem_seg: (H, W) contiguous ids; others are void.
-        objects: (H, W) k + 1 for object k, 0 for none.
-        classes: contiguous id of each of the M objects.
-        lost: M bools: no pixel of the object's stride-4 mask is set.
-        caption: one line of text.
-    """
-
-    image: np.ndarray
-    sem_seg: np.ndarray
-    objects: np.ndarray
-    classes: List[int]
-    lost: List[bool]
-    caption: str
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    sem_seg: np.ndarray  # (H, W) contiguous ids; others are void
+    objects: np.ndarray  # (H, W) k + 1 for object k, 0 for none
+    classes: List[int]  # contiguous id of each of the M objects
+    lost: List[bool]  # of M: no pixel of the object's stride-4 mask is set
+    caption: str  # one line of text
 
 
 def view_of(
@@ -96,7 +87,8 @@ def draw_view(view: View, classes: Classes) -> np.ndarray:
     colors = np.array([*(c.color for c in classes), BLACK], dtype=np.float32)
     paint = colors[np.where(is_class, view.sem_seg, len(classes))]
     paint = (paint * _shades(len(view.classes))[view.objects][..., None]).clip(0, 255)
-    striped = _crowd(view, classes) & _stripes(view.objects.shape)
+    y, x = np.indices(view.objects.shape)
+    striped = _crowd(view, classes) & ((x + y) % CROWD_PERIOD < CROWD_PERIOD // 2)
     opacity = np.where(striped, 0.0, OPACITY)[..., None]
     void = canvas.mean(axis=2, keepdims=True) * VOID_BRIGHTNESS
     canvas = np.where(is_class[..., None], canvas * (1 - opacity) + paint * opacity, void)
@@ -119,20 +111,11 @@ def _crowd(view: View, classes: Classes) -> np.ndarray:
     return np.isin(view.sem_seg, thing_ids) & (view.objects == 0)
 
 
-def _stripes(shape: Tuple[int, ...]) -> np.ndarray:
-    """(H, W) bool: every second diagonal stripe."""
-    y, x = np.indices(shape)
-    return (x + y) % CROWD_PERIOD < CROWD_PERIOD // 2
-
-
 def _outlines(objects: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels of an object beside another id."""
-    border = np.zeros(objects.shape, dtype=bool)
-    border[:, 1:] |= objects[:, 1:] != objects[:, :-1]
-    border[1:] |= objects[1:] != objects[:-1]
-    border[:, :-1] |= objects[:, 1:] != objects[:, :-1]
-    border[:-1] |= objects[1:] != objects[:-1]
-    return border & (objects > 0)
+    wide = np.pad(objects, 1, mode="edge")
+    beside = (wide[1:-1, :-2], wide[1:-1, 2:], wide[:-2, 1:-1], wide[2:, 1:-1])
+    return (objects > 0) & np.any([objects != others for others in beside], axis=0)
 
 
 def _write_names(picture: np.ndarray, view: View, classes: Classes) -> np.ndarray:
