@@ -28,17 +28,13 @@ class BestCheckpointer(HookBase):
     """Writes model_best.pth whenever an evaluation beats all those before it.
 
     Detectron2's forgets the best value when a run is resumed and makes its file the one to resume
-    from. The file holds weights, ``checkpointables``, the metric and its value.
+    from. The file holds weights, ``checkpointables``, the metric and its value. ``metric`` is the name
+    of a scalar that an evaluation gives every ``period`` iterations, larger is better.
     """
 
     def __init__(
         self, model: nn.Module, output_dir: str, *, metric: str, period: int, **checkpointables: Any
     ) -> None:
-        """
-        Args:
-            metric: name of a scalar that evaluation gives, larger is better.
-            period: iterations between evaluations.
-        """
         self.checkpointer = _WeightsOnlyCheckpointer(model, output_dir, **checkpointables)
         self.metric, self.period = metric, period
         self.best: Optional[float] = None
@@ -78,9 +74,7 @@ class BestCheckpointer(HookBase):
         if self.best is not None and value <= self.best:
             return
         try:
-            self.checkpointer.save(
-                BEST, metric=self.metric, value=value, iteration=self.trainer.iter
-            )
+            self.checkpointer.save(BEST, metric=self.metric, value=value, iteration=iteration)
         except CheckpointWriteError as error:
             logger.error("%s. Training goes on.", error)
             return

@@ -37,9 +37,6 @@ class TrainingLoop(SimpleTrainer):
     ) -> None:
         """
         Args:
-            model: returns a dict of losses.
-            data_loader: batches of this process.
-            optimizer: of the model.
             precision: of the forward and backward pass.
             num_micro_batches: equal parts of a batch that pass through the model one after the other.
             guard: checks losses and gradients; None: no check.

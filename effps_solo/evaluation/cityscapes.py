@@ -33,11 +33,7 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
     task: str
 
     def __init__(self, dataset_name: str, output_dir: str) -> None:
-        """
-        Args:
-            dataset_name: has ``gt_dir`` in its metadata: <root>/gtFine/<split>.
-            output_dir: temporary files go there.
-        """
+        """Of a data set with ``gt_dir``, <root>/gtFine/<split>; temporary files go to ``output_dir``."""
         super().__init__(dataset_name)
         self._output_dir = output_dir
         self._import_error: Optional[ImportError] = None

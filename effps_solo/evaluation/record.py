@@ -42,17 +42,11 @@ class EvaluatedImage:
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """An evaluation.
+    """An evaluation."""
 
-    Attributes:
-        data_set: its registered name.
-        classes: by contiguous id.
-        images: in the order of the panoptic JSON.
-    """
-
-    data_set: str
-    classes: Tuple[PanopticClass, ...]
-    images: Tuple[EvaluatedImage, ...]
+    data_set: str  # its registered name
+    classes: Tuple[PanopticClass, ...]  # by contiguous id
+    images: Tuple[EvaluatedImage, ...]  # in the order of the panoptic JSON
 
     def write(self, folder: Union[str, Path]) -> Path:
         """Write ``RECORD_NAME`` into ``folder``; returns its path."""

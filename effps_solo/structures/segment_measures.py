@@ -10,17 +10,11 @@ from .panoptic_png import VOID
 
 @dataclass
 class SegmentMeasures:
-    """What the pixels of a PNG say about its S segments, by ascending id, without void.
+    """What the pixels of a PNG say about its S segments, by ascending id, without void."""
 
-    Attributes:
-        ids: (S,) int64.
-        areas: (S,) int64 pixels.
-        boxes: (S, 4) int64 x, y, width, height.
-    """
-
-    ids: np.ndarray
-    areas: np.ndarray
-    boxes: np.ndarray
+    ids: np.ndarray  # (S,) int64
+    areas: np.ndarray  # (S,) int64 pixels
+    boxes: np.ndarray  # (S, 4) int64 x, y, width, height
 
     def rows(self) -> Iterator[Tuple[int, int, List[int]]]:
         """id, area and box of each segment."""
