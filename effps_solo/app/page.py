@@ -19,7 +19,6 @@ Results = List[PanopticResult]
 
 def build_page(session: Session) -> gr.Blocks:
     """The page for the models of ``session``, side by side."""
-    names = list(session.models)
     # Of exported models 0, which stands for the one that they were made with.
     start = max(model.confidence_threshold for model in session.models.values())
     files = (SECONDS_OF_FILES, SECONDS_OF_FILES)
@@ -38,7 +37,7 @@ def build_page(session: Session) -> gr.Blocks:
                 labels = gr.Checkbox(True, label="Labels and legend", elem_id="labels")
         pictures, details, tables = [], [], []
         with gr.Row():
-            for number, name in enumerate(names):
+            for number, name in enumerate(session.models):
                 with gr.Column():
                     pictures.append(
                         gr.Image(
@@ -76,18 +75,13 @@ class _Handlers:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.names = list(session.models)
 
     def predict(
         self, path: Optional[str], confidence: float, opacity: float, labels: bool
     ) -> Tuple[Any, ...]:
         """results, a picture and a table for each model, files."""
-        nothing: Tuple[Any, ...] = (
-            [],
-            *(None for _ in self.names),
-            *([] for _ in self.names),
-            None,
-        )
+        count = len(self.session.models)
+        nothing: Tuple[Any, ...] = ([], *[None] * count, *[[]] * count, None)
         if path is None:
             return nothing
         try:
@@ -96,19 +90,19 @@ class _Handlers:
             gr.Warning(str(error), title="This file cannot be used", duration=30)
             return nothing
         stem = os.path.splitext(os.path.basename(path))[0]
-        names = [stem] if len(results) == 1 else [f"{stem}_{k + 1}" for k in range(len(results))]
+        names = [stem] if count == 1 else [f"{stem}_{k + 1}" for k in range(count)]
         return (
             results,
-            *self.draw(results, opacity, labels, as_list=True),
+            *(actions.picture(result, opacity, labels) for result in results),
             *(actions.table(result) for result in results),
             self.session.downloads(results, names),
         )
 
-    def draw(self, results: Results, opacity: float, labels: bool, as_list: bool = False) -> Any:
+    def draw(self, results: Results, opacity: float, labels: bool) -> Any:
         """A picture for each model: a value for one output, a list for several."""
         found: List[Any] = [actions.picture(result, opacity, labels) for result in results]
-        found = found or [None] * len(self.names)
-        return found if as_list or len(found) > 1 else found[0]
+        found = found or [None] * len(self.session.models)
+        return found if len(found) > 1 else found[0]
 
     def describe(self, number: int) -> Any:
         """The handler of clicks on the picture of a model."""
@@ -122,14 +116,9 @@ class _Handlers:
 
 
 def serve(session: Session, host: str, port: int, *, block: bool = True) -> gr.Blocks:
-    """Serve the page until Ctrl-C.
+    """Serve the page at ``host`` and ``port`` until Ctrl-C.
 
-    Args:
-        host, port: to listen at.
-        block: False: return at once, with the server in threads.
-
-    Returns:
-        the page; ``close()`` ends it.
+    ``block=False``: return at once, with the server in threads, the page, whose ``close()`` ends it.
     """
     page = build_page(session)
     fonts = ["system-ui", "sans-serif"]  # nothing is fetched from elsewhere

@@ -24,39 +24,25 @@ Row = List[object]
 
 @dataclass(frozen=True)
 class Limits:
-    """What an upload may be.
+    """What an upload may be."""
 
-    Attributes:
-        megapixels: of the image.
-        megabytes: of the file.
-    """
-
-    megapixels: float = MAX_MEGAPIXELS
-    megabytes: float = 20.0
+    megapixels: float = MAX_MEGAPIXELS  # of the image
+    megabytes: float = 20.0  # of the file
 
 
 class Session:
     """The models behind a page; all users share them, one after the other."""
 
     def __init__(self, models: Dict[str, PanopticModel], limits: Limits) -> None:
-        """
-        Args:
-            models: name on the page -> model, at least one.
-            limits: of uploads.
-        """
+        """``models`` is name on the page -> model, at least one."""
         self.models, self.limits = models, limits
         self._lock = threading.Lock()  # a prediction takes all cores, and memory
         self._folder = tempfile.TemporaryDirectory(prefix="effps_solo_")
 
     def predict(self, path: str, confidence: float) -> List[PanopticResult]:
-        """One result for each model.
+        """One result for each model, of the upload ``path``; ``confidence``: lowest score of a thing.
 
-        Args:
-            path: of the upload.
-            confidence: lowest score of a thing.
-
-        Raises:
-            UserError: the file is too large, no image, or not for the models.
+        Raises UserError when the file is too large, no image, or not for the models.
         """
         check_upload(path, self.limits)
         image = as_rgb(path)
@@ -75,11 +61,7 @@ class Session:
 
 
 def check_upload(path: str, limits: Limits) -> None:
-    """Look at the size of a file and at the header of the image, before its pixels take memory.
-
-    Raises:
-        UserError: too large, or no image.
-    """
+    """Raise UserError for what is too large or no image, before its pixels take memory."""
     name, megabytes = os.path.basename(path), os.path.getsize(path) / 1e6
     if megabytes > limits.megabytes:
         raise UserError(f"{name} has {megabytes:.1f} MB; at most {limits.megabytes:g} are allowed")
@@ -108,8 +90,7 @@ def segment_at(result: PanopticResult, x: float, y: float) -> Optional[Segment]:
     row, column = int(y * scale), int(x * scale)
     if not (0 <= row < height and 0 <= column < width):
         return None
-    found = [s for s in result.segments if s.id == result.panoptic[row, column]]
-    return found[0] if found else None
+    return next((s for s in result.segments if s.id == result.panoptic[row, column]), None)
 
 
 def describe(segment: Optional[Segment]) -> str:

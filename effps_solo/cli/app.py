@@ -1,6 +1,7 @@
 """``effps-solo app``: a web page to drop images into."""
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional
 
@@ -52,14 +53,12 @@ def run(args: argparse.Namespace) -> int:
     models: Dict[str, PanopticModel] = {}
     names: List[Optional[str]] = args.model or [None]
     for name in names:
-        is_exported = name is not None and Path(name).suffix in EXPORTED_SUFFIXES
-        overrides = () if is_exported else args.opts
         model = load(
             name,
             threads=args.threads,
             precision=args.precision,
             max_megapixels=args.max_megapixels,
-            overrides=overrides,
+            overrides=() if Path(name or "").suffix in EXPORTED_SUFFIXES else args.opts,
             allow_unsafe=args.allow_unsafe,
         )
         models[_unique(Path(name).name if name else DEFAULT_NAME, models)] = model
@@ -71,8 +70,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _unique(name: str, taken: Mapping[str, object]) -> str:
     """``name``, with a number when another model has it."""
-    count, unique = 1, name
-    while unique in taken:
-        count += 1
-        unique = f"{name} ({count})"
-    return unique
+    names = itertools.chain([name], (f"{name} ({count})" for count in itertools.count(2)))
+    return next(unique for unique in names if unique not in taken)

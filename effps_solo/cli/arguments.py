@@ -7,11 +7,7 @@ RANDOM = "MODEL.WEIGHTS '' for random weights"
 
 
 def add_config_options(parser: argparse.ArgumentParser, example: str = "KEY VALUE ...") -> None:
-    """``--allow-unsafe`` and ``--opts``, which ends the command line.
-
-    Args:
-        example: of overrides, for the help.
-    """
+    """``--allow-unsafe`` and ``--opts``, which ends the command line; the help has the ``example``."""
     parser.add_argument(
         "--allow-unsafe",
         action="store_true",

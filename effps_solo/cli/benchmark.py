@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -76,7 +77,11 @@ def run(args: argparse.Namespace) -> int:
     from effps_solo.benchmark.runner import Plan, run_benchmark
     from effps_solo.utils.machine import num_cores
 
-    inputs = _find_inputs(args.input)
+    from .demo import find_inputs
+
+    inputs = find_inputs(args.input)
+    if args.input and not inputs:
+        raise UserError(f"--input: no image found in {', '.join(args.input)}")
     plan = Plan(
         config_file=args.config_file,
         overrides=tuple(args.opts),
@@ -92,13 +97,10 @@ def run(args: argparse.Namespace) -> int:
     if not Path(args.config_file).is_file():
         raise UserError(f"--config-file {args.config_file} does not exist")
     with ExitStack() as stack:
-        if args.output:
-            folder = Path(args.output)
-            make_writable(folder)
-        else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(args.output or stack.enter_context(tempfile.TemporaryDirectory()))
+        make_writable(folder)
         try:
-            summary = run_benchmark(plan, folder, _say)
+            summary = run_benchmark(plan, folder, partial(print, file=sys.stderr, flush=True))
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return INTERRUPTED
@@ -107,10 +109,6 @@ def run(args: argparse.Namespace) -> int:
             print("\n".join(map(str, write_report(summary, folder))))
     rows = [row for measured in summary["sizes"] for row in measured["rows"]]
     return 0 if any("error" not in row for row in rows) else 1
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _sizes(numbers: Sequence[int], inputs: Sequence[Path]) -> List[Tuple[int, int]]:
@@ -123,13 +121,3 @@ def _sizes(numbers: Sequence[int], inputs: Sequence[Path]) -> List[Tuple[int, in
     if numbers:
         return list(dict.fromkeys(zip(numbers[::2], numbers[1::2])))
     return [size_of(inputs[0]) if inputs else DEFAULT_SIZE]
-
-
-def _find_inputs(names: Sequence[str]) -> List[Path]:
-    """Raises UserError when there is none."""
-    from .demo import find_inputs
-
-    paths = find_inputs(names)
-    if names and not paths:
-        raise UserError(f"--input: no image found in {', '.join(names)}")
-    return paths

@@ -1,6 +1,7 @@
 """``effps-solo check-dataset``: everything that is wrong with a data set, in one run."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -63,29 +64,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, report, repair. Returns the exit status; see the epilog."""
+    from effps_solo.data.checks.repair import repair_json
     from effps_solo.data.checks.report import as_dict, as_text, exit_status
     from effps_solo.data.checks.run import check_datasets
 
     sources, expected = _sources(args)
     fixed = _fixed_paths(args.fix, sources)
+    progress = sys.stderr.isatty()
     try:
         checked = check_datasets(
-            sources,
-            expected=expected,
-            num_workers=args.workers,
-            show_progress=sys.stderr.isatty(),
+            sources, expected=expected, num_workers=args.workers, show_progress=progress
         )
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
-    if args.json:
-        _print_json(as_dict(checked))
-    else:
-        print(as_text(checked, args.max_examples))
+    report = json.dumps(as_dict(checked), indent=2)
+    print(report if args.json else as_text(checked, args.max_examples))
     if args.output:
-        _write_output(Path(args.output), checked)
+        _write_output(Path(args.output), report, checked)
     for dataset, path in zip(checked, fixed):
-        _fix(dataset, path)
+        parts = [f"{what} {count} times" for what, count in repair_json(dataset, path).items()]
+        print(f"{path}: changed {', '.join(parts) or 'nothing'}", file=sys.stderr)
     return exit_status(checked)
 
 
@@ -131,31 +130,13 @@ def _fixed_paths(fix: str, sources: Sequence["PanopticSource"]) -> List[str]:
     return paths
 
 
-def _fix(dataset: "CheckedDataset", path: str) -> None:
-    from effps_solo.data.checks.repair import repair_json
-
-    changes = repair_json(dataset, path)
-    parts = [f"{what} {count} times" for what, count in changes.items()]
-    print(f"{path}: changed {', '.join(parts) or 'nothing'}", file=sys.stderr)
-
-
-def _write_output(folder: Path, checked: Sequence["CheckedDataset"]) -> None:
-    import json
-
+def _write_output(folder: Path, report: str, checked: Sequence["CheckedDataset"]) -> None:
     from effps_solo.data.checks.histograms import draw_histograms
-    from effps_solo.data.checks.report import as_dict
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        report = json.dumps(as_dict(checked), indent=2) + "\n"
-        (folder / REPORT_NAME).write_text(report, encoding="utf-8")
+        (folder / REPORT_NAME).write_text(f"{report}\n", encoding="utf-8")
         draw_histograms(checked, folder / PICTURE_NAME)
     except OSError as error:
         raise UserError(f"cannot write to --output '{folder}': {error.strerror}") from error
     print(f"written: {folder / REPORT_NAME}, {folder / PICTURE_NAME}", file=sys.stderr)
-
-
-def _print_json(report: object) -> None:
-    import json
-
-    print(json.dumps(report, indent=2))

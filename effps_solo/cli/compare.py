@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--threads",
         type=positive,
-        default=None,
         metavar="N",
         help="processor threads of each run (default: torch's)",
     )
@@ -55,11 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what has no result yet, then report.
-
-    Returns:
-        0; 1 when runs failed; 130 after Ctrl-C, which leaves every run to be continued.
-    """
+    """Train what has no result yet, then report. Returns 0; 1 when runs failed; 130 after Ctrl-C."""
     from effps_solo.comparison.plan import choose_runs, read_table
 
     plan, output = read_table(Path(args.table)), Path(args.output)
@@ -69,14 +64,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{_state(each, output):8} {each.name}")
         return 0
     make_writable(output)
-    failed: Set["Run"] = set()
-    if not args.report:
-        try:
-            with _stop_on_signals():
-                failed = _complete_all(runs, output, args.threads)
-        except KeyboardInterrupt:
-            print("stopped; run it again to go on", file=sys.stderr)
-            return INTERRUPTED
+    try:
+        with _stop_on_signals():
+            failed = set() if args.report else _complete_all(runs, output, args.threads)
+    except KeyboardInterrupt:
+        print("stopped; run it again to go on", file=sys.stderr)
+        return INTERRUPTED
     _report(plan, output, failed)
     return 1 if failed else 0
 
@@ -106,6 +99,7 @@ def _stop_on_signals() -> Iterator[None]:
 
 def _complete_all(runs: Sequence["Run"], output: Path, num_threads: Optional[int]) -> Set["Run"]:
     """Do all runs, one after the other; returns those that failed."""
+    from effps_solo.comparison.metrics import SCORES
     from effps_solo.comparison.runner import LOG_NAME, check_run, complete_run, load_result
 
     for run in runs:
@@ -121,14 +115,9 @@ def _complete_all(runs: Sequence["Run"], output: Path, num_threads: Optional[int
             failed.add(run)
             print(f"{head} failed: {error}", file=sys.stderr, flush=True)
             continue
-        print(f"{head} {_scores(result)}", flush=True)
+        scores = (f"{metric.title} {metric.text(result[metric.key])}" for metric in SCORES)
+        print(f"{head} {', '.join(scores)}", flush=True)
     return failed
-
-
-def _scores(result: "Result") -> str:
-    from effps_solo.comparison.metrics import SCORES
-
-    return ", ".join(f"{metric.title} {metric.text(result[metric.key])}" for metric in SCORES)
 
 
 def _report(plan: "Plan", output: Path, failed: Set["Run"]) -> None:

@@ -1,7 +1,13 @@
 """``effps-solo convert``: a published checkpoint becomes one for ``MODEL.WEIGHTS``."""
 
 import argparse
+import json
+import os
 from typing import TYPE_CHECKING, Any, Dict
+
+from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.errors import CheckpointError, ConfigError
+from effps_solo.utils.version import __version__
 
 from .arguments import add_config_options
 
@@ -30,7 +36,6 @@ def run(args: argparse.Namespace) -> int:
     """Convert, write FILE.pth and FILE.json, print the report. Returns 0."""
     from effps_solo.checkpoint.convert import convert_checkpoint, fit_to_model, settings_conflicts
     from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
-    from effps_solo.utils.errors import CheckpointError
 
     _check_output(args.input, args.output)
     cfg = _load_config(args)
@@ -39,21 +44,18 @@ def run(args: argparse.Namespace) -> int:
     try:
         state, report = convert_checkpoint(loaded, args.layout, squeeze_excite=keep_se)
         if cfg is not None:
-            state = fit_to_model(state, report, _model_state(cfg))
+            from detectron2.modeling import build_model
+
+            state = fit_to_model(state, report, dict(build_model(cfg).state_dict()))
             report.conflicts = settings_conflicts(report.settings, cfg)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint '{args.input}': {error}") from error
     _write(args.output, state, report.to_dict())
-    print(report.to_text())
-    print(f"written: {args.output}")
+    print(f"{report.to_text()}\nwritten: {args.output}")
     return 0
 
 
 def _check_output(source: str, output: str) -> None:
-    import os
-
-    from effps_solo.utils.errors import CheckpointError
-
     if not output.endswith(SUFFIX):
         raise CheckpointError(f"--output '{output}' must end in {SUFFIX}")
     if os.path.realpath(source) == os.path.realpath(output):
@@ -62,7 +64,6 @@ def _check_output(source: str, output: str) -> None:
 
 def _load_config(args: argparse.Namespace) -> "CfgNode | None":
     from effps_solo.config import load_config
-    from effps_solo.utils.errors import ConfigError
 
     if not args.config_file:
         if args.opts:
@@ -72,27 +73,15 @@ def _load_config(args: argparse.Namespace) -> "CfgNode | None":
     return load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
 
 
-def _model_state(cfg: "CfgNode") -> Dict[str, Any]:
-    from detectron2.modeling import build_model
-
-    return dict(build_model(cfg).state_dict())
-
-
 def _write(path: str, state: Dict[str, Any], report: Dict[str, Any]) -> None:
     """``path`` and its report; files appear whole or not at all."""
-    import json
-    import os
-
     import torch
 
     from effps_solo.checkpoint.checkpointer import VERSION_KEY
-    from effps_solo.utils.version import __version__
 
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     # Copies, so that nothing of the source file that is not needed is stored with them.
     weights = {key: value.clone() for key, value in state.items()}
-    torch.save({"model": weights, VERSION_KEY: __version__}, f"{path}.part")
-    os.replace(f"{path}.part", path)
-    with open(f"{path[: -len(SUFFIX)]}.json", "w", encoding="utf-8") as file:
-        json.dump(report, file, indent=2)
-        file.write("\n")
+    content = {"model": weights, VERSION_KEY: __version__}
+    write_atomically(path, lambda file: torch.save(content, file))
+    text = json.dumps(report, indent=2) + "\n"
+    write_atomically(f"{path[: -len(SUFFIX)]}.json", text.encode())

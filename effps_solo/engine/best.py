@@ -28,23 +28,15 @@ class BestCheckpointer(HookBase):
     """Writes model_best.pth whenever an evaluation beats all those before it.
 
     Detectron2's forgets the best value when a run is resumed and makes its file the one to resume
-    from. The file holds weights, their average if there is one, the metric and its value.
+    from. The file holds weights, ``checkpointables``, the metric and its value. ``metric`` is the name
+    of a scalar that an evaluation gives every ``period`` iterations, larger is better.
     """
 
     def __init__(
         self, model: nn.Module, output_dir: str, *, metric: str, period: int, **checkpointables: Any
     ) -> None:
-        """
-        Args:
-            model: of the trainer.
-            output_dir: folder of the file.
-            metric: name of a scalar that evaluation gives, larger is better.
-            period: iterations between evaluations.
-            checkpointables: what else goes into the file.
-        """
         self.checkpointer = _WeightsOnlyCheckpointer(model, output_dir, **checkpointables)
-        self.metric = metric
-        self.period = period
+        self.metric, self.period = metric, period
         self.best: Optional[float] = None
 
     def before_train(self) -> None:
@@ -82,9 +74,7 @@ class BestCheckpointer(HookBase):
         if self.best is not None and value <= self.best:
             return
         try:
-            self.checkpointer.save(
-                BEST, metric=self.metric, value=value, iteration=self.trainer.iter
-            )
+            self.checkpointer.save(BEST, metric=self.metric, value=value, iteration=iteration)
         except CheckpointWriteError as error:
             logger.error("%s. Training goes on.", error)
             return

@@ -15,21 +15,14 @@ logger = logging.getLogger(__name__)
 class PeriodicCheckpointer(HookBase):
     """Writes model_<iteration>.pth every ``period`` iterations and model_final.pth at the end.
 
-    Of those with a number it keeps the last ones and removes older ones, if it wrote them in this
-    run or before the run was resumed. When one cannot be written the run goes on with those that are
-    there, but at its end.
+    Of those with a number it keeps the last ``max_to_keep``, with 0 all, and removes older ones, if it
+    wrote them in this run or before the run was resumed. When one cannot be written the run goes on
+    with those that are there, but at its end.
     """
 
     def __init__(self, checkpointer: EffPSCheckpointer, period: int, max_to_keep: int) -> None:
-        """
-        Args:
-            checkpointer: of the trainer.
-            period: iterations.
-            max_to_keep: number of files; 0: all.
-        """
         self.checkpointer = checkpointer
-        self.period = period
-        self.max_to_keep = max_to_keep
+        self.period, self.max_to_keep = period, max_to_keep
         self._written: List[str] = []
 
     def after_step(self) -> None:

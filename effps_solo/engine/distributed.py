@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 from detectron2 import engine
@@ -36,23 +36,24 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     """
     if not all(name in os.environ for name in _TORCHRUN):
         _check_gpus(args.num_gpus)
-        _share_cores(args.num_gpus)
-        engine.launch(
-            main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
-        )
+        if args.num_gpus > 1 and not torch.cuda.is_available():
+            # Otherwise each process starts one thread a core.
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // args.num_gpus)))
+        machines = (args.num_machines, args.machine_rank, args.dist_url)
+        engine.launch(main, args.num_gpus, *machines, args=(args,))
         return
     if args.num_gpus > 1 or args.num_machines > 1:
         raise ConfigError(
             f"torchrun started this process, and --num-gpus is {args.num_gpus}, --num-machines "
             f"{args.num_machines}; tell torchrun alone how many processes there are"
         )
-    _check_gpus(int(os.environ["LOCAL_WORLD_SIZE"]))
-    _join_torchrun()
+    num_processes, has_gpu = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.is_available()
+    _check_gpus(num_processes)
+    if has_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if has_gpu else "gloo", timeout=DEFAULT_TIMEOUT)
+    comm.create_local_process_group(num_processes)
+    comm.synchronize()
     main(args)
     distributed.destroy_process_group()
 
@@ -66,26 +67,10 @@ def _check_gpus(num_processes: int) -> None:
         )
 
 
-def _share_cores(num_processes: int) -> None:
-    """Divide the CPU cores among the processes, which otherwise start one thread a core each."""
-    if num_processes > 1 and not torch.cuda.is_available():
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num_processes)))
-
-
-def _join_torchrun() -> None:
-    has_gpu = torch.cuda.is_available()
-    if has_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if has_gpu else "gloo", timeout=DEFAULT_TIMEOUT)
-    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
-    comm.synchronize()
-
-
 def distribute(model: nn.Module) -> nn.Module:
     """``model`` in DistributedDataParallel where there are several processes, on a CPU too.
 
-    Raises:
-        ConfigError: a model on the CPU, and processes with the backend NCCL.
+    Raises ConfigError for a model on the CPU and processes with the backend NCCL.
     """
     if comm.get_world_size() == 1:
         return model
@@ -110,9 +95,7 @@ def average_running_statistics(model: nn.Module) -> None:
 
     With plain BN each process only sees its own images. ``model`` is in training mode.
     """
-    statistics: List[torch.Tensor] = [
-        buffer for m in get_bn_modules(model) for buffer in (m.running_mean, m.running_var)
-    ]
+    statistics = [x for m in get_bn_modules(model) for x in (m.running_mean, m.running_var)]
     if comm.get_world_size() == 1 or not statistics:
         return
     means = torch.cat([buffer.flatten() for buffer in statistics])
@@ -123,16 +106,19 @@ def average_running_statistics(model: nn.Module) -> None:
 
 
 class AverageRunningStatistics(HookBase):
-    """Makes the processes' models equal before each of them evaluates and one of them saves."""
+    """Makes the processes' models equal before each of them evaluates and one of them saves.
+
+    ``periods`` are the iterations between evaluations and between checkpoints; 0: only at the end.
+    """
 
     def __init__(self, periods: Sequence[int]) -> None:
-        """
-        Args:
-            periods: iterations between evaluations and between checkpoints; 0: only at the end.
-        """
         self.periods = [period for period in periods if period > 0]
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if done >= self.trainer.max_iter or any(done % period == 0 for period in self.periods):
-            average_running_statistics(self.trainer.model)
+            self.average()
+
+    def average(self) -> None:
+        """Is called when it is due; all processes do so."""
+        average_running_statistics(self.trainer.model)

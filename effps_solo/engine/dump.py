@@ -22,34 +22,21 @@ _FORMAT = "effps_solo step"
 
 @dataclass
 class ForwardPass:
-    """One pass through the network in training.
+    """One pass through the network in training."""
 
-    Attributes:
-        batch: N dicts as the model takes them.
-        totals: of the step; None: those of the batch itself.
-        losses: by name, as they were computed.
-    """
-
-    batch: List[Dict[str, Any]]
-    totals: Optional[StepTotals]
-    losses: Dict[str, float]
+    batch: List[Dict[str, Any]]  # N dicts as the model takes them
+    totals: Optional[StepTotals]  # of the step; None: those of the batch itself
+    losses: Dict[str, float]  # by name, as they were computed
 
 
 @dataclass
 class StepDump:
-    """The inputs and the model of a training step on one process.
-
-    Attributes:
-        iteration: its number.
-        seed_key: of the random numbers of all its passes; empty: unknown.
-        model: state dict before the step.
-        passes: in their order.
-    """
+    """The inputs and the model of a training step on one process."""
 
     iteration: int
-    seed_key: Tuple[int, ...]
-    model: Dict[str, torch.Tensor]
-    passes: List[ForwardPass]
+    seed_key: Tuple[int, ...]  # of the random numbers of all its passes; empty: unknown
+    model: Dict[str, torch.Tensor]  # state dict before the step
+    passes: List[ForwardPass]  # in their order
 
 
 def save_dump(dump: StepDump, path: str) -> None:
@@ -62,22 +49,13 @@ def save_dump(dump: StepDump, path: str) -> None:
         }
         for each in dump.passes
     ]
-    content = {
-        "format": _FORMAT,
-        "iteration": dump.iteration,
-        "seed_key": dump.seed_key,
-        "model": dict(dump.model),
-        "passes": plain_data(passes, "passes"),
-    }
+    content = {"format": _FORMAT, **vars(dump), "passes": plain_data(passes, "passes")}
+    content["model"] = dict(dump.model)
     write_atomically(path, lambda file: torch.save(content, file), durable=True)
 
 
 def load_dump(path: str) -> StepDump:
-    """Read a dump onto the CPU.
-
-    Raises:
-        CheckpointError: missing, damaged, or something else.
-    """
+    """Read a dump onto the CPU; raises CheckpointError where it is missing, damaged, or something else."""
     content = safe_load_checkpoint(path)
     if content.get("format") != _FORMAT:
         raise CheckpointError(f"'{path}' is no dump of a training step")
@@ -105,11 +83,8 @@ def _flat(value: Any) -> Any:
 
 
 def _unflat(value: Any) -> Any:
-    if not isinstance(value, tuple) or not value:
-        return value
-    if value[0] == _INSTANCES:
-        fields = {name: _unflat(content) for name, content in value[2].items()}
-        return Instances(value[1], **fields)
-    if value[0] == _BOXES:
-        return Boxes(value[1])
-    return ObjectMasks(*value[1:]) if value[0] == _MASKS else value
+    kind, *parts = value if isinstance(value, tuple) and value else (None,)
+    if kind == _INSTANCES:
+        return Instances(parts[0], **{name: _unflat(field) for name, field in parts[1].items()})
+    made_of = {_BOXES: Boxes, _MASKS: ObjectMasks}.get(kind)
+    return made_of(*parts) if made_of else value

@@ -3,11 +3,10 @@
 from typing import Any, Dict, List, Sequence
 
 import torch
-from detectron2.engine import HookBase
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .distributed import average_running_statistics, unwrap
+from .distributed import AverageRunningStatistics, average_running_statistics, unwrap
 
 
 class ModelEMA:
@@ -21,11 +20,7 @@ class ModelEMA:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """
-        Args:
-            model: is followed, not changed.
-            decay: in [0, 1).
-        """
+        """``model`` is followed, not changed; ``decay`` is in [0, 1)."""
         self.decay = decay
         self._averaged = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True)
         self.model: nn.Module = self._averaged.module.eval().requires_grad_(False)
@@ -58,22 +53,17 @@ class ModelEMA:
         self._averaged.n_averaged.fill_(state["num_updates"])
 
 
-class EMAHook(HookBase):
-    """Updates a :class:`ModelEMA` after every step."""
+class EMAHook(AverageRunningStatistics):
+    """Updates a :class:`ModelEMA` after every step; its statistics are made equal, too."""
 
     def __init__(self, ema: ModelEMA, periods: Sequence[int]) -> None:
-        """
-        Args:
-            ema: of the trainer's model.
-            periods: iterations between evaluations and between checkpoints, where all processes need
-                the same running statistics; 0: only at the end.
-        """
+        super().__init__(periods)
         self.ema = ema
-        self.periods = [period for period in periods if period > 0]
 
     def after_step(self) -> None:
         self.ema.update(self.trainer.model)
-        done = self.trainer.iter + 1
-        if done >= self.trainer.max_iter or any(done % period == 0 for period in self.periods):
-            average_running_statistics(self.ema.model.train())
-            self.ema.model.eval()
+        super().after_step()
+
+    def average(self) -> None:
+        average_running_statistics(self.ema.model.train())
+        self.ema.model.eval()

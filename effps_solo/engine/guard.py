@@ -24,33 +24,20 @@ class NonFiniteError(UserError):
 
 
 class NonFiniteGuard:
-    """Ends a training at a loss or gradient that is NaN or infinite, or leaves out such steps.
+    """Ends a training at a loss or gradient that is NaN or infinite, or leaves out ``max_skipped`` steps.
 
     In either case the step is written to the output folder. A step that is left out changes neither
-    weights nor running statistics. All processes decide alike.
+    weights nor running statistics. All processes decide alike. ``model`` is not wrapped.
     """
 
     def __init__(self, model: nn.Module, *, output_dir: str, max_skipped: int = 0) -> None:
-        """
-        Args:
-            model: not wrapped.
-            output_dir: of the dumps.
-            max_skipped: so many steps may be left out.
-        """
-        self.model = model
-        self.output_dir = output_dir
-        self.max_skipped = max_skipped
-        self.num_skipped = 0
+        self.model, self.output_dir = model, output_dir
+        self.max_skipped, self.num_skipped = max_skipped, 0
         self._dump = StepDump(0, (), {}, [])
         self._buffers: List[torch.Tensor] = []
 
     def start_step(self, iteration: int, seed_key: Tuple[int, ...]) -> None:
-        """Remember what a forward pass changes.
-
-        Args:
-            iteration: number of the step.
-            seed_key: of its random numbers.
-        """
+        """Remember what a forward pass changes; ``seed_key`` is that of the step's random numbers."""
         self._buffers = [buffer.clone() for buffer in self.model.buffers()]
         self._dump = StepDump(iteration, seed_key, {}, [])
 
@@ -59,8 +46,7 @@ class NonFiniteGuard:
     ) -> bool:
         """Whether all losses of all processes are finite, and the step may go on.
 
-        Raises:
-            NonFiniteError: they are not, and there were too many such steps.
+        Raises NonFiniteError when they are not, and there were too many such steps.
         """
         names, terms = list(losses), torch.stack([loss.detach() for loss in losses.values()])
         values = terms.tolist()
@@ -87,14 +73,7 @@ class NonFiniteGuard:
         return False
 
     def stop(self, what: str) -> NoReturn:
-        """End the training.
-
-        Args:
-            what: of the step is not finite, "loss" or "gradient".
-
-        Raises:
-            NonFiniteError: always; all processes have to call it.
-        """
+        """Raise NonFiniteError, as all processes have to; ``what`` is "loss" or "gradient"."""
         raise NonFiniteError(
             f"{self._text(what)}. `effps-solo replay` repeats the step. SOLVER.MAX_NONFINITE_STEPS "
             f"leaves such steps out (now {self.max_skipped}); a lower SOLVER.BASE_LR or "

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
-from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
+from effps_solo.checkpoint.checkpointer import EMA_KEY
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.data.mapper import PanopticDatasetMapper
 
@@ -25,22 +25,12 @@ from .wandb_writer import build_wandb_writer
 logger = logging.getLogger(__name__)
 
 
-def own_hooks(
-    detectron2s: List[HookBase],
-    *,
-    cfg: CfgNode,
-    model: nn.Module,
-    ema: Optional[ModelEMA],
-    checkpointer: EffPSCheckpointer,
-    evaluate: Callable[[], Dict[str, Any]],
-) -> List[HookBase]:
-    """Detectron2's hooks with this project's checkpoints, evaluation, averages and pictures.
+def own_hooks(detectron2s: List[HookBase], trainer: Any) -> List[HookBase]:
+    """``detectron2s``, the hooks of DefaultTrainer in their order, with those of this project.
 
-    Args:
-        detectron2s: the hooks of DefaultTrainer, in their order.
-        cfg, model, ema, checkpointer: of the trainer.
-        evaluate: gives the results of the model in its present state.
+    They are for checkpoints, evaluation, averages and pictures of an :class:`effps_solo.engine.Trainer`.
     """
+    cfg, ema = trainer.cfg, trainer.ema
     periods = [cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD]
     result: List[HookBase] = []
     for hook in detectron2s:
@@ -55,11 +45,11 @@ def own_hooks(
             result += [hook, AverageRunningStatistics(periods)]
         elif isinstance(hook, hooks.PeriodicCheckpointer):
             keep = cfg.SOLVER.CHECKPOINT_KEEP
-            result.append(PeriodicCheckpointer(checkpointer, periods[0], keep))
+            result.append(PeriodicCheckpointer(trainer.checkpointer, periods[0], keep))
         elif isinstance(hook, hooks.EvalHook):
-            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate))
+            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, trainer.evaluate))
             if comm.is_main_process():
-                result += _best_checkpointer(cfg, model, ema) + _pictures(cfg)
+                result += _best_checkpointer(cfg, trainer.model, ema) + _pictures(cfg)
         else:
             result.append(hook)
     return result
@@ -71,18 +61,12 @@ def averaged_model(ema: Optional[ModelEMA]) -> Dict[str, Any]:
 
 
 def _best_checkpointer(cfg: CfgNode, model: nn.Module, ema: Optional[ModelEMA]) -> List[HookBase]:
-    metric = cfg.TEST.BEST_METRIC
-    if not (metric and cfg.TEST.EVAL_PERIOD > 0):
+    metric, period = cfg.TEST.BEST_METRIC, cfg.TEST.EVAL_PERIOD
+    if not (metric and period > 0):
         return []
-    return [
-        BestCheckpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            metric=f"{EMA_KEY}/{metric}" if ema else metric,
-            period=cfg.TEST.EVAL_PERIOD,
-            **averaged_model(ema),
-        )
-    ]
+    metric = f"{EMA_KEY}/{metric}" if ema else metric
+    saved = averaged_model(ema)
+    return [BestCheckpointer(model, cfg.OUTPUT_DIR, metric=metric, period=period, **saved)]
 
 
 def _pictures(cfg: CfgNode) -> List[HookBase]:
@@ -102,10 +86,13 @@ def _pictures(cfg: CfgNode) -> List[HookBase]:
 def build_writers(cfg: CfgNode) -> List[EventWriter]:
     """Console, metrics.json, TensorBoard and, on request, W&B."""
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    writers: List[EventWriter] = [
-        ProgressPrinter(cfg.SOLVER.MAX_ITER),
-        JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json")),
-    ]
+    json_writer = JSONWriter(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
     wandb = build_wandb_writer(cfg) if cfg.WANDB.ENABLED else None
     # TensorBoard's writer takes the pictures away, so it is the last.
-    return [*writers, *([wandb] if wandb else []), TensorboardXWriter(cfg.OUTPUT_DIR)]
+    writers = (
+        ProgressPrinter(cfg.SOLVER.MAX_ITER),
+        json_writer,
+        wandb,
+        TensorboardXWriter(cfg.OUTPUT_DIR),
+    )
+    return [writer for writer in writers if writer]

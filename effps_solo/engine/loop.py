@@ -37,9 +37,6 @@ class TrainingLoop(SimpleTrainer):
     ) -> None:
         """
         Args:
-            model: returns a dict of losses.
-            data_loader: batches of this process.
-            optimizer: of the model.
             precision: of the forward and backward pass.
             num_micro_batches: equal parts of a batch that pass through the model one after the other.
             guard: checks losses and gradients; None: no check.
@@ -56,7 +53,9 @@ class TrainingLoop(SimpleTrainer):
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         self.optimizer.zero_grad()
-        losses = self._add_gradients(self._micro_batches(batch))
+        count = self.num_micro_batches
+        size = len(batch) // count
+        losses = self._add_gradients([batch[i * size : (i + 1) * size] for i in range(count)])
         if losses is None:
             self.optimizer.zero_grad()
             return
@@ -66,23 +65,16 @@ class TrainingLoop(SimpleTrainer):
         if self.guard and self.precision.overflows_unscaled():
             self.guard.stop("gradient")
 
-    def _micro_batches(self, batch: Any) -> List[Any]:
-        if self.num_micro_batches == 1:
-            return [batch]
-        size = len(batch) // self.num_micro_batches
-        return [batch[i * size : (i + 1) * size] for i in range(self.num_micro_batches)]
-
     def _add_gradients(self, micro_batches: List[Any]) -> Optional[Losses]:
-        """Forward and backward passes.
-
-        Returns:
-            the means of the losses over the micro-batches; None where the guard rejects the step.
-        """
+        """The means of the losses over the micro-batches; None where the guard rejects the step."""
         if self.seed_key:
             seed_all(*self.seed_key)
         if self.guard:
             self.guard.start_step(self.iter, self.seed_key)
-        totals = self._totals(micro_batches)
+        totals = None  # the model sees all of this process at once
+        if len(micro_batches) > 1:
+            counts = sum(unwrap(self.model).count_targets(batch) for batch in micro_batches)
+            totals = total_over_processes(counts, len(micro_batches))
         means: Losses = {}
         for number, batch in enumerate(micro_batches, start=1):
             with self._gradient_exchange(number == len(micro_batches)):
@@ -101,13 +93,6 @@ class TrainingLoop(SimpleTrainer):
         with self.precision.autocast():
             losses: Losses = self.model(batch) if totals is None else self.model(batch, totals)
         return losses
-
-    def _totals(self, micro_batches: List[Any]) -> Optional[StepTotals]:
-        """Of the whole step; None where the model sees all of this process at once."""
-        if len(micro_batches) == 1:
-            return None
-        counts = sum(unwrap(self.model).count_targets(batch) for batch in micro_batches)
-        return total_over_processes(counts, len(micro_batches))
 
     def _gradient_exchange(self, wanted: bool) -> ContextManager[Any]:
         """The context of a pass whose backward part ends with the gradients of all, if wanted."""

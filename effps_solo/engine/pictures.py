@@ -21,20 +21,13 @@ MAX_SIZE = 768  # of a picture, in pixels
 class PredictionPictures(HookBase):
     """Every ``period`` iterations the panoptic predictions of a few images, the same ones each time.
 
-    They are spread evenly over the data set. Runs on the main process alone; a picture costs one
-    inference.
+    At most ``num_images``, spread evenly over a registered data set, whose ``mapper`` is that for
+    inference. Runs on the main process alone; a picture costs one inference.
     """
 
     def __init__(
         self, dataset_name: str, mapper: PanopticDatasetMapper, *, period: int, num_images: int
     ) -> None:
-        """
-        Args:
-            dataset_name: of a registered data set.
-            mapper: for inference.
-            period: iterations.
-            num_images: at most.
-        """
         self.classes = classes_from_metadata(MetadataCatalog.get(dataset_name))
         self.period = period
         records = DatasetCatalog.get(dataset_name)

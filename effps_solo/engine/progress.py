@@ -16,13 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 class Throughput(HookBase):
-    """Gives the scalar "images_per_second": of all processes, time spent on evaluation left out."""
+    """Gives the scalar "images_per_second": of all processes, time spent on evaluation left out.
+
+    ``batch_size`` is the number of images of an iteration.
+    """
 
     def __init__(self, batch_size: int) -> None:
-        """
-        Args:
-            batch_size: images of an iteration.
-        """
         self.batch_size = batch_size
 
     def after_step(self) -> None:
@@ -32,16 +31,12 @@ class Throughput(HookBase):
 
 
 class ProgressPrinter(EventWriter):
-    """One line: iteration, share and time left, images per second, losses, rate, memory.
+    """One line: iteration of ``max_iter``, share and time left, images per second, losses, rate, memory.
 
     In the place of Detectron2's CommonMetricPrinter, whose words it keeps.
     """
 
     def __init__(self, max_iter: int) -> None:
-        """
-        Args:
-            max_iter: the training's last iteration + 1.
-        """
         self.max_iter = max_iter
 
     def write(self) -> None:
@@ -55,18 +50,14 @@ class ProgressPrinter(EventWriter):
             left = int(seconds * (self.max_iter - done))
             storage.put_scalar("eta_seconds", left, smoothing_hint=False)
             parts.insert(0, f"eta: {datetime.timedelta(seconds=left)}")
-        speed = _median(storage, THROUGHPUT)
-        if speed is not None:
-            parts.append(f"images/s: {speed:.3g}")
-        for name in storage.histories():
-            if "loss" in name:
-                parts.append(f"{name}: {_median(storage, name):.4g}")
-        wait = _median(storage, "data_time")
-        if wait is not None:
-            parts.append(f"data_time: {wait:.4f}")
-        rate = storage.latest().get("lr")
-        if rate is not None:
-            parts.append(f"lr: {rate[0]:.5g}")
+        losses = [(name, name, ".4g") for name in storage.histories() if "loss" in name]
+        of_window = [(THROUGHPUT, "images/s", ".3g"), *losses, ("data_time", "data_time", ".4f")]
+        for name, title, form in of_window:
+            value = _median(storage, name)
+            if value is not None:
+                parts.append(f"{title}: {value:{form}}")
+        if "lr" in storage.latest():
+            parts.append(f"lr: {storage.latest()['lr'][0]:.5g}")
         memory = max_memory_mb()
         if memory:
             parts.append(f"max_mem: {memory:.0f}M")

@@ -1,6 +1,6 @@
 """Repeats a dumped training step, and finds the module that first gives NaN or infinity."""
 
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List
 
 import torch
 from detectron2.utils.events import EventStorage
@@ -23,15 +23,7 @@ class Replay:
     """
 
     def __init__(self, model: nn.Module, dump: StepDump, precision: Precision) -> None:
-        """
-        Args:
-            model: of the config that the dump was made with; takes over its weights.
-            dump: of the step.
-            precision: of the forward and backward pass.
-
-        Raises:
-            CheckpointError: the weights do not fit the model.
-        """
+        """``model`` is that of the dump's config, whose weights it takes over; else CheckpointError."""
         try:
             model.load_state_dict(dump.model)
         except RuntimeError as error:
@@ -57,12 +49,11 @@ class Replay:
             if parameter.grad is not None and not parameter.grad.isfinite().all()
         ]
 
-    def _look(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Tuple[Any, ...], output: Any) -> Optional[Any]:
+    def _look(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             finite = all(bool(x.isfinite().all()) for x in _float_tensors(output))
             if not finite and not self.first_module:
                 self.first_module = name or type(module).__name__
-            return None
 
         return hook
 

@@ -10,7 +10,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -19,7 +18,6 @@ from torch import nn
 from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
 from effps_solo.data.build import build_train_loader
 from effps_solo.data.datasets.registration import check_dataset_available
-from effps_solo.data.loader import TrainLoader
 from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.evaluation import build_evaluator, with_windowed_masks
 from effps_solo.modeling.precision import Precision
@@ -45,11 +43,7 @@ class Trainer(DefaultTrainer):
     """Detectron2's DefaultTrainer with this project's data, evaluators, optimiser and checkpoints."""
 
     def __init__(self, cfg: CfgNode, allow_unsafe: bool = False) -> None:
-        """
-        Args:
-            cfg: the whole config.
-            allow_unsafe: load a ``MODEL.WEIGHTS`` that can run code.
-        """
+        """``allow_unsafe``: load a ``MODEL.WEIGHTS`` that can run code."""
         TrainerBase.__init__(self)
         cfg = scale_learning_rate(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
@@ -61,9 +55,8 @@ class Trainer(DefaultTrainer):
         ranges = getattr(getattr(model, "instance_head", None), "scale_ranges", None)
         if ranges and comm.is_main_process():
             tell_of_unlearned_sizes(data_loader.dataset, ranges, data_loader.seed)
-        guard = NonFiniteGuard(
-            model, output_dir=cfg.OUTPUT_DIR, max_skipped=cfg.SOLVER.MAX_NONFINITE_STEPS
-        )
+        max_skipped = cfg.SOLVER.MAX_NONFINITE_STEPS
+        guard = NonFiniteGuard(model, output_dir=cfg.OUTPUT_DIR, max_skipped=max_skipped)
         self.ema = ModelEMA(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
         model = distribute(model)
         self._trainer = TrainingLoop(
@@ -75,12 +68,9 @@ class Trainer(DefaultTrainer):
             guard=guard,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        state = {"trainer": weakref.proxy(self), **averaged_model(self.ema)}
         self.checkpointer = EffPSCheckpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            trainer=weakref.proxy(self),
-            allow_unsafe=allow_unsafe,
-            **averaged_model(self.ema),
+            model, cfg.OUTPUT_DIR, allow_unsafe=allow_unsafe, **state
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -88,28 +78,22 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> List[HookBase]:
-        return own_hooks(
-            super().build_hooks(),
-            cfg=self.cfg,
-            model=self.model,
-            ema=self.ema,
-            checkpointer=self.checkpointer,
-            evaluate=self.evaluate,
-        )
+        return own_hooks(super().build_hooks(), self)
 
     def build_writers(self) -> List[EventWriter]:
         return build_writers(self.cfg)
 
     def evaluate(self) -> Dict[str, Any]:
         """The results of the model on ``DATASETS.TEST``, and under "ema" those of the averaged one."""
-        results = self.test(self.cfg, self.model)
+        cfg = self.cfg
+        results = self.test(cfg, self.model)
         if self.ema:
-            folder = os.path.join(self.cfg.OUTPUT_DIR, f"inference_{EMA_KEY}")
+            folder = os.path.join(cfg.OUTPUT_DIR, f"inference_{EMA_KEY}")
             evaluators = [
-                self.build_evaluator(self.cfg, name, os.path.join(folder, name))
-                for name in self.cfg.DATASETS.TEST
+                self.build_evaluator(cfg, name, os.path.join(folder, name))
+                for name in cfg.DATASETS.TEST
             ]
-            averaged = self.test(self.cfg, self.ema.model, evaluators)
+            averaged = self.test(cfg, self.ema.model, evaluators)
             if comm.is_main_process():
                 results[EMA_KEY] = averaged
         self._last_eval_results = results
@@ -124,8 +108,7 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """See Detectron2; training goes on with the random numbers and the data of its last run.
 
-        Raises:
-            CheckpointError: the processes found different checkpoints.
+        Raises CheckpointError when the processes found different checkpoints.
         """
         super().resume_or_load(resume)
         if len(set(comm.all_gather(self.start_iter))) > 1:
@@ -164,9 +147,9 @@ class Trainer(DefaultTrainer):
             # What ended the training matters more than what it has left undone.
             logger.warning("After the failure: %s: %s", type(error).__name__, error)
 
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
-        return build_train_loader(cfg)
+    build_train_loader = staticmethod(build_train_loader)
+    build_lr_scheduler = staticmethod(build_lr_scheduler)
+    build_evaluator = staticmethod(build_evaluator)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
@@ -175,24 +158,8 @@ class Trainer(DefaultTrainer):
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
-    def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str = ""
-    ) -> DatasetEvaluator:
-        return build_evaluator(cfg, dataset_name, output_folder or None)
-
-    @classmethod
-    def build_lr_scheduler(
-        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        return build_lr_scheduler(cfg, optimizer)
-
-    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """``SOLVER.OPTIMIZER`` over all parameters; ``SOLVER.WEIGHT_DECAY_NORM`` on the norms.
-
-        Raises:
-            ConfigError: unknown optimiser.
-        """
+        """``SOLVER.OPTIMIZER``, ConfigError if unknown; ``SOLVER.WEIGHT_DECAY_NORM`` on the norms."""
         solver = cfg.SOLVER
         parameters = get_default_optimizer_params(
             model,
@@ -204,22 +171,17 @@ class Trainer(DefaultTrainer):
                 solver.BACKBONE_MULTIPLIER if name.startswith(_BACKBONE_PREFIX) else 1.0
             ),
         )
-        return _build_optimizer(cfg, parameters)
-
-
-def _build_optimizer(cfg: CfgNode, parameters: List[Dict[str, Any]]) -> torch.optim.Optimizer:
-    solver = cfg.SOLVER
-    arguments = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
-    if solver.OPTIMIZER == "SGD":
-        sgd = _with_clipping(cfg, torch.optim.SGD)
-        return sgd(parameters, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, **arguments)
-    if solver.OPTIMIZER == "AdamW":
-        if torch.device(cfg.MODEL.DEVICE).type == "cpu":
+        arguments = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
+        if solver.OPTIMIZER == "SGD":
+            sgd = _with_clipping(cfg, torch.optim.SGD)
+            return sgd(parameters, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, **arguments)
+        if solver.OPTIMIZER == "AdamW":
             # One pass over all parameters instead of a dozen over each. Not with SGD, whose fused step
             # fails on a parameter that has its first gradient later than the others.
-            arguments["fused"] = True
-        return _with_clipping(cfg, torch.optim.AdamW)(parameters, **arguments)
-    raise ConfigError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose SGD or AdamW")
+            if torch.device(cfg.MODEL.DEVICE).type == "cpu":
+                arguments["fused"] = True
+            return _with_clipping(cfg, torch.optim.AdamW)(parameters, **arguments)
+        raise ConfigError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose SGD or AdamW")
 
 
 def _with_clipping(

@@ -13,6 +13,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any, Dict, Iterator, List, Optional
+from unittest import mock
 
 import numpy as np
 from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
@@ -32,11 +33,7 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
     task: str
 
     def __init__(self, dataset_name: str, output_dir: str) -> None:
-        """
-        Args:
-            dataset_name: has ``gt_dir`` in its metadata: <root>/gtFine/<split>.
-            output_dir: temporary files go there.
-        """
+        """Of a data set with ``gt_dir``, <root>/gtFine/<split>; temporary files go to ``output_dir``."""
         super().__init__(dataset_name)
         self._output_dir = output_dir
         self._import_error: Optional[ImportError] = None
@@ -75,7 +72,8 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
             if any(comm.all_gather(self._import_error is not None)):
                 raise self._import_error or ImportError("on another process")
             root = os.path.dirname(os.path.dirname(os.path.normpath(self._metadata.gt_dir)))
-            script = _import_script(self.script, root)
+            with mock.patch.dict(os.environ, CITYSCAPES_DATASET=root):  # read by the import
+                script = importlib.import_module(f"{_SCRIPTS}.{self.script}")
             with contextlib.redirect_stdout(said), _tamed(script) as raw:
                 result: Optional[Results] = super().evaluate()
         except ImportError as error:
@@ -133,19 +131,6 @@ class _NumpyWithIn1d:
         return np.isin if name == "in1d" else getattr(np, name)
 
 
-def _import_script(name: str, dataset_root: str) -> ModuleType:
-    """Import a script, which reads CITYSCAPES_DATASET while it is imported."""
-    before = os.environ.get("CITYSCAPES_DATASET")
-    os.environ["CITYSCAPES_DATASET"] = dataset_root
-    try:
-        return importlib.import_module(f"{_SCRIPTS}.{name}")
-    finally:
-        if before is None:
-            del os.environ["CITYSCAPES_DATASET"]
-        else:
-            os.environ["CITYSCAPES_DATASET"] = before
-
-
 @contextlib.contextmanager
 def _tamed(script: ModuleType) -> Iterator[List[Dict[str, Any]]]:
     """Within the context a script is quiet, finds ``in1d``, and writes no JSON.
@@ -155,22 +140,16 @@ def _tamed(script: ModuleType) -> Iterator[List[Dict[str, Any]]]:
     its results, of which Detectron2 passes on the averages.
     """
     raw: List[Dict[str, Any]] = []
+    evaluate = script.evaluateImgLists
 
     def evaluate_and_keep(*args: Any) -> Dict[str, Any]:
-        raw.append(before["evaluateImgLists"](*args))
+        raw.append(evaluate(*args))
         return raw[-1]
 
-    changes = {
-        "np": _NumpyWithIn1d(),
-        "writeDict2JSON": lambda content, file_name: None,
-        "evaluateImgLists": evaluate_and_keep,
-    }
-    before = {name: getattr(script, name) for name in changes}
-    quiet = script.args.quiet
-    try:
-        vars(script).update(changes)
-        script.args.quiet = True
+    with (
+        mock.patch.object(script.args, "quiet", True),
+        mock.patch.object(script, "np", _NumpyWithIn1d()),
+        mock.patch.object(script, "writeDict2JSON"),
+        mock.patch.object(script, "evaluateImgLists", evaluate_and_keep),
+    ):
         yield raw
-    finally:
-        vars(script).update(before)
-        script.args.quiet = quiet

@@ -119,8 +119,8 @@ class ThingEvaluator(COCOEvaluator):
     def _with_thing_classes(self, output: Dict[str, Any]) -> Dict[str, Any]:
         instances = output["instances"]
         classes = [self._label_space.thing_index(c) for c in instances.pred_classes.tolist()]
-        fields = dict(instances.get_fields())
-        fields["pred_classes"] = torch.tensor(classes, dtype=torch.int64)
+        indices = torch.tensor(classes, dtype=torch.int64)
+        fields = {**instances.get_fields(), "pred_classes": indices}
         return {"instances": type(instances)(instances.image_size, **fields)}
 
     def evaluate(self, img_ids: Any = None) -> Dict[str, Dict[str, float]]:
@@ -129,18 +129,14 @@ class ThingEvaluator(COCOEvaluator):
             on the main process {"segm": {AP, AP50, AP75, APs, APm, APl, AP-<class>}} in percent.
         """
         with contextlib.redirect_stdout(io.StringIO()):
-            result: Dict[str, Dict[str, float]] = super().evaluate(img_ids)
-        return result
+            return super().evaluate(img_ids)
 
     def _derive_coco_results(
         self, coco_eval: Any, iou_type: str, class_names: Optional[List[str]] = None
     ) -> Dict[str, float]:
         """Nothing found is an AP of 0, not unknown, if there was something to find."""
         if coco_eval is not None:
-            scores: Dict[str, float] = super()._derive_coco_results(
-                coco_eval, iou_type, class_names
-            )
-            return scores
+            return super()._derive_coco_results(coco_eval, iou_type, class_names)
         truth = self._coco_api.dataset["annotations"]
         score = 0.0 if any(not annotation["iscrowd"] for annotation in truth) else math.nan
         return {"AP": score, "AP50": score, "AP75": score}

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from functools import partial
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 import torch
@@ -35,32 +35,25 @@ def evaluate_exported(cfg: CfgNode, predictor: ExportedPredictor) -> Dict[str, A
         UserError: an image has another shape than those that the model was made for.
     """
     results = OrderedDict()
+    read = partial(_with_image, image_format=predictor.image_format)
+    predict = partial(_predict, predictor)
     for name in cfg.DATASETS.TEST:
         check_dataset_available(name)
         _check_classes(predictor, name)
-        read = partial(_with_image, image_format=predictor.image_format)
         loader = build_detection_test_loader(cfg, name, mapper=read)
-        results[name] = inference_on_dataset(
-            partial(_predict, predictor), loader, build_evaluator(cfg, name)
-        )
+        results[name] = inference_on_dataset(predict, loader, build_evaluator(cfg, name))
         print_csv_format(results[name])
     return results if len(results) > 1 else dict(*results.values())
 
 
 def _check_classes(predictor: ExportedPredictor, name: str) -> None:
-    wanted, known = (
-        [(c.dataset_id, c.name, c.isthing) for c in classes]
-        for classes in (classes_from_metadata(MetadataCatalog.get(name)), predictor.classes)
-    )
+    both = (classes_from_metadata(MetadataCatalog.get(name)), predictor.classes)
+    wanted, known = ([(c.dataset_id, c.name, c.isthing) for c in classes] for classes in both)
     if wanted != known:
+        there, here = (", ".join(f"{c.dataset_id} {c.name}" for c in classes) for classes in both)
         raise ConfigError(
-            f"DATASETS.TEST: '{name}' has the classes {_names(wanted)}; the model was exported for "
-            f"{_names(known)}"
+            f"DATASETS.TEST: '{name}' has the classes {there}; the model was exported for {here}"
         )
-
-
-def _names(classes: List[Tuple[int, str, bool]]) -> str:
-    return ", ".join(f"{number} {name}" for number, name, _ in classes)
 
 
 def _with_image(record: Dict[str, Any], image_format: str) -> Dict[str, Any]:
@@ -70,9 +63,8 @@ def _with_image(record: Dict[str, Any], image_format: str) -> Dict[str, Any]:
 
 def _predict(predictor: ExportedPredictor, inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     """Outputs in the format of a Detectron2 model, one dict for each image of the batch."""
-    outputs = []
-    for item in inputs:
-        panoptic_seg, segments_info = predictor.panoptic(item["image"])
-        panoptic_seg = torch.from_numpy(np.ascontiguousarray(panoptic_seg))
-        outputs.append({"panoptic_seg": (panoptic_seg, segments_info)})
-    return outputs
+    found = [predictor.panoptic(item["image"]) for item in inputs]
+    return [
+        {"panoptic_seg": (torch.from_numpy(np.ascontiguousarray(panoptic_seg)), segments_info)}
+        for panoptic_seg, segments_info in found
+    ]

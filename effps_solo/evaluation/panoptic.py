@@ -1,15 +1,17 @@
 """Panoptic quality (Kirillov et al., CVPR 2019) by panopticapi, also of every class and image."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
 import logging
+import operator
 import os
 import shutil
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import quote
 
 from detectron2.evaluation import COCOPanopticEvaluator
@@ -20,13 +22,15 @@ from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.structures.panoptic_png import read_segment_ids
 from effps_solo.utils.machine import num_cores
 
-from .matching import match_segments
-from .quality import GROUPS, MEASURES, Scores, class_scores, group_scores, image_row, write_rows
+from . import quality
+from .matching import ImageSegments, match_segments
+from .quality import Categories, Scores
 from .record import PREDICTIONS_FOLDER, EvaluatedImage, EvaluationRecord
 
 logger = logging.getLogger(__name__)
 
 PER_IMAGE_NAME = "panoptic_per_image.csv"
+Pair = Tuple[Dict[str, Any], Dict[str, Any]]  # annotation and prediction of an image
 _SEGMENT_KEYS: Dict[str, type] = {"id": int, "category_id": int, "isthing": bool, "score": float}
 
 
@@ -76,10 +80,27 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         image_files = {p["image_id"]: p.pop("image_file") for p in predictions}
         folder = self._write_predictions(predictions)
         pairs = _pairs(truth["annotations"], predictions, self._metadata.panoptic_json)
-        per_image = _count(pairs, self._metadata.panoptic_root, folder, categories)
-        self._write_per_image(truth, per_image, categories)
-        self._write_record(truth, pairs, image_files, folder)
-        return self._results(_total(per_image), categories)
+        judged = self._judge_all(pairs, folder, categories)
+        names = {image["id"]: image["file_name"] for image in truth.get("images", ())}
+        images, rows = [], []
+        for (annotation, prediction), (statistics, segments) in zip(pairs, judged):
+            image_id = annotation["image_id"]
+            image = EvaluatedImage(
+                image_id=image_id,
+                name=names.get(image_id) or annotation["file_name"],
+                image_file=image_files[image_id],
+                truth_file=os.path.join(self._metadata.panoptic_root, annotation["file_name"]),
+                prediction_file=prediction["file_name"],
+                segments=segments,
+            )
+            images.append(image)
+            rows.append(quality.image_row(image_id, image.name, statistics, categories))
+        path = os.path.join(self._output_dir, PER_IMAGE_NAME)
+        quality.write_rows(rows, path)
+        logger.info("Panoptic quality of every image, worst first: %s", path)
+        classes = classes_from_metadata(self._metadata)
+        EvaluationRecord(self._metadata.name, classes, tuple(images)).write(self._output_dir)
+        return self._results([statistics for statistics, _ in judged], categories)
 
     def _write_predictions(self, predictions: Sequence[Dict[str, Any]]) -> str:
         """COCO's format of results: predictions.json and a folder of PNGs. Returns the folder."""
@@ -93,75 +114,57 @@ class PanopticEvaluator(COCOPanopticEvaluator):
             json.dump({"annotations": predictions}, file)
         return folder
 
-    def _write_record(
-        self,
-        truth: Dict[str, Any],
-        pairs: Sequence[Tuple[Dict[str, Any], Dict[str, Any]]],
-        image_files: Mapping[Any, str],
-        folder: str,
-    ) -> None:
-        """What the report is made from."""
-        names = _image_names(truth)
+    def _judge_all(
+        self, pairs: Sequence[Pair], folder: str, categories: Categories
+    ) -> List[Tuple[Any, ImageSegments]]:
+        """panopticapi's ``PQStat`` of every image, and its segments for the report.
 
-        def evaluated(pair: Tuple[Dict[str, Any], Dict[str, Any]]) -> EvaluatedImage:
+        panopticapi's own function for all images takes a process for every core.
+        """
+        from panopticapi.evaluation import pq_compute_single_core
+
+        root = self._metadata.panoptic_root
+
+        def judge(pair: Pair) -> Tuple[Any, ImageSegments]:
             annotation, prediction = pair
-            truth_file = os.path.join(self._metadata.panoptic_root, annotation["file_name"])
+            truth_file = os.path.join(root, annotation["file_name"])
+            try:
+                statistics = pq_compute_single_core(0, [pair], root, folder, categories)
+            except ValueError as error:
+                raise ValueError(
+                    f"{truth_file} and the prediction for image {annotation['image_id']} cannot be "
+                    f"compared: {error}"
+                ) from error
             segments = match_segments(
                 read_segment_ids(truth_file),
                 annotation["segments_info"],
                 read_segment_ids(os.path.join(folder, prediction["file_name"])),
                 prediction["segments_info"],
             )
-            image_id = annotation["image_id"]
-            return EvaluatedImage(
-                image_id=image_id,
-                name=names.get(image_id, annotation["file_name"]),
-                image_file=image_files[image_id],
-                truth_file=truth_file,
-                prediction_file=prediction["file_name"],
-                segments=segments,
-            )
+            return statistics, segments
 
-        with ThreadPoolExecutor(num_cores()) as threads:
-            images = tuple(threads.map(evaluated, pairs))
-        classes = classes_from_metadata(self._metadata)
-        EvaluationRecord(self._metadata.name, classes, images).write(self._output_dir)
+        with contextlib.redirect_stdout(io.StringIO()):
+            with ThreadPoolExecutor(num_cores()) as threads:
+                return list(threads.map(judge, pairs))
 
-    def _write_per_image(
-        self,
-        truth: Dict[str, Any],
-        per_image: Sequence[Any],
-        categories: Dict[int, Dict[str, Any]],
-    ) -> None:
-        names = _image_names(truth)
-        rows = []
-        for annotation, statistics in zip(truth["annotations"], per_image):
-            image_id = annotation["image_id"]
-            name = names.get(image_id, annotation["file_name"])
-            rows.append(image_row(image_id, name, statistics, categories))
-        path = os.path.join(self._output_dir, PER_IMAGE_NAME)
-        write_rows(rows, path)
-        logger.info("Panoptic quality of every image, worst first: %s", path)
+    def _results(self, per_image: Sequence[Any], categories: Categories) -> Dict[str, Scores]:
+        from panopticapi.evaluation import PQStat
 
-    def _results(self, statistics: Any, categories: Dict[int, Dict[str, Any]]) -> Dict[str, Scores]:
-        per_class = {key: class_scores(statistics[key]) for key in categories}
+        total = functools.reduce(operator.iadd, per_image, PQStat())
+        per_class = {key: quality.class_scores(total[key]) for key in categories}
         result: Scores = {}
         table = []
-        for title, suffix, isthing in GROUPS:
-            scores, count = group_scores(per_class, categories, isthing)
-            result.update({f"{key.upper()}{suffix}": scores[key] for key in MEASURES})
-            table.append([title, *(scores[key] for key in MEASURES), count])
+        for title, suffix, isthing in quality.GROUPS:
+            scores, count = quality.group_scores(per_class, categories, isthing)
+            result.update({f"{key.upper()}{suffix}": scores[key] for key in quality.MEASURES})
+            table.append([title, *(scores[key] for key in quality.MEASURES), count])
         for key, scores in per_class.items():
             name = categories[key]["name"]
             result[f"PQ-{name}"] = scores["pq"]
-            table.append([name, *(scores[k] for k in MEASURES), ""])
+            table.append([name, *(scores[k] for k in quality.MEASURES), ""])
         text = tabulate(table, headers=["", "PQ", "SQ", "RQ", "classes"], floatfmt=".2f")
         logger.info("Panoptic quality on %s, in percent:\n%s", self._metadata.name, text)
         return OrderedDict({"panoptic_seg": result})
-
-
-def _image_names(truth: Mapping[str, Any]) -> Dict[Any, str]:
-    return {image["id"]: image["file_name"] for image in truth.get("images", ())}
 
 
 def _without_extras(output: Dict[str, Any]) -> Dict[str, Any]:
@@ -177,7 +180,7 @@ def _without_extras(output: Dict[str, Any]) -> Dict[str, Any]:
 
 def _pairs(
     annotations: Sequence[Dict[str, Any]], predictions: Sequence[Dict[str, Any]], file: str
-) -> List[Tuple[Dict[str, Any], Dict[str, Any]]]:
+) -> List[Pair]:
     by_image = {prediction["image_id"]: prediction for prediction in predictions}
     missing = [a["image_id"] for a in annotations if a["image_id"] not in by_image]
     if missing:
@@ -186,36 +189,3 @@ def _pairs(
             "evaluate the whole data set"
         )
     return [(annotation, by_image[annotation["image_id"]]) for annotation in annotations]
-
-
-def _count(
-    pairs: Sequence[Tuple[Dict[str, Any], Dict[str, Any]]],
-    truth_folder: str,
-    prediction_folder: str,
-    categories: Mapping[int, Dict[str, Any]],
-) -> List[Any]:
-    """panopticapi's ``PQStat`` of every image; its own function takes a process for every core."""
-    from panopticapi.evaluation import pq_compute_single_core
-
-    def count_one(pair: Tuple[Dict[str, Any], Dict[str, Any]]) -> Any:
-        try:
-            return pq_compute_single_core(0, [pair], truth_folder, prediction_folder, categories)
-        except ValueError as error:
-            raise ValueError(
-                f"{os.path.join(truth_folder, pair[0]['file_name'])} and the prediction for image "
-                f"{pair[0]['image_id']} cannot be compared: {error}"
-            ) from error
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        with ThreadPoolExecutor(num_cores()) as threads:
-            return list(threads.map(count_one, pairs))
-
-
-def _total(per_image: Sequence[Any]) -> Any:
-    """The ``PQStat`` of all images together."""
-    from panopticapi.evaluation import PQStat
-
-    total = PQStat()
-    for statistics in per_image:
-        total += statistics
-    return total

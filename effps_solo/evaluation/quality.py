@@ -73,9 +73,8 @@ def write_rows(rows: Sequence[Dict[str, Any]], path: str) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(
-            {k: _as_text(v) for k, v in row.items()} for row in sorted(rows, key=order)
-        )
+        for row in sorted(rows, key=order):
+            writer.writerow({key: _as_text(value) for key, value in row.items()})
 
 
 def _as_text(value: Any) -> Any:

@@ -42,17 +42,11 @@ class EvaluatedImage:
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """An evaluation.
+    """An evaluation."""
 
-    Attributes:
-        data_set: its registered name.
-        classes: by contiguous id.
-        images: in the order of the panoptic JSON.
-    """
-
-    data_set: str
-    classes: Tuple[PanopticClass, ...]
-    images: Tuple[EvaluatedImage, ...]
+    data_set: str  # its registered name
+    classes: Tuple[PanopticClass, ...]  # by contiguous id
+    images: Tuple[EvaluatedImage, ...]  # in the order of the panoptic JSON
 
     def write(self, folder: Union[str, Path]) -> Path:
         """Write ``RECORD_NAME`` into ``folder``; returns its path."""
@@ -63,10 +57,7 @@ class EvaluationRecord:
 
 
 def read_record(path: Union[str, Path]) -> EvaluationRecord:
-    """
-    Raises:
-        UserError: ``path`` is not there, or no record of this version; it is named.
-    """
+    """Raises UserError, which names ``path``, where it is not there, or no record of this version."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:

@@ -6,7 +6,7 @@ without loops (:mod:`effps_solo.modeling.execution`).
 C classes, K instances; H x W output pixels; S rows of the table.
 """
 
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Type
 
 import torch
 import torch.nn.functional as F
@@ -42,11 +42,8 @@ class PanopticGraph(nn.Module):
     def __init__(self, model: EfficientPS, output_size: Optional[Size] = None) -> None:
         """
         Args:
-            model: in eval mode, with a SOLOv2 head and the adaptive fusion.
+            model: in eval mode, with a SOLOv2 head and the adaptive fusion, else ConfigError.
             output_size: (H, W) of the map; None: that of the image.
-
-        Raises:
-            ConfigError: a part of the model cannot be exported.
         """
         super().__init__()
         check_exportable(model)
@@ -83,36 +80,27 @@ class PanopticGraph(nn.Module):
 
 def check_exportable(model: nn.Module) -> None:
     """Raise ConfigError, naming the key, where a part of ``model`` is none that the graph has."""
-    if not isinstance(model, EfficientPS):
-        raise ConfigError(
-            f"MODEL.META_ARCHITECTURE is {type(model).__name__}; only EfficientPS can be exported"
-        )
+    _check_kind("MODEL.META_ARCHITECTURE", model, EfficientPS)
     if model.sem_seg_head is None:
         raise ConfigError("MODEL.SEM_SEG_HEAD.NAME is ''; the graph needs a semantic head")
-    if not isinstance(model.fusion, AdaptiveFusion):
-        raise ConfigError(
-            f"MODEL.PANOPTIC_FUSION.NAME is {type(model.fusion).__name__}; only AdaptiveFusion can "
-            "be exported"
-        )
+    _check_kind("MODEL.PANOPTIC_FUSION.NAME", model.fusion, AdaptiveFusion)
     if isinstance(model.instance_head, NoInstanceHead):
         raise ConfigError("the data set has no classes of things; such models cannot be exported")
-    if not isinstance(model.instance_head, SOLOv2InstanceHead):
-        raise ConfigError(
-            f"MODEL.INSTANCE_HEAD.NAME is {type(model.instance_head).__name__}; only "
-            "SOLOv2InstanceHead can be exported"
-        )
+    _check_kind("MODEL.INSTANCE_HEAD.NAME", model.instance_head, SOLOv2InstanceHead)
     if isinstance(model.instance_head, PublishedSOLOv2InstanceHead):
         raise ConfigError("MODEL.SOLOV2.PARITY is True; set it to False for the export")
+
+
+def _check_kind(key: str, part: nn.Module, kind: Type[nn.Module]) -> None:
+    if not isinstance(part, kind):
+        found = type(part).__name__
+        raise ConfigError(f"{key} is {found}; only {kind.__name__} can be exported")
 
 
 def rows_by_id(
     table: SegmentTable, num_rows: int
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """category_ids, scores, areas and valid of :class:`PanopticGraph`.
-
-    Args:
-        num_rows: S, at least the number of segments.
-    """
+    """category_ids, scores, areas and valid of :class:`PanopticGraph`, of at most ``num_rows`` segments."""
     ids = table.ids.to(torch.int64)
 
     def by_id(values: torch.Tensor, nothing: int) -> torch.Tensor:

@@ -5,12 +5,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
+from onnxscript import opset18 as op
 
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.inference.exported.description import KEY, ModelDescription, Size
@@ -25,24 +26,21 @@ from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError
 
 from .graph import PanopticGraph
-from .onnx_ops import translations
 from .quantization import quantized
 
 SIZE_DIVISOR = 32  # of the networks
 # In multiples of it, of graphs for any size: with fewer points the coarsest level is a special case.
 MIN_UNITS, MAX_UNITS = 3, 512
 _PROBES = ((96, 160), (1080, 1920))  # images of very different sizes
-OPSET = 18  # the first with reductions in ScatterElements and antialiasing
+OPSET = 18  # the first with reductions in ScatterElements and antialiasing; that of ``op``
 
 
 def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> ModelDescription:
     """What the exported file says about itself.
 
     Args:
-        image_size: (H, W) of the images before preprocessing; None: any.
-
-    Raises:
-        ConfigError: images of any size are wanted, and the config resizes them.
+        image_size: (H, W) of the images before preprocessing; None: any, which raises ConfigError when
+            the config resizes them.
     """
     fixed = ModelDescription(
         image_format=cfg.INPUT.FORMAT,
@@ -79,11 +77,7 @@ def _network_size(cfg: CfgNode, image_size: Size) -> Size:
 
 
 def trace(model: EfficientPS, description: ModelDescription) -> torch.export.ExportedProgram:
-    """The graph of :class:`PanopticGraph` for the sizes of ``description``.
-
-    Raises:
-        ConfigError: a part of the model cannot be exported.
-    """
+    """The graph of :class:`PanopticGraph` for the sizes of ``description``; ConfigError as there."""
     graph = PanopticGraph(model, description.output_size).eval()
     size, dynamic_shapes = description.input_size, None
     if size is None:
@@ -158,7 +152,7 @@ def _write_onnx(
         dynamo=True,
         optimize=True,
         opset_version=OPSET,
-        custom_translation_table=translations(),
+        custom_translation_table={torch.ops.aten.sort.stable: _sort_stable},  # torch lacks it
         input_names=[INPUT_NAME],
         output_names=list(OUTPUT_NAMES),
         verbose=False,
@@ -166,6 +160,14 @@ def _write_onnx(
     assert onnx_program is not None  # it is, where no file is named
     onnx_program.model.metadata_props[KEY] = description.to_json()
     onnx_program.save(path)
+
+
+def _sort_stable(
+    x: Any, stable: bool = True, dim: int = -1, descending: bool = False
+) -> Tuple[Any, Any]:
+    """``aten.sort.stable``: ONNX's TopK puts the earlier of equal values first."""
+    length: Any = op.Shape(x, start=dim, end=dim + 1 if dim != -1 else None)
+    return op.TopK(x, length, axis=dim, largest=int(descending), sorted=1)
 
 
 def _write_openvino(

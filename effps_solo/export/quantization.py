@@ -7,7 +7,7 @@ cost 10 points of PQ where this costs 0.3.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Set
+from typing import TYPE_CHECKING, List, Sequence, Set
 
 import numpy as np
 
@@ -43,8 +43,10 @@ def quantized(
 
     if not images:
         raise ConfigError("--int8 names no image; it needs some like those that the model will see")
-    chosen = [images[k] for k in _evenly(len(images), MAX_IMAGES)]
-    samples = [{INPUT_NAME: pixels} for pixels in _preprocessed(chosen, description)]
+    count = min(len(images), MAX_IMAGES)
+    chosen = [images[k] for k in np.linspace(0, len(images) - 1, count).round().astype(int)]
+    pixels = (np.ascontiguousarray(read_image(x, description.image_format)) for x in chosen)
+    samples = [{INPUT_NAME: graph_input(image, description)} for image in pixels]
     return nncf.quantize(
         model,
         nncf.Dataset(samples),
@@ -60,26 +62,10 @@ def behind_the_convolutions(model: "openvino.Model") -> List[str]:
     rest = []
     for operation in reversed(model.get_ordered_ops()):
         name = operation.get_friendly_name()
-        if operation.get_type_name() in _CONVOLUTIONS or not needed.isdisjoint(_users(operation)):
+        targets = (t for output in operation.outputs() for t in output.get_target_inputs())
+        users = (target.get_node().get_friendly_name() for target in targets)
+        if operation.get_type_name() in _CONVOLUTIONS or not needed.isdisjoint(users):
             needed.add(name)
         elif operation.get_type_name() not in ("Constant", "Parameter", "Result"):
             rest.append(name)
     return rest
-
-
-def _users(operation: Any) -> Iterator[str]:
-    for output in operation.outputs():
-        for target in output.get_target_inputs():
-            yield target.get_node().get_friendly_name()
-
-
-def _preprocessed(paths: Sequence[Path], description: ModelDescription) -> Iterator[np.ndarray]:
-    """(h, w, 3) uint8 as the graph wants them."""
-    for path in paths:
-        image = read_image(path, description.image_format)
-        yield graph_input(np.ascontiguousarray(image), description)
-
-
-def _evenly(count: int, limit: int) -> List[int]:
-    """At most ``limit`` of the numbers 0 .. count - 1, spread over them."""
-    return np.linspace(0, count - 1, min(count, limit)).round().astype(int).tolist()

@@ -22,13 +22,7 @@ CONFIG_BESIDE_CHECKPOINT = "config.yaml"  # Detectron2 writes it into OUTPUT_DIR
 
 
 class PanopticPredictor(Protocol):
-    """What a model needs of whatever runs it.
-
-    Attributes:
-        image_format: order of the channels that it wants, "RGB" or "BGR".
-        classes: by contiguous id.
-        confidence_threshold: lowest score of a thing in the map, in [0, 1].
-    """
+    """What a model needs of whatever runs it; see :class:`.predictor.Predictor`."""
 
     image_format: str
     classes: Tuple[PanopticClass, ...]
@@ -47,29 +41,21 @@ class PanopticModel:
     """A model to call with images; see :func:`load`.
 
     Attributes:
+        predictor: what runs the network.
         classes: what it tells apart, by contiguous id.
-        max_megapixels: larger images are refused before they take all memory.
+        max_megapixels: larger images, in millions of pixels, are refused before they take all memory.
     """
 
     def __init__(
         self, predictor: PanopticPredictor, max_megapixels: float = MAX_MEGAPIXELS
     ) -> None:
-        """
-        Args:
-            predictor: what runs the network.
-            max_megapixels: of an image, in millions of pixels.
-        """
-        self.predictor = predictor
+        self.predictor, self.classes = predictor, predictor.classes
         self.max_megapixels = max_megapixels
-        self.classes = predictor.classes
         self._confidence_threshold: Optional[float] = None
 
     @property
     def confidence_threshold(self) -> float:
-        """Lowest score of a thing in the map, in [0, 1], where a call names none; can be set.
-
-        See :func:`load`.
-        """
+        """Lowest score of a thing in the map, in [0, 1], where a call names none; can be set."""
         own = self._confidence_threshold
         return self.predictor.confidence_threshold if own is None else own
 
@@ -120,12 +106,6 @@ class PanopticModel:
 
     def _predict(self, source: ImageSource, threshold: Optional[float]) -> PanopticResult:
         image = as_rgb(source)
-        self._check_size(image)
-        pixels = image if self.predictor.image_format == "RGB" else image[..., ::-1]
-        panoptic_seg, segments_info = self.predictor.panoptic(pixels, threshold)
-        return PanopticResult.from_prediction(image, panoptic_seg, segments_info, self.classes)
-
-    def _check_size(self, image: np.ndarray) -> None:
         height, width = image.shape[:2]
         megapixels = height * width / 1e6
         if megapixels > self.max_megapixels:
@@ -134,6 +114,9 @@ class PanopticModel:
                 f"{self.max_megapixels:g} million may need more memory than there is: shrink it, or "
                 "raise max_megapixels (--max-megapixels)"
             )
+        pixels = image if self.predictor.image_format == "RGB" else image[..., ::-1]
+        found = self.predictor.panoptic(pixels, threshold)
+        return PanopticResult.from_prediction(image, *found, self.classes)
 
 
 def load(
@@ -176,9 +159,8 @@ def load(
     if path.suffix in EXPORTED_SUFFIXES:
         if overrides or device:
             raise UserError(f"{path} is exported: overrides and a device are for configs")
-        model_of_file = PanopticModel(
-            load_exported(path, threads, backend, precision, allow_unsafe), max_megapixels
-        )
+        exported = load_exported(path, threads, backend, precision, allow_unsafe)
+        model_of_file = PanopticModel(exported, max_megapixels)
         if confidence_threshold is not None:
             model_of_file.confidence_threshold = confidence_threshold
         return model_of_file
@@ -190,9 +172,7 @@ def load(
             f"{path} runs in torch; for the backend '{backend}' export it: `effps-solo export`"
         )
     words = [*overrides, *_override_words(device, precision, confidence_threshold)]
-    config_file, words = _config_of(path, words)
-    predictor = _torch_predictor(config_file, words, threads, allow_unsafe)
-    return PanopticModel(predictor, max_megapixels)
+    return PanopticModel(_torch_predictor(path, words, threads, allow_unsafe), max_megapixels)
 
 
 def _check_threshold(value: Optional[float]) -> None:
@@ -215,24 +195,22 @@ def _override_words(
     return words
 
 
-def _config_of(path: Path, overrides: List[str]) -> Tuple[Path, List[str]]:
-    """The config file of a config or checkpoint, and the overrides that belong to it."""
+def _torch_predictor(
+    path: Path, overrides: List[str], threads: int, allow_unsafe: bool
+) -> PanopticPredictor:
+    """That of a config, or of a checkpoint with its config beside it."""
     if not path.is_file():
         raise UserError(f"{path} does not exist")
-    if path.suffix in CONFIG_SUFFIXES:
-        return path, overrides
-    config_file = path.parent / CONFIG_BESIDE_CHECKPOINT
+    config_file = path
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        config_file = path.parent / CONFIG_BESIDE_CHECKPOINT
+        overrides = [*overrides, "MODEL.WEIGHTS", str(path)]
     if not config_file.is_file():
         raise UserError(
             f"{path} has no {CONFIG_BESIDE_CHECKPOINT} beside it; load its config instead, with the "
             f'override MODEL.WEIGHTS "{path}"'
         )
-    return config_file, [*overrides, "MODEL.WEIGHTS", str(path)]
 
-
-def _torch_predictor(
-    config_file: Path, overrides: Sequence[str], threads: int, allow_unsafe: bool
-) -> PanopticPredictor:
     import torch
 
     from effps_solo.config import load_config

@@ -34,12 +34,18 @@ def build_inference_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
     if cfg.TEST.COMPILE:
         compile_networks(model)
     if cfg.TEST.AUG.ENABLED:
-        model = _augmented(cfg, model)
+        if not isinstance(model, EfficientPS):
+            kind = type(model).__name__
+            raise ConfigError(
+                f"TEST.AUG.ENABLED needs MODEL.META_ARCHITECTURE EfficientPS, not {kind}"
+            )
+        model = EfficientPSWithTTA.from_config(cfg, model)
     precision = Precision.from_config(cfg, "TEST")
     if precision.dtype is not None:
         autocast = torch.autocast(precision.device_type, precision.dtype)
-        for name in ("forward", *(["inference"] if isinstance(model, PanopticNetwork) else [])):
-            setattr(model, name, autocast(getattr(model, name)))
+        model.forward = autocast(model.forward)
+        if isinstance(model, PanopticNetwork):
+            model.inference = autocast(model.inference)  # type: ignore[method-assign]
     return model
 
 
@@ -76,11 +82,3 @@ def _with_constant_weights(call: Callable[..., Any]) -> Callable[..., Any]:
             return call(*args, **kwargs)
 
     return run
-
-
-def _augmented(cfg: CfgNode, model: nn.Module) -> EfficientPSWithTTA:
-    if not isinstance(model, EfficientPS):
-        raise ConfigError(
-            f"TEST.AUG.ENABLED needs MODEL.META_ARCHITECTURE EfficientPS, not {type(model).__name__}"
-        )
-    return EfficientPSWithTTA.from_config(cfg, model)

@@ -80,8 +80,6 @@ class PanopticResult:
             segments_info: Detectron2's, with contiguous category ids and scores.
             classes: by contiguous id.
         """
-        measures = measure_segments(panoptic_seg)
-        found = zip(measures.ids.tolist(), measures.areas.tolist(), measures.boxes.tolist())
         info = {segment["id"]: segment for segment in segments_info}
         segments = tuple(
             Segment(
@@ -93,7 +91,7 @@ class PanopticResult:
                 area=area,
                 bbox=(box[0], box[1], box[2], box[3]),
             )
-            for segment_id, area, box in found
+            for segment_id, area, box in measure_segments(panoptic_seg).rows()
         )
         return cls(image, panoptic_seg.astype(np.int32), segments, tuple(classes))
 
@@ -103,13 +101,9 @@ class PanopticResult:
         return self.panoptic[None] == ids[:, None, None]
 
     def overlay(self, **options: Any) -> np.ndarray:
-        """The segments drawn over the image, with labels and a legend.
+        """(h, w, 3) uint8 RGB: the segments over the image, with labels, and a legend below.
 
-        Args:
-            options: of :func:`effps_solo.visualization.overlay.panoptic_overlay`.
-
-        Returns:
-            (h, w, 3) uint8 RGB; the legend is a strip below the image.
+        Options are those of :func:`effps_solo.visualization.overlay.panoptic_overlay`.
         """
         return panoptic_overlay(
             self.image,
@@ -133,12 +127,10 @@ class PanopticResult:
             UserError: a file cannot be written.
         """
         folder = Path(folder)
-        paths = self.save_pictures(folder, name)
-        path = folder / f"{name}_panoptic.json"
-        write_file(
-            path, json.dumps(coco_panoptic([self.to_coco(f"{name}.png", name)], self.classes))
-        )
-        return [*paths, path]
+        paths = [*self.save_pictures(folder, name), folder / f"{name}_panoptic.json"]
+        content = coco_panoptic([self.to_coco(f"{name}.png", name)], self.classes)
+        write_file(paths[-1], json.dumps(content))
+        return paths
 
     def save_pictures(self, folder: Path, name: str, **drawing: Any) -> List[Path]:
         """The overlay and the id PNG of :meth:`save`; ``drawing`` are options of :meth:`overlay`."""
@@ -150,9 +142,7 @@ class PanopticResult:
     def to_coco(self, file_name: str, name: str, image_id: int = 1) -> Dict[str, Any]:
         """{"image", "annotation"}: entries of the lists "images" and "annotations" of a COCO panoptic JSON.
 
-        Args:
-            file_name: of the image.
-            name: of the id PNG, NAME_panoptic.png.
+        ``file_name`` is that of the image, ``name`` that of the id PNG, NAME_panoptic.png.
         """
         height, width = self.panoptic.shape
         segments = [
@@ -195,10 +185,7 @@ class PanopticResult:
     def to_supervision(self) -> Any:
         """All segments as ``supervision.Detections``: boxes XYXY, masks, scores, contiguous class ids.
 
-        ``data`` holds "class_name", "isthing" and "segment_id".
-
-        Raises:
-            ModuleNotFoundError: supervision is not installed.
+        ``data`` holds "class_name", "isthing" and "segment_id". ModuleNotFoundError without supervision.
         """
         try:
             import supervision

@@ -12,8 +12,7 @@ whose order does not matter.
 V views, C classes, K instances; h x w the stride-4 map of the image.
 """
 
-from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +69,7 @@ class EfficientPSWithTTA(PanopticNetwork):
             raise ConfigError(f"TEST.AUG.SCALES is {list(scales)}; it needs positive factors")
         self.model = model
         self.scales = tuple(float(scale) for scale in scales)
-        self.flip = flip
+        self.flip, self._views_per_scale = flip, 1 + flip
         self.max_candidates, self.max_detections = max_candidates, max_detections
         self.nms_kernel, self.nms_sigma = nms_kernel, nms_sigma
         self.min_score = min_score
@@ -103,43 +102,30 @@ class EfficientPSWithTTA(PanopticNetwork):
         whole_masks: bool = True,
     ) -> List[Dict[str, Any]]:
         """See :meth:`PanopticNetwork.inference`. Images are taken one by one."""
-        wanted = {
-            "outputs": self.model.outputs if outputs is None else tuple(outputs),
-            "thresholds": thresholds,
-            "whole_masks": whole_masks,
-        }
+        outputs = self.model.outputs if outputs is None else tuple(outputs)
+        wanted = {"outputs": outputs, "thresholds": thresholds, "whole_masks": whole_masks}
         return [self._one(x, **wanted) for x in batched_inputs]
 
     def _one(self, x: Dict[str, Any], **wanted: Any) -> Dict[str, Any]:
         image = x["image"].to(self.model.device)
         size = stride4_size(image.shape[-2:])
         semantic_sum: Optional[torch.Tensor] = None
-        found = Candidates.none(size, image.device)
+        found: Optional[Candidates] = None
         for number, scale in enumerate(self.scales):
             of_scale: Optional[torch.Tensor] = None
             for mirrored in (False, True)[: self._views_per_scale]:
-                semantic_logits, instances = self._view(image, scale, mirrored)
-                logits = _on_image(semantic_logits, instances, size, mirrored)
-                of_scale = _plus(of_scale, logits)
-                view = number * self._views_per_scale + mirrored
-                found = found.joined(_candidates(instances, view, size, mirrored))
-                found = found.best(self.max_candidates)
+                view = scaled_image(image.flip(-1) if mirrored else image, scale)
+                logits, instances = self.model.head_outputs([{"image": view}], scale=scale)[0]
+                of_scale = _plus(of_scale, _on_image(logits, instances, size, mirrored))
+                index = number * self._views_per_scale + mirrored
+                new = _candidates(instances, index, size, mirrored)
+                found = (found.joined(new) if found else new).best(self.max_candidates)
             semantic_sum = _plus(semantic_sum, of_scale)
+        assert found is not None  # there is a scale
         num_views = len(self.scales) * self._views_per_scale
         semantic_logits = None if semantic_sum is None else semantic_sum / num_views
         output_size = output_size_of(x, tuple(image.shape[-2:]))
         return self.model.image_outputs(semantic_logits, self._merge(found), output_size, **wanted)
-
-    @property
-    def _views_per_scale(self) -> int:
-        return 1 + self.flip
-
-    def _view(
-        self, image: torch.Tensor, scale: float, mirrored: bool
-    ) -> Tuple[Optional[torch.Tensor], Instances]:
-        """What the heads say of one view, in its own frame."""
-        view = scaled_image(image.flip(-1) if mirrored else image, scale)
-        return self.model.head_outputs([{"image": view}], scale=scale)[0]
 
     def _merge(self, found: "Candidates") -> Instances:
         """One instance of every object, best first, in a frame that the stride-4 map covers exactly."""
@@ -162,44 +148,22 @@ class EfficientPSWithTTA(PanopticNetwork):
         return result
 
 
-@dataclass
-class Candidates:
-    """Instances of several views of an image.
+class Candidates(NamedTuple):
+    """Instances of several views of an image."""
 
-    Attributes:
-        scores: (K,) in (0, 1].
-        classes: (K,) thing index.
-        views: (K,) number of the view.
-        masks: (K, h, w) logits.
-    """
-
-    scores: torch.Tensor
-    classes: torch.Tensor
-    views: torch.Tensor
-    masks: torch.Tensor
-
-    @classmethod
-    def none(cls, size: Size, device: torch.device) -> "Candidates":
-        """No candidate, of maps of ``size``."""
-        integers = torch.zeros(0, dtype=torch.int64, device=device)
-        return cls(
-            torch.zeros(0, device=device),
-            integers,
-            integers,
-            torch.zeros(0, *size, device=device),
-        )
-
-    def _fields(self) -> List[torch.Tensor]:
-        return [self.scores, self.classes, self.views, self.masks]
+    scores: torch.Tensor  # (K,) in (0, 1]
+    classes: torch.Tensor  # (K,) thing index
+    views: torch.Tensor  # (K,) number of the view
+    masks: torch.Tensor  # (K, h, w) logits
 
     def joined(self, others: "Candidates") -> "Candidates":
         """Both, these first."""
-        return Candidates(*map(torch.cat, zip(self._fields(), others._fields())))
+        return Candidates(*map(torch.cat, zip(self, others)))
 
     def best(self, count: int) -> "Candidates":
         """At most ``count``, in descending order of score."""
         order = self.scores.argsort(descending=True, stable=True)[:count]
-        return Candidates(*(field[order] for field in self._fields()))
+        return Candidates(*(field[order] for field in self))
 
 
 def mean_support(

@@ -7,7 +7,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from .result import PanopticResult, Segment
+from .result import PanopticResult
 
 _STEP = 4  # masks are compared on every 4th pixel
 
@@ -27,9 +27,8 @@ class Tracker:
         """
         self.min_iou, self.max_gap = min_iou, max_gap
         self._tracks = np.zeros((0, 0), dtype=np.int32)
-        self._category: Dict[int, int] = {}  # of the tracks in the map
-        self._missing: Dict[int, int] = {}  # for how many frames
-        self._next = 1
+        self._known: Dict[int, Tuple[int, int]] = {}  # category and last frame of those in the map
+        self._frame, self._next = 0, 1
 
     def update(self, result: PanopticResult) -> Dict[int, int]:
         """The next frame.
@@ -40,20 +39,19 @@ class Tracker:
         """
         ids = result.panoptic[::_STEP, ::_STEP]
         if ids.shape != self._tracks.shape:  # another video
-            self._tracks = np.zeros(ids.shape, dtype=np.int32)
-            self._category, self._missing = {}, {}
-        things = {s.id: s for s in result.segments if s.isthing}
+            self._tracks, self._known = np.zeros(ids.shape, dtype=np.int32), {}
+        category = {s.id: s.category_id for s in result.segments if s.isthing}
         track_of: Dict[int, int] = {}
-        for _, segment_id, track in self._pairs(ids, things):
+        for _, segment_id, track in self._pairs(ids, category):
             if segment_id not in track_of and track not in track_of.values():
                 track_of[segment_id] = track
-        for segment_id in things.keys() - track_of.keys():
+        for segment_id in category.keys() - track_of.keys():
             track_of[segment_id] = self._next
             self._next += 1
-        self._remember(ids, things, track_of)
+        self._remember(ids, category, track_of)
         return track_of
 
-    def _pairs(self, ids: np.ndarray, things: Dict[int, Segment]) -> List[Tuple[float, int, int]]:
+    def _pairs(self, ids: np.ndarray, category: Dict[int, int]) -> List[Tuple[float, int, int]]:
         """(IoU, segment, track) of all pairs that may be the same object, the best first."""
         area = dict(zip(*_counts(ids)))
         track_area = dict(zip(*_counts(self._tracks)))
@@ -62,30 +60,27 @@ class Tracker:
         pairs = []
         for code, shared in zip(*_counts(codes)):
             segment_id, track = code >> 32, code & 0xFFFFFFFF
-            if segment_id in things and things[segment_id].category_id == self._category[track]:
+            if category.get(segment_id) == self._known[track][0]:
                 iou = shared / (area[segment_id] + track_area[track] - shared)
                 if iou >= self.min_iou:
                     pairs.append((iou, segment_id, track))
         return sorted(pairs, reverse=True)
 
     def _remember(
-        self, ids: np.ndarray, things: Dict[int, Segment], track_of: Dict[int, int]
+        self, ids: np.ndarray, category: Dict[int, int], track_of: Dict[int, int]
     ) -> None:
+        self._frame += 1
         lookup = np.zeros(int(ids.max(initial=0)) + 1, dtype=np.int32)
         for segment_id, track in track_of.items():
             if segment_id < len(lookup):  # no point of the coarse grid lies in it otherwise
                 lookup[segment_id] = track
-            self._category[track] = things[segment_id].category_id
-        seen = set(track_of.values())
-        self._missing = {
-            track: 0 if track in seen else self._missing.get(track, 0) + 1
-            for track in self._category
-        }
-        gone = [track for track, missing in self._missing.items() if missing > self.max_gap]
+            self._known[track] = (category[segment_id], self._frame)
+        oldest = self._frame - self.max_gap
+        gone = [track for track, (_, last) in self._known.items() if last < oldest]
         for track in gone:
-            del self._category[track], self._missing[track]
+            del self._known[track]
         now = lookup[ids]
-        old = np.where(np.isin(self._tracks, [*seen, *gone]), 0, self._tracks)
+        old = np.where(np.isin(self._tracks, [*track_of.values(), *gone]), 0, self._tracks)
         self._tracks = np.where(now > 0, now, old)
 
 

@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, ContextManager, Dict, Iterator, Optional, Tuple, Union
+from typing import IO, ContextManager, Iterator, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -15,7 +15,6 @@ from tqdm import tqdm
 from effps_solo.utils.errors import UserError
 
 from .load import PanopticModel
-from .result import PanopticResult
 from .tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -33,13 +32,7 @@ class Frames:
     """
 
     def __init__(self, source: Union[Path, int]) -> None:
-        """
-        Args:
-            source: a file, or the number of a camera.
-
-        Raises:
-            UserError: it cannot be opened.
-        """
+        """Of a file, or of the camera with a number; raises UserError when it cannot be opened."""
         self.source = source
         if isinstance(source, Path) and not source.is_file():
             raise UserError(f"{source} does not exist")
@@ -55,11 +48,8 @@ class Frames:
     def __iter__(self) -> Iterator[np.ndarray]:
         """(H, W, 3) uint8 RGB."""
         try:
-            while True:
-                more, frame = self._capture.read()
-                if not more:
-                    return
-                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            while (read := self._capture.read())[0]:
+                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
         finally:
             self._capture.release()
 
@@ -68,12 +58,10 @@ class Frames:
 def video_file(path: Path, size: Tuple[int, int], fps: float) -> Iterator[cv2.VideoWriter]:
     """A writer of frames of (H, W), which the file then holds up to the last one, whatever happens.
 
-    Raises:
-        UserError: the file cannot be written.
+    Raises UserError when the file cannot be written.
     """
-    writer = cv2.VideoWriter(
-        os.fspath(path), cv2.VideoWriter.fourcc(*_CODEC), fps, (size[1], size[0])
-    )
+    codec = cv2.VideoWriter.fourcc(*_CODEC)
+    writer = cv2.VideoWriter(os.fspath(path), codec, fps, size[::-1])
     if not writer.isOpened():
         raise UserError(f"cannot write {path}; is there space and permission?")
     try:
@@ -126,7 +114,13 @@ def predict_video(
             if count == 0:
                 video = stack.enter_context(video_file(part, picture.shape[:2], frames.fps))
             video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            lines.write(json.dumps(_entry(count, frames.fps, result, tracks)) + "\n")
+            segments = [
+                {**vars(s), "score": round(s.score, 4), "track": tracks.get(s.id)}
+                for s in result.segments
+            ]
+            seconds = round(count / frames.fps, 3)
+            entry = {"frame": count, "seconds": seconds, "segments": segments}
+            lines.write(json.dumps(entry) + "\n")
             count += 1
     if count == 0:
         raise UserError(f"{source} holds no frame that can be read")
@@ -142,14 +136,3 @@ def _lines_of(path: Path, wanted: bool) -> ContextManager[IO[str]]:
         return open(path if wanted else os.devnull, "w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _entry(
-    number: int, fps: float, result: PanopticResult, tracks: Dict[int, int]
-) -> Dict[str, Any]:
-    """What the JSON says of a frame."""
-    segments = [
-        {**vars(segment), "score": round(segment.score, 4), "track": tracks.get(segment.id)}
-        for segment in result.segments
-    ]
-    return {"frame": number, "seconds": round(number / fps, 3), "segments": segments}

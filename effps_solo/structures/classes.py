@@ -27,18 +27,17 @@ class PanopticClass:
 
 
 def classes_from_metadata(metadata: Any) -> Tuple[PanopticClass, ...]:
-    """The classes of a data set by contiguous id.
+    """The classes of a panoptic data set by contiguous id, from Detectron2's metadata.
 
-    Args:
-        metadata: Detectron2's, of a panoptic data set, with the names of things and stuff. Without
-            colours the classes get colours that are easily told apart.
+    Those without a colour get one that is easily told apart.
     """
     space = PanopticLabelSpace.from_metadata(metadata)
     palette = distinct_colors(space.num_classes)
     classes = []
     for c in range(space.num_classes):
         kind = "thing" if space.is_thing(c) else "stuff"
-        color = getattr(metadata, f"{kind}_colors", palette)[c]
+        own = getattr(metadata, f"{kind}_colors", palette)
+        color = own[c] if c < len(own) else palette[c]
         classes.append(
             PanopticClass(
                 name=getattr(metadata, f"{kind}_classes")[c],

@@ -20,10 +20,7 @@ class PanopticLabelSpace:
     """
 
     def __init__(
-        self,
-        thing_ids: Mapping[int, int],
-        stuff_ids: Mapping[int, int],
-        ignore_label: int = 255,
+        self, thing_ids: Mapping[int, int], stuff_ids: Mapping[int, int], ignore_label: int = 255
     ) -> None:
         """
         Args:
@@ -54,27 +51,17 @@ class PanopticLabelSpace:
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> "PanopticLabelSpace":
-        """Read the maps from a Detectron2 ``Metadata`` of a panoptic data set.
-
-        Raises:
-            AttributeError: the metadata have no thing or stuff map.
-        """
-        missing = [
-            key
-            for key in ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id")
-            if not hasattr(metadata, key)
-        ]
+        """From a Detectron2 ``Metadata``; raises AttributeError when it has no thing or stuff map."""
+        keys = [f"{kind}_dataset_id_to_contiguous_id" for kind in ("thing", "stuff")]
+        missing = [key for key in keys if not hasattr(metadata, key)]
         if missing:
             name = getattr(metadata, "name", "?")
             raise AttributeError(
                 f"data set '{name}' has no {' and no '.join(missing)} in its metadata; "
                 "register it as a panoptic data set"
             )
-        return cls(
-            metadata.thing_dataset_id_to_contiguous_id,
-            metadata.stuff_dataset_id_to_contiguous_id,
-            getattr(metadata, "ignore_label", 255),
-        )
+        things, stuff = (getattr(metadata, key) for key in keys)
+        return cls(things, stuff, getattr(metadata, "ignore_label", 255))
 
     @property
     def num_classes(self) -> int:

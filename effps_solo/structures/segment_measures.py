@@ -1,7 +1,7 @@
 """Areas and boxes of segments, from the pixels of an id map. H x W pixels, S segments."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import numpy as np
 
@@ -10,25 +10,19 @@ from .panoptic_png import VOID
 
 @dataclass
 class SegmentMeasures:
-    """What the pixels of a PNG say about its S segments, by ascending id, without void.
+    """What the pixels of a PNG say about its S segments, by ascending id, without void."""
 
-    Attributes:
-        ids: (S,) int64.
-        areas: (S,) int64 pixels.
-        boxes: (S, 4) int64 x, y, width, height.
-    """
+    ids: np.ndarray  # (S,) int64
+    areas: np.ndarray  # (S,) int64 pixels
+    boxes: np.ndarray  # (S, 4) int64 x, y, width, height
 
-    ids: np.ndarray
-    areas: np.ndarray
-    boxes: np.ndarray
+    def rows(self) -> Iterator[Tuple[int, int, List[int]]]:
+        """id, area and box of each segment."""
+        return zip(self.ids.tolist(), self.areas.tolist(), self.boxes.tolist())
 
 
 def measure_segments(ids: np.ndarray) -> SegmentMeasures:
-    """Areas and boxes of all segments, in one pass over the runs of equal ids in each row.
-
-    Args:
-        ids: (H, W) integers; 0 is void.
-    """
+    """Of (H, W) integers, 0 is void, in one pass over the runs of equal ids in each row."""
     height, width = ids.shape
     starts_here = np.ones((height, width), dtype=bool)
     starts_here[:, 1:] = ids[:, 1:] != ids[:, :-1]
@@ -51,26 +45,18 @@ def measure_segments(ids: np.ndarray) -> SegmentMeasures:
 def measured_segments(
     ids: np.ndarray, segments: Mapping[int, Mapping[str, Any]]
 ) -> List[Dict[str, Any]]:
-    """segments_info of an id map.
+    """segments_info of (H, W) integers, 0 is void.
 
     Args:
-        ids: (H, W) integers; 0 is void.
         segments: id -> category_id and iscrowd; other ids are left out.
 
     Returns:
         [{id, category_id, iscrowd, area, bbox (x, y, width, height)}] by ascending id, of those that
         have pixels.
     """
-    measures = measure_segments(ids)
-    found = zip(measures.ids.tolist(), measures.areas.tolist(), measures.boxes.tolist())
-    return [
-        {
-            "id": segment_id,
-            "category_id": segments[segment_id]["category_id"],
-            "iscrowd": segments[segment_id]["iscrowd"],
-            "area": area,
-            "bbox": box,
-        }
-        for segment_id, area, box in found
-        if segment_id in segments
-    ]
+    info = []
+    for segment_id, area, box in measure_segments(ids).rows():
+        if segment_id in segments:
+            kind = {key: segments[segment_id][key] for key in ("category_id", "iscrowd")}
+            info.append({"id": segment_id, **kind, "area": area, "bbox": box})
+    return info

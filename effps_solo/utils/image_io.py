@@ -90,15 +90,10 @@ def _pixels(image: Image.Image) -> np.ndarray:
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save 8 or 16 bits")
-    if upright.mode.startswith("I"):
-        return _upper_bytes(np.asarray(upright))
+    if upright.mode.startswith("I"):  # 16 bits
+        grey = (np.asarray(upright).clip(0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
     return np.asarray(upright.convert("RGB"))
-
-
-def _upper_bytes(values: np.ndarray) -> np.ndarray:
-    """(H, W) of 16-bit values -> (H, W, 3) uint8."""
-    grey = (values.clip(0, 65535) >> 8).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def _array_as_rgb(array: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Contact sheets: what a mapper hands to the network, drawn over the image it belongs to.
 
-H x W pixels of a mapped image, M objects, C classes.
+H x W pixels of a mapped image, M objects, C classes by contiguous id.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from effps_solo.structures.classes import distinct_colors
+from effps_solo.structures.classes import PanopticClass
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .fonts import dejavu_sans
 
 Color = Tuple[int, int, int]
+Classes = Sequence[PanopticClass]
 OPACITY = 0.5
 VOID_BRIGHTNESS = 0.4
 CROWD_PERIOD = 8  # pixels from one stripe of a crowd to the next
@@ -28,52 +29,15 @@ MIN_WIDTH_FOR_NAME = 0.8
 
 
 @dataclass
-class Palette:
-    """The C classes by contiguous id.
-
-    Attributes:
-        names, colors: C each.
-        thing_ids: of the countable classes.
-    """
-
-    names: List[str]
-    colors: List[Color]
-    thing_ids: Tuple[int, ...]
-
-    @classmethod
-    def from_metadata(cls, metadata: Any) -> "Palette":
-        """Detectron2's metadata of a panoptic data set; colours that they lack are made."""
-        label_space = PanopticLabelSpace.from_metadata(metadata)
-        made = distinct_colors(label_space.num_classes)
-        names, colors = [], []
-        for i in range(label_space.num_classes):
-            kind = "thing" if label_space.is_thing(i) else "stuff"
-            names.append(str(metadata.get(f"{kind}_classes")[i]))
-            own = metadata.get(f"{kind}_colors", made)
-            red, green, blue = own[i] if i < len(own) else made[i]
-            colors.append((red, green, blue))
-        return cls(names, colors, label_space.thing_ids)
-
-
-@dataclass
 class View:
-    """A mapped image at the size of its tile.
+    """A mapped image at the size of its tile."""
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        sem_seg: (H, W) contiguous ids; others are void.
-        objects: (H, W) k + 1 for object k, 0 for none.
-        classes: contiguous id of each of the M objects.
-        lost: M bools: no pixel of the object's stride-4 mask is set.
-        caption: one line of text.
-    """
-
-    image: np.ndarray
-    sem_seg: np.ndarray
-    objects: np.ndarray
-    classes: List[int]
-    lost: List[bool]
-    caption: str
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    sem_seg: np.ndarray  # (H, W) contiguous ids; others are void
+    objects: np.ndarray  # (H, W) k + 1 for object k, 0 for none
+    classes: List[int]  # contiguous id of each of the M objects
+    lost: List[bool]  # of M: no pixel of the object's stride-4 mask is set
+    caption: str  # one line of text
 
 
 def view_of(
@@ -112,28 +76,27 @@ def view_of(
     )
 
 
-def draw_view(view: View, palette: Palette) -> np.ndarray:
+def draw_view(view: View, classes: Classes) -> np.ndarray:
     """(H, W, 3) uint8: the image under its labels.
 
     Void is grey and dark, crowds are striped, every object has a white outline and a shade of its
     own; a red outline if masks of stride 4 cannot show it.
     """
     canvas = view.image.astype(np.float32)
-    num_classes = len(palette.names)
-    is_class = (view.sem_seg >= 0) & (view.sem_seg < num_classes)
-    colors = np.array([*palette.colors, BLACK], dtype=np.float32)
-    paint = colors[np.where(is_class, view.sem_seg, num_classes)]
+    is_class = (view.sem_seg >= 0) & (view.sem_seg < len(classes))
+    colors = np.array([*(c.color for c in classes), BLACK], dtype=np.float32)
+    paint = colors[np.where(is_class, view.sem_seg, len(classes))]
     paint = (paint * _shades(len(view.classes))[view.objects][..., None]).clip(0, 255)
-    opacity = np.where(_crowd(view, palette) & _stripes(view.objects.shape), 0.0, OPACITY)[
-        ..., None
-    ]
+    y, x = np.indices(view.objects.shape)
+    striped = _crowd(view, classes) & ((x + y) % CROWD_PERIOD < CROWD_PERIOD // 2)
+    opacity = np.where(striped, 0.0, OPACITY)[..., None]
     void = canvas.mean(axis=2, keepdims=True) * VOID_BRIGHTNESS
     canvas = np.where(is_class[..., None], canvas * (1 - opacity) + paint * opacity, void)
     outlines = _outlines(view.objects)
     lost = np.isin(view.objects, np.flatnonzero(view.lost) + 1)
     canvas[outlines] = WHITE
     canvas[outlines & lost] = RED
-    return _write_names(canvas.round().astype(np.uint8), view, palette)
+    return _write_names(canvas.round().astype(np.uint8), view, classes)
 
 
 def _shades(num_objects: int) -> np.ndarray:
@@ -142,41 +105,31 @@ def _shades(num_objects: int) -> np.ndarray:
     return np.concatenate([[1.0], steps[np.arange(num_objects) % len(steps)]]).astype(np.float32)
 
 
-def _crowd(view: View, palette: Palette) -> np.ndarray:
+def _crowd(view: View, classes: Classes) -> np.ndarray:
     """(H, W) bool: of a thing class, but of no object."""
-    return np.isin(view.sem_seg, palette.thing_ids) & (view.objects == 0)
-
-
-def _stripes(shape: Tuple[int, ...]) -> np.ndarray:
-    """(H, W) bool: every second diagonal stripe."""
-    y, x = np.indices(shape)
-    return (x + y) % CROWD_PERIOD < CROWD_PERIOD // 2
+    thing_ids = [i for i, c in enumerate(classes) if c.isthing]
+    return np.isin(view.sem_seg, thing_ids) & (view.objects == 0)
 
 
 def _outlines(objects: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels of an object beside another id."""
-    border = np.zeros(objects.shape, dtype=bool)
-    border[:, 1:] |= objects[:, 1:] != objects[:, :-1]
-    border[1:] |= objects[1:] != objects[:-1]
-    border[:, :-1] |= objects[:, 1:] != objects[:, :-1]
-    border[:-1] |= objects[1:] != objects[:-1]
-    return border & (objects > 0)
+    wide = np.pad(objects, 1, mode="edge")
+    beside = (wide[1:-1, :-2], wide[1:-1, 2:], wide[:-2, 1:-1], wide[2:, 1:-1])
+    return (objects > 0) & np.any([objects != others for others in beside], axis=0)
 
 
-def _write_names(picture: np.ndarray, view: View, palette: Palette) -> np.ndarray:
+def _write_names(picture: np.ndarray, view: View, classes: Classes) -> np.ndarray:
     """Writes the class on every object that has room for it; the only thing class needs no name."""
     sheet = Image.fromarray(picture)
     pen, font = ImageDraw.Draw(sheet), dejavu_sans(FONT_SIZE - 2)
-    for k, class_id in enumerate(view.classes if len(palette.thing_ids) > 1 else ()):
+    for k, class_id in enumerate(view.classes if sum(c.isthing for c in classes) > 1 else ()):
         y, x = np.nonzero(view.objects == k + 1)
-        name = palette.names[class_id]
+        name = classes[class_id].name
         length = pen.textlength(name, font)
         if len(x) == 0 or np.ptp(x) < MIN_WIDTH_FOR_NAME * length or np.ptp(y) < FONT_SIZE:
             continue
-        middle = (
-            _inside(x.mean(), length, sheet.width),
-            _inside(y.mean(), FONT_SIZE, sheet.height),
-        )
+        middle_x = _inside(x.mean(), length, sheet.width)
+        middle = (middle_x, _inside(y.mean(), FONT_SIZE, sheet.height))
         pen.text(middle, name, WHITE, font, anchor="mm", stroke_width=2, stroke_fill=BLACK)
     return np.asarray(sheet)
 
@@ -186,15 +139,15 @@ def _inside(middle: float, length: float, end: float) -> float:
     return float(max(min(middle, end - length / 2 - 2), length / 2 + 2))
 
 
-def contact_sheet(rows: Sequence[Sequence[View]], palette: Palette) -> np.ndarray:
+def contact_sheet(rows: Sequence[Sequence[View]], classes: Classes) -> np.ndarray:
     """One picture (H', W', 3) uint8 of all views, their captions, and a legend of what they show."""
-    drawn = [[_with_caption(draw_view(v, palette), v.caption) for v in row] for row in rows]
-    width = max((_row_width(row) for row in drawn), default=0)
-    parts = [_paste_row(row, width) for row in drawn]
-    legend = _legend([view for row in rows for view in row], palette)
+    drawn = [[_with_caption(draw_view(v, classes), v.caption) for v in row] for row in rows]
+    parts = [_row(tiles) for tiles in drawn]
+    legend = _legend([view for row in rows for view in row], classes)
+    width = max((part.shape[1] for part in parts), default=0)
     parts.append(_draw_legend(legend, max(width, 3 * LINE_HEIGHT)))
     width = max(part.shape[1] for part in parts)
-    return np.concatenate([_widen(part, width) for part in parts])
+    return np.concatenate([_padded(part, part.shape[0], width) for part in parts])
 
 
 def _with_caption(picture: np.ndarray, caption: str) -> np.ndarray:
@@ -208,32 +161,31 @@ def _with_caption(picture: np.ndarray, caption: str) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def _row_width(row: Sequence[np.ndarray]) -> int:
-    return sum(tile.shape[1] + MARGIN for tile in row) + MARGIN
+def _row(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """Tiles side by side, with a margin around each but above."""
+    height = max((tile.shape[0] for tile in tiles), default=0) + MARGIN
+    margin = np.full((height, MARGIN, 3), 255, dtype=np.uint8)
+    padded = [_padded(tile, height, tile.shape[1] + MARGIN) for tile in tiles]
+    return np.concatenate([margin, *padded], axis=1)
 
 
-def _paste_row(row: Sequence[np.ndarray], width: int) -> np.ndarray:
-    height = max((tile.shape[0] for tile in row), default=0)
-    canvas = np.full((height + MARGIN, width, 3), 255, dtype=np.uint8)
-    x = MARGIN
-    for tile in row:
-        canvas[: tile.shape[0], x : x + tile.shape[1]] = tile
-        x += tile.shape[1] + MARGIN
-    return canvas
+def _padded(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """With white below and to the right."""
+    missing = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
+    return np.pad(picture, missing, constant_values=255)
 
 
-def _legend(views: Sequence[View], palette: Palette) -> List[Tuple[Color, str]]:
+def _legend(views: Sequence[View], classes: Classes) -> List[Tuple[Color, str]]:
     """Colours and texts of what the views show."""
     shown = {int(i) for view in views for i in np.unique(view.sem_seg)}
-    classes = range(len(palette.names))
     entries = [
-        (palette.colors[i], palette.names[i] + (" (thing)" if i in palette.thing_ids else ""))
-        for i in classes
+        (c.color, c.name + (" (thing)" if c.isthing else ""))
+        for i, c in enumerate(classes)
         if i in shown
     ]
-    if shown - set(classes):
+    if shown - set(range(len(classes))):
         entries.append((BLACK, "void: grey and dark"))
-    if any(_crowd(view, palette).any() for view in views):
+    if any(_crowd(view, classes).any() for view in views):
         entries.append((WHITE, "stripes: a group of things"))
     if any(any(view.lost) for view in views):
         entries.append((RED, "outline: too small for masks of stride 4"))
@@ -257,8 +209,3 @@ def _draw_legend(entries: Sequence[Tuple[Color, str]], width: int) -> np.ndarray
         pen.rectangle((x, y + 3, x + LINE_HEIGHT - 7, y + LINE_HEIGHT - 4), color, BLACK)
         pen.text((x + LINE_HEIGHT, y + LINE_HEIGHT // 2), text, BLACK, font, anchor="lm")
     return np.asarray(sheet)
-
-
-def _widen(picture: np.ndarray, width: int) -> np.ndarray:
-    missing = width - picture.shape[1]
-    return np.pad(picture, ((0, 0), (0, missing), (0, 0)), constant_values=255)

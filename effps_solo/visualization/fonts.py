@@ -30,8 +30,7 @@ def _font_of_size(pixels: int, ascii_alone: bool) -> ImageFont.FreeTypeFont:
 @lru_cache(maxsize=32)
 def dejavu_sans(pixels: int) -> ImageFont.FreeTypeFont:
     """The font that comes with matplotlib, which has the letters of most scripts."""
-    from matplotlib import (  # takes half a second, and is no part of small installations
-        font_manager,
-    )
+    # Takes half a second, and is no part of small installations.
+    from matplotlib import font_manager
 
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), pixels)

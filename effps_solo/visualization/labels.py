@@ -63,9 +63,10 @@ def _place_labels(
     """Labels that cover neither each other nor a thing that is not theirs, large segments first."""
     step = max(1, round(min(tables.rows.shape) / _GRID))  # a coarse grid is enough to find a place
     rows = tables.rows[::step, ::step]
-    boxes = dict(zip(*_ids_and_boxes(rows)))
+    boxes = {row: box for row, _, box in measure_segments(rows).rows()}
     taken = np.zeros(rows.shape, dtype=bool)
     placed: List[_Label] = []
+    height = sum(font.getmetrics()) + 2 * _PADDING - 2
     for segment in sorted(segments_info, key=lambda s: -tables.area(s["id"])):
         row = tables.row_of_id.get(segment["id"], 0)
         small = tables.areas[row] < _MIN_STUFF_AREA * tables.rows.size
@@ -74,7 +75,7 @@ def _place_labels(
         text = classes[segment["category_id"]].name
         if segment["isthing"]:
             text += f" {segment['score']:.2f}"
-        width, height = _plate_size(text, font)
+        width = round(font.getlength(text)) + 2 * _PADDING + 2
         size = (-(-width // step), -(-height // step))
         corner = _free_place(rows, taken, row, boxes[row], size, tables.is_thing)
         if corner is not None:
@@ -82,12 +83,6 @@ def _place_labels(
             y = min(corner[1] * step, tables.rows.shape[0] - height)
             placed.append(_Label(text, x, y, width, height))
     return placed
-
-
-def _ids_and_boxes(rows: np.ndarray) -> Tuple[List[int], List[List[int]]]:
-    """Segments and their x, y, width, height."""
-    measures = measure_segments(rows)
-    return measures.ids.tolist(), measures.boxes.tolist()
 
 
 def _free_place(
@@ -130,17 +125,10 @@ def _most_interior_point(mask: np.ndarray) -> Tuple[int, int]:
     return int(x) - 1, int(y) - 1
 
 
-def _plate_size(text: str, font: ImageFont.FreeTypeFont) -> Tuple[int, int]:
-    """(width, height) pixels."""
-    ascent, descent = font.getmetrics()
-    return round(font.getlength(text)) + 2 * _PADDING + 2, ascent + descent + 2 * _PADDING - 2
-
-
 def legend_strip(classes: Sequence[PanopticClass], size: Tuple[int, int]) -> np.ndarray:
     """(h, W, 3) uint8: swatches and names below a picture of (H, W), in as many lines as they need."""
     font = font_for(size, [entry.name for entry in classes])
-    ascent, descent = font.getmetrics()
-    line = ascent + descent + 4
+    line = sum(font.getmetrics()) + 4
     gap, swatch, width = line // 2, line - 6, size[1]
     positions: List[Tuple[int, int]] = []
     x, y = gap, 2

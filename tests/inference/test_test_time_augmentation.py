@@ -199,8 +199,7 @@ def test_support_worked_by_hand() -> None:
 
 
 def test_the_best_support_of_a_view_counts_once() -> None:
-    found = candidates()
-    found.views = torch.tensor([0, 0, 0, 3, 2, 1])
+    found = candidates()._replace(views=torch.tensor([0, 0, 0, 3, 2, 1]))
     support = mean_support(found, SAME, num_scales=2, views_per_scale=2)
     assert support[0].item() == pytest.approx((0.8 + 0.5) / 4)
 
@@ -229,7 +228,7 @@ def test_only_the_best_candidates_stay() -> None:
     assert best.scores.tolist() == pytest.approx([0.9, 0.8]) and best.views.tolist() == [2, 0]
     assert best.masks[0, 4, 6] == 4.0 and best.classes.tolist() == [1, 1]
     assert len(candidates().best(6).scores) == 6
-    none = Candidates.none((8, 12), torch.device("cpu"))
+    none = candidates().best(0)
     assert none.joined(candidates()).scores.tolist() == candidates().scores.tolist()
 
 

@@ -29,6 +29,10 @@ def test_a_data_set_without_colors() -> None:
     )
     road, car = classes_from_metadata(metadata)
     assert road.color != car.color
+    metadata.stuff_colors = [[1, 2, 3]]
+    metadata.thing_colors = []  # fewer than classes
+    own, made = classes_from_metadata(metadata)
+    assert own.color == (1, 2, 3) and made.color == car.color
 
 
 def test_colors_differ() -> None:

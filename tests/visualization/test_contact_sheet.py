@@ -1,5 +1,6 @@
 """Contact sheets: pixels where they are known, names, legends, and nothing to show."""
 
+from dataclasses import replace
 from typing import Any, Dict, List
 
 import numpy as np
@@ -7,12 +8,12 @@ import pytest
 import torch
 
 from effps_solo.data.mapper import instances_from_objects
+from effps_solo.structures.classes import PanopticClass
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.visualization.contact_sheet import (
     LINE_HEIGHT,
     RED,
     WHITE,
-    Palette,
     View,
     _legend,
     contact_sheet,
@@ -20,8 +21,10 @@ from effps_solo.visualization.contact_sheet import (
     view_of,
 )
 
-PALETTE = Palette(
-    ["road", "car", "person"], [(100, 0, 0), (0, 100, 0), (0, 0, 100)], thing_ids=(1, 2)
+CLASSES = (
+    PanopticClass("road", False, 7, (100, 0, 0)),
+    PanopticClass("car", True, 5, (0, 100, 0)),
+    PanopticClass("person", True, 6, (0, 0, 100)),
 )
 
 
@@ -76,7 +79,7 @@ def test_channels_are_turned_round(scene: Dict[str, Any]) -> None:
 
 
 def test_pixels(scene: Dict[str, Any]) -> None:
-    picture = draw_view(make_view(scene), PALETTE)
+    picture = draw_view(make_view(scene), CLASSES)
     assert picture[5, 5].tolist() == [80, 80, 80]  # void
     assert picture[15, 5].tolist() == [150, 100, 100]  # road
     red, green, blue = picture[38, 12].astype(int)
@@ -88,18 +91,18 @@ def test_pixels(scene: Dict[str, Any]) -> None:
 
 
 def test_names_are_written_where_there_is_room(scene: Dict[str, Any]) -> None:
-    named = draw_view(make_view(scene), PALETTE)
-    nameless = draw_view(make_view(scene), Palette(["road", "", ""], PALETTE.colors, (1, 2)))
+    named = draw_view(make_view(scene), CLASSES)
+    nameless = draw_view(make_view(scene), [replace(c, name="") for c in CLASSES])
     different = (named != nameless).any(axis=-1)
     assert different[20:40, 10:60].any()
     different[18:42, 8:62] = False
     assert not different.any()  # neither on the pixel nor on the group
-    alone = Palette(PALETTE.names, PALETTE.colors, (1,))
+    alone = [*CLASSES[:2], replace(CLASSES[2], isthing=False)]
     assert (draw_view(make_view(scene), alone)[20:40, 10:60] == nameless[20:40, 10:60]).all()
 
 
 def test_the_legend_tells_what_is_shown(scene: Dict[str, Any]) -> None:
-    texts = [text for _, text in _legend([make_view(scene)], PALETTE)]
+    texts = [text for _, text in _legend([make_view(scene)], CLASSES)]
     assert texts == [
         "road",
         "car (thing)",
@@ -109,13 +112,13 @@ def test_the_legend_tells_what_is_shown(scene: Dict[str, Any]) -> None:
         "outline: too small for masks of stride 4",
     ]
     plain = mapped(np.zeros((8, 8), np.int32), [], np.zeros((8, 8), np.int64))
-    assert [text for _, text in _legend([make_view(plain)], PALETTE)] == ["road"]
+    assert [text for _, text in _legend([make_view(plain)], CLASSES)] == ["road"]
 
 
 def test_tiles_lie_side_by_side(scene: Dict[str, Any]) -> None:
     view = make_view(scene)
-    sheet = contact_sheet([[view, view], [view]], PALETTE)
-    tile = draw_view(view, PALETTE)
+    sheet = contact_sheet([[view, view], [view]], CLASSES)
+    tile = draw_view(view, CLASSES)
     for x, y in ((8, LINE_HEIGHT), (96, LINE_HEIGHT), (8, 2 * LINE_HEIGHT + 60 + 8)):
         assert (sheet[y : y + 60, x : x + 80] == tile).all()
     assert sheet.dtype == np.uint8
@@ -123,18 +126,7 @@ def test_tiles_lie_side_by_side(scene: Dict[str, Any]) -> None:
 
 
 def test_an_empty_sheet_and_an_image_without_labels() -> None:
-    assert (contact_sheet([], PALETTE) == 255).all()
+    assert (contact_sheet([], CLASSES) == 255).all()
     void = mapped(np.zeros((8, 12), np.int32), [], np.full((8, 12), 255))
-    picture = draw_view(make_view(void), PALETTE)
+    picture = draw_view(make_view(void), CLASSES)
     assert (picture == 80).all()
-
-
-def test_palette_of_metadata() -> None:
-    class Metadata(Dict[str, Any]):
-        thing_dataset_id_to_contiguous_id = {9: 1}
-        stuff_dataset_id_to_contiguous_id = {4: 0}
-
-    names = {"thing_classes": ["?", "car"], "stuff_classes": ["Straße", "?"]}
-    palette = Palette.from_metadata(Metadata(names, stuff_colors=[[1, 2, 3]]))
-    assert palette.names == ["Straße", "car"] and palette.thing_ids == (1,)
-    assert palette.colors[0] == (1, 2, 3) and len(palette.colors[1]) == 3

@@ -44,13 +44,9 @@ class ModelDescription:
 
     @classmethod
     def from_json(cls, text: str, path: str) -> "ModelDescription":
-        """
-        Args:
-            text: of :meth:`to_json`; "" where the file has none.
-            path: for messages.
+        """From the text of :meth:`to_json`, "" where the file has none; ``path`` is for messages.
 
-        Raises:
-            UserError: the file was not made by ``effps-solo export``, or by a newer one.
+        Raises UserError when the file was not made by ``effps-solo export``, or by a newer one.
         """
         if not text:
             raise UserError(

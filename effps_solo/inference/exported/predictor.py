@@ -46,28 +46,23 @@ class ExportedPredictor:
             UserError: the model was exported for images of another shape.
         """
         size = (int(image.shape[0]), int(image.shape[1]))
-        self._check_shape(size)
-        pixels = graph_input(image, self.description)
-        panoptic_seg, category_ids, scores, areas, valid = self.session(pixels)
-        things = [c.isthing for c in self.description.classes]
+        expected = self.description.output_size
+        # The graph would squeeze an image of another shape.
+        if expected and abs(size[0] * expected[1] - size[1] * expected[0]) >= max(size):
+            raise UserError(
+                f"the image has {size[0]}x{size[1]} pixels, the model was exported for "
+                f"{expected[0]}x{expected[1]} or that shape in another size; export it with "
+                f"--image-size {size[0]} {size[1]}, or with --any-size"
+            )
+        outputs = self.session(graph_input(image, self.description))
+        panoptic_seg, category_ids, scores, areas, valid = outputs
+        things = [c.isthing for c in self.classes]
         segments = segments_of(category_ids, scores, areas, valid, things)
         if panoptic_seg.shape != size:
-            any_size = self.description.output_size is None
             cut = panoptic_seg[: size[0], : size[1]]
-            panoptic_seg = cut if any_size else _nearest(panoptic_seg, size)
+            panoptic_seg = _nearest(panoptic_seg, size) if expected else cut
             segments = recounted(segments, panoptic_seg)
         return without_unsure_things(panoptic_seg, segments, confidence_threshold or 0.0)
-
-    def _check_shape(self, size: Size) -> None:
-        """The graph would squeeze an image of another shape."""
-        expected = self.description.output_size
-        if expected is None or abs(size[0] * expected[1] - size[1] * expected[0]) < max(size):
-            return
-        raise UserError(
-            f"the image has {size[0]}x{size[1]} pixels, the model was exported for "
-            f"{expected[0]}x{expected[1]} or that shape in another size; export it with --image-size "
-            f"{size[0]} {size[1]}, or with --any-size"
-        )
 
 
 def load_exported(
@@ -113,8 +108,7 @@ def graph_input(image: np.ndarray, description: ModelDescription) -> np.ndarray:
 def resized_image(image: np.ndarray, size: Size) -> np.ndarray:
     """``image`` at (h, w), interpolated as Detectron2's ResizeTransform does."""
     if image.shape[:2] != size:
-        resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        image = np.asarray(resized)
+        image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
     return np.ascontiguousarray(image)
 
 
@@ -151,9 +145,8 @@ def without_unsure_things(
 
 def recounted(segments: List[Dict[str, Any]], panoptic_seg: np.ndarray) -> List[Dict[str, Any]]:
     """Segments with their areas in ``panoptic_seg``, without those that are not in it."""
-    counts = np.bincount(
-        panoptic_seg.ravel(), minlength=max((s["id"] for s in segments), default=0) + 1
-    )
+    last = max((s["id"] for s in segments), default=0)
+    counts = np.bincount(panoptic_seg.ravel(), minlength=last + 1)
     return [{**s, "area": int(counts[s["id"]])} for s in segments if counts[s["id"]]]
 
 

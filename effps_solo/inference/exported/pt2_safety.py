@@ -59,14 +59,9 @@ class _Refused(Exception):
 
 
 def check_pt2(content: io.BytesIO, path: str) -> None:
-    """Refuse a file that could run code.
+    """Raise UserError when a file holds something that this module does not know to be harmless.
 
-    Args:
-        content: of the file.
-        path: for messages.
-
-    Raises:
-        UserError: it holds something that this module does not know to be harmless.
+    ``path`` is for messages.
     """
     import torch
 

@@ -17,12 +17,11 @@ OUTPUT_NAMES = ("panoptic_seg", "category_ids", "scores", "areas", "valid")
 INPUT_NAME = "image"
 DESCRIPTION_FILE = f"{KEY}.json"  # inside a .pt2 archive
 
-# Backend -> suffixes of the files that it reads.
-BACKENDS = {"onnx": (".onnx",), "openvino": (".xml", ".onnx"), "torch": (".pt2",)}
 EXPORTED_SUFFIXES = (".onnx", ".xml", ".pt2")
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # OpenVINO's names
 
 Session = Callable[[np.ndarray], List[np.ndarray]]
+Opener = Callable[[str, int, Optional[str], bool], Tuple[Session, str]]
 
 
 def open_session(
@@ -32,14 +31,7 @@ def open_session(
     precision: Optional[str] = None,
     allow_unsafe: bool = False,
 ) -> Tuple[Session, str]:
-    """Open an exported file with a runtime.
-
-    Args:
-        path: .onnx, .xml or .pt2.
-        threads: of the CPU; 0: the runtime decides.
-        backend: of ``BACKENDS``; None: the first one that reads such files.
-        precision: of ``PRECISIONS``; None: the runtime's choice.
-        allow_unsafe: open a .pt2 that can run code, too.
+    """Open an exported file with a runtime; the arguments are those of :func:`.predictor.load_exported`.
 
     Returns:
         the session, and the text of the file's description, "" when there is none.
@@ -49,40 +41,32 @@ def open_session(
             that can run code, a precision that the runtime does not offer.
         ModuleNotFoundError: the runtime is not installed.
     """
-    open_file = _opener(path, backend)
-    check_precision(precision)
-    if precision == "bf16" and open_file is not _openvino_session:
-        raise UserError(f"{path} can run in bf16 with the backend openvino alone")
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
-    try:
-        return open_file(os.fspath(path), threads, precision, allow_unsafe)
-    except (ModuleNotFoundError, UserError):
-        raise
-    except Exception as error:  # each runtime raises types of its own
-        raise UserError(f"{path} cannot be opened: {_first_line(error)}") from error
-
-
-def _opener(path: Path, backend: Optional[str]) -> "Opener":
-    able = [name for name, suffixes in BACKENDS.items() if path.suffix in suffixes]
+    able = [name for name, (_, suffixes) in BACKENDS.items() if path.suffix in suffixes]
     if not able:
         raise UserError(
             f"{path} is no exported model: its name must end in {', '.join(EXPORTED_SUFFIXES)}"
         )
     if backend not in (None, *able):
         raise UserError(f"the backend '{backend}' does not read {path}; {' or '.join(able)} does")
-    return _OPENERS[backend or able[0]]
+    check_precision(precision)
+    backend = backend or able[0]
+    if precision == "bf16" and backend != "openvino":
+        raise UserError(f"{path} can run in bf16 with the backend openvino alone")
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        return BACKENDS[backend][0](os.fspath(path), threads, precision, allow_unsafe)
+    except (ModuleNotFoundError, UserError):
+        raise
+    except Exception as error:  # each runtime raises types of its own
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{path} cannot be opened: {first_line}") from error
 
 
 def check_precision(precision: Optional[str]) -> None:
     """Raise UserError when ``precision`` is neither None nor one of ``PRECISIONS``."""
     if precision not in (None, *PRECISIONS):
         raise UserError(f"the precision is '{precision}'; choose one of {list(PRECISIONS)}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _onnx_session(path: str, threads: int, *_: object) -> Tuple[Session, str]:
@@ -146,10 +130,9 @@ def _torch_session(
     return run, extra[DESCRIPTION_FILE]
 
 
-Opener = Callable[[str, int, Optional[str], bool], Tuple[Session, str]]
-
-_OPENERS: Dict[str, Opener] = {
-    "onnx": _onnx_session,
-    "openvino": _openvino_session,
-    "torch": _torch_session,
+# Backend -> what opens a file with it, and the suffixes of such files.
+BACKENDS: Dict[str, Tuple[Opener, Tuple[str, ...]]] = {
+    "onnx": (_onnx_session, (".onnx",)),
+    "openvino": (_openvino_session, (".xml", ".onnx")),
+    "torch": (_torch_session, (".pt2",)),
 }
