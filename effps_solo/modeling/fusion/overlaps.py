@@ -39,7 +39,7 @@ def without_overlaps(
         ((windows[k], mask_logits[k][windows[k]] > 0) for k in order), size, threshold
     )
     index = torch.tensor([order[i] for i in kept], dtype=torch.int64)
-    return torch.zeros_like(wanted).index_fill(0, index, True)
+    return torch.zeros_like(wanted).index_fill(0, index, 1)
 
 
 def first_come(
