@@ -5,12 +5,14 @@ for, segments are matched here by their pixels alone: Kirillov et al., CVPR 2019
 an IoU above one half makes the match unique, and nothing in that proof asks for the classes.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from effps_solo.structures.panoptic_png import VOID
+from effps_solo.structures.segment_measures import common_areas
 
 MIN_IOU = 0.5  # a match has more
 MAX_IGNORED = 0.5  # a prediction with a larger share over void and crowds is no false one
@@ -92,10 +94,10 @@ def match_segments(
         raise ValueError(
             f"true {true_ids.shape} and predicted {predicted_ids.shape} differ in size"
         )
-    common = _common_areas(true_ids, predicted_ids)
-    areas: Dict[int, int] = {}
+    common = common_areas(true_ids, predicted_ids)
+    areas: Dict[int, int] = Counter()
     for (_, predicted_id), area in common.items():
-        areas[predicted_id] = areas.get(predicted_id, 0) + area
+        areas[predicted_id] += area
     return ImageSegments(
         truth=tuple(
             TrueSegment(s["id"], s["category_id"], s["area"], bool(s["iscrowd"])) for s in true_info
@@ -103,14 +105,6 @@ def match_segments(
         predictions=_predicted(predicted_info, areas, true_info, common),
         pairs=_pairs(true_info, areas, common),
     )
-
-
-def _common_areas(true_ids: np.ndarray, predicted_ids: np.ndarray) -> Dict[Tuple[int, int], int]:
-    """(true id, predicted id) -> pixels that have both."""
-    both = (true_ids.astype(np.int64) << 32) | predicted_ids.astype(np.int64)
-    keys, areas = np.unique(both, return_counts=True)
-    ids = zip((keys >> 32).tolist(), (keys & 0xFFFFFFFF).tolist())
-    return dict(zip(ids, areas.tolist()))
 
 
 def _predicted(

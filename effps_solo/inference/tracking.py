@@ -3,9 +3,12 @@
 Good enough to keep the colours of a video steady; no re-identification, no motion model.
 """
 
+from collections import Counter
 from typing import Dict, List, Tuple
 
 import numpy as np
+
+from effps_solo.structures.segment_measures import common_areas
 
 from .result import PanopticResult
 
@@ -53,14 +56,14 @@ class Tracker:
 
     def _pairs(self, ids: np.ndarray, category: Dict[int, int]) -> List[Tuple[float, int, int]]:
         """(IoU, segment, track) of all pairs that may be the same object, the best first."""
-        area = dict(zip(*_counts(ids)))
-        track_area = dict(zip(*_counts(self._tracks)))
-        both = (ids > 0) & (self._tracks > 0)
-        codes = ids[both].astype(np.int64) << 32 | self._tracks[both]
+        common = common_areas(ids, self._tracks)
+        area, track_area = Counter[int](), Counter[int]()
+        for (segment_id, track), shared in common.items():
+            area[segment_id] += shared
+            track_area[track] += shared
         pairs = []
-        for code, shared in zip(*_counts(codes)):
-            segment_id, track = code >> 32, code & 0xFFFFFFFF
-            if category.get(segment_id) == self._known[track][0]:
+        for (segment_id, track), shared in common.items():
+            if track and category.get(segment_id) == self._known[track][0]:
                 iou = shared / (area[segment_id] + track_area[track] - shared)
                 if iou >= self.min_iou:
                     pairs.append((iou, segment_id, track))
@@ -82,8 +85,3 @@ class Tracker:
         now = lookup[ids]
         old = np.where(np.isin(self._tracks, [*track_of.values(), *gone]), 0, self._tracks)
         self._tracks = np.where(now > 0, now, old)
-
-
-def _counts(values: np.ndarray) -> Tuple[List[int], List[int]]:
-    found, counts = np.unique(values, return_counts=True)
-    return found.tolist(), counts.tolist()

@@ -1,4 +1,4 @@
-"""Areas and boxes of segments, from the pixels of an id map. H x W pixels, S segments."""
+"""Areas, overlaps and boxes of segments, from the pixels of id maps. H x W pixels, S segments."""
 
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
@@ -60,3 +60,11 @@ def measured_segments(
             kind = {key: segments[segment_id][key] for key in ("category_id", "iscrowd")}
             info.append({"id": segment_id, **kind, "area": area, "bbox": box})
     return info
+
+
+def common_areas(first: np.ndarray, second: np.ndarray) -> Dict[Tuple[int, int], int]:
+    """(id in one map, id in another of the same size) -> pixels that have both; ids are below 2^31."""
+    both = (first.astype(np.int64) << 32) | second.astype(np.int64)
+    keys, areas = np.unique(both, return_counts=True)
+    ids = zip((keys >> 32).tolist(), (keys & 0xFFFFFFFF).tolist())
+    return dict(zip(ids, areas.tolist()))

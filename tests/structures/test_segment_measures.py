@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from effps_solo.structures.segment_measures import measure_segments, measured_segments
+from effps_solo.structures.segment_measures import (
+    common_areas,
+    measure_segments,
+    measured_segments,
+)
 
 
 def test_measures_by_hand() -> None:
@@ -39,3 +43,11 @@ def test_segments_info() -> None:
         {"id": 300, "category_id": 2, "iscrowd": 1, "area": 2, "bbox": [3, 0, 1, 2]},
     ]
     assert measured_segments(np.zeros((2, 2), int), segments) == []
+
+
+def test_common_areas_by_hand() -> None:
+    first = np.array([[7, 7, 0], [2**24 - 1, 0, 0]], dtype=np.int32)
+    second = np.array([[3, 0, 0], [3, 3, 0]], dtype=np.uint16)
+    expected = {(7, 3): 1, (7, 0): 1, (0, 0): 2, (2**24 - 1, 3): 1, (0, 3): 1}
+    assert common_areas(first, second) == expected
+    assert common_areas(np.zeros((0, 4), int), np.zeros((0, 4), int)) == {}
