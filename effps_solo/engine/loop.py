@@ -53,9 +53,7 @@ class TrainingLoop(SimpleTrainer):
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         self.optimizer.zero_grad()
-        count = self.num_micro_batches
-        size = len(batch) // count
-        losses = self._add_gradients([batch[i * size : (i + 1) * size] for i in range(count)])
+        losses = self._add_gradients(self._micro_batches(batch))
         if losses is None:
             self.optimizer.zero_grad()
             return
@@ -64,6 +62,13 @@ class TrainingLoop(SimpleTrainer):
         self.precision.step(self.optimizer)
         if self.guard and self.precision.overflows_unscaled():
             self.guard.stop("gradient")
+
+    def _micro_batches(self, batch: Any) -> List[Any]:
+        count = self.num_micro_batches
+        if count == 1:
+            return [batch]
+        size = len(batch) // count
+        return [batch[i * size : (i + 1) * size] for i in range(count)]
 
     def _add_gradients(self, micro_batches: List[Any]) -> Optional[Losses]:
         """The means of the losses over the micro-batches; None where the guard rejects the step."""

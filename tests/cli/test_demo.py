@@ -313,11 +313,11 @@ def test_ctrl_c_keeps_what_was_done(
         draw(folder / f"{name}.png")
     predict, calls = effps_solo.inference.predictor.Predictor.__call__, []
 
-    def interrupted(self: Any, image: np.ndarray) -> Dict[str, Any]:
+    def interrupted(self: Any, *args: Any) -> Dict[str, Any]:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return predict(self, image)
+        return predict(self, *args)
 
     monkeypatch.setattr(effps_solo.inference.predictor.Predictor, "__call__", interrupted)
     assert run(folder) == 130

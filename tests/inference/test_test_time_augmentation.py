@@ -163,7 +163,7 @@ def test_mean_masks_in_both_forms(all_at_once: Callable[[], Any]) -> None:
 def test_low_precision_does_not_blur_mean_masks(all_at_once: Callable[[], Any]) -> None:
     """In bf16 logits of 4 are rounded to 1 / 64."""
     found = candidates()
-    found.masks += torch.linspace(0, 0.01, 12)
+    found = found._replace(masks=found.masks + torch.linspace(0, 0.01, 12))
     expected = mean_masks(found, SAME)
     with all_at_once(), torch.autocast("cpu", torch.bfloat16):
         masks = mean_masks(found, SAME)
