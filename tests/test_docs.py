@@ -189,7 +189,7 @@ def write_example(folder: Path, heading: str) -> Path:
     page = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     (chapter,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
     lines = [line for line in chapter.splitlines() if line.startswith("    ") or not line]
-    code = [line for line in lines if not line.startswith("    MODEL: ")]
+    code = [line for line in lines if not line.startswith(("    MODEL: ", "    DETECTRON2_"))]
     path = folder / "example.py"
     path.write_text(textwrap.dedent("\n".join(code)))
     return path

@@ -15,8 +15,8 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList, Instances
 
 from effps_solo.structures.label_space import PanopticLabelSpace
-from effps_solo.utils.errors import ConfigError
 
+from .checks import check_class_counts, check_logits, check_losses
 from .fusion import FusionThresholds, PanopticFusion, build_panoptic_fusion
 from .instance_head import (
     InstanceHead,
@@ -65,7 +65,7 @@ class EfficientPS(PanopticNetwork):
                 learn, an unknown output, or one that needs a semantic head.
         """
         super().__init__()
-        _check_class_counts(sem_seg_head, instance_head, label_space)
+        check_class_counts(sem_seg_head, instance_head, label_space)
         check_outputs(outputs, sem_seg_head)
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
@@ -138,10 +138,13 @@ class EfficientPS(PanopticNetwork):
         losses: Dict[str, torch.Tensor] = {}
         if self.sem_seg_head is not None:
             sem_seg = self._semantic_targets(batched_inputs, padded_size)
-            losses.update(self.sem_seg_head.losses(self.sem_seg_head(features), sem_seg))
+            logits = self.sem_seg_head(features)
+            check_logits(self.sem_seg_head, logits, padded_size)
+            losses.update(self.sem_seg_head.losses(logits, sem_seg))
         targets = self._instance_targets(batched_inputs, padded_size, whole_images)
         totals = totals or total_over_processes(targets.counts)
         losses.update(self.instance_head.losses(features, images.image_sizes, targets, totals))
+        check_losses(losses)
         return losses
 
     def inference(
@@ -273,28 +276,3 @@ class EfficientPS(PanopticNetwork):
                 instances, output_size, self.label_space, whole_masks=whole_masks
             )
         return result
-
-
-def _check_class_counts(
-    sem_seg_head: Optional[SemanticHead],
-    instance_head: InstanceHead,
-    label_space: PanopticLabelSpace,
-) -> None:
-    counts = [
-        ("MODEL.INSTANCE_HEAD", instance_head.num_classes, "thing classes", label_space.num_things)
-    ]
-    if sem_seg_head is not None:
-        counts.append(
-            ("MODEL.SEM_SEG_HEAD", sem_seg_head.num_classes, "classes", label_space.num_classes)
-        )
-    for node, configured, what, actual in counts:
-        if configured != actual:
-            raise ConfigError(
-                f"{node}.NUM_CLASSES is {configured}, but the data set has {actual} {what}; "
-                f"set it to {actual}, or to -1 to take it from the data"
-            )
-    if sem_seg_head is None and label_space.num_things == 0:
-        raise ConfigError(
-            "the data set has no thing classes, and without a semantic head (MODEL.SEM_SEG_HEAD.NAME "
-            "is '') there is nothing to learn; name a semantic head"
-        )

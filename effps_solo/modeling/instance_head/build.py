@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 
-from effps_solo.utils.errors import ConfigError
+from effps_solo.modeling.checks import registered
 
 from .base import InstanceHead
 from .no_instances import NoInstanceHead
@@ -31,7 +31,4 @@ def build_instance_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Inst
     name = cfg.MODEL.INSTANCE_HEAD.NAME
     if name == "SOLOv2InstanceHead" and cfg.MODEL.SOLOV2.PARITY:
         name = "PublishedSOLOv2InstanceHead"
-    if name not in INSTANCE_HEAD_REGISTRY:
-        known = sorted(key for key, _ in INSTANCE_HEAD_REGISTRY)
-        raise ConfigError(f"MODEL.INSTANCE_HEAD.NAME is '{name}'; choose one of {known}")
-    return INSTANCE_HEAD_REGISTRY.get(name)(cfg, input_shape)
+    return registered(INSTANCE_HEAD_REGISTRY, "MODEL.INSTANCE_HEAD.NAME", name)(cfg, input_shape)

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 
+from effps_solo.modeling.checks import registered
 from effps_solo.utils.errors import ConfigError
 
 from .base import SemanticHead
@@ -48,10 +49,7 @@ def build_semantic_head(cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Opti
     name = cfg.MODEL.SEM_SEG_HEAD.NAME
     if not name:
         return None
-    if name not in SEM_SEG_HEADS_REGISTRY:
-        known = sorted(key for key, _ in SEM_SEG_HEADS_REGISTRY)
-        raise ConfigError(f"MODEL.SEM_SEG_HEAD.NAME is '{name}'; choose one of {known}")
-    head = SEM_SEG_HEADS_REGISTRY.get(name)(cfg, input_shape)
+    head = registered(SEM_SEG_HEADS_REGISTRY, "MODEL.SEM_SEG_HEAD.NAME", name)(cfg, input_shape)
     if isinstance(head, SemanticHead):
         return head
     if not all(hasattr(head, part) for part in ("layers", "losses", "predictor", "common_stride")):

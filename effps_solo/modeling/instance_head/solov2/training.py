@@ -88,7 +88,12 @@ def mask_losses(
     masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 
     def of_pairs(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-        return loss(predicted.of(cells).logits(), masks[objects])
+        losses = loss(predicted.of(cells).logits(), masks[objects])
+        if losses.shape != cells.shape:
+            raise ValueError(
+                f"mask_loss gave {tuple(losses.shape)} for {len(cells)} masks; it gives one number for each"
+            )
+        return losses
 
     chosen, objects = targets.cell_index[has_mask], targets.instance_index[has_mask]
     return in_chunks(of_pairs, chosen, objects, size=chunk)
