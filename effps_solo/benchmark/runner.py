@@ -173,11 +173,11 @@ def _relate(
     """
     measured = {row["name"]: row for row in rows if "error" not in row}
     for name, row in measured.items():
-        is_alone = on_gpu and name in _SUFFIXES
-        row["format"] = number_format(name, _cpu_has_bf16() if is_alone else "bf16" in limits)
-        rate = None if is_alone else limits.get(row["format"])
+        is_apart = on_gpu and name in _SUFFIXES
+        row["format"] = number_format(name, _cpu_has_bf16() if is_apart else "bf16" in limits)
+        rate = None if is_apart else limits.get(row["format"])
         row["times_limit"] = row["p50_seconds"] / (row["macs"] / rate) if rate else None
-        if REFERENCE in measured and not is_alone:
+        if REFERENCE in measured and not is_apart:
             row["speedup"] = measured[REFERENCE]["p50_seconds"] / row["p50_seconds"]
 
 

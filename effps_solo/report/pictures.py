@@ -72,7 +72,7 @@ def picture_of_verdicts(pixels: np.ndarray, image: EvaluatedImage, folder: Path)
 
 
 def _read_ids(file_name: str, image: EvaluatedImage, pixels: np.ndarray) -> np.ndarray:
-    """An image that was changed after the evaluation can have another size than its segments."""
+    """ImageError, too, when the image was changed after the evaluation and has another size."""
     ids = read_segment_ids(file_name)
     if pixels.shape[:2] != ids.shape:
         sizes = ["x".join(map(str, shape)) for shape in (pixels.shape[:2], ids.shape)]
