@@ -242,18 +242,13 @@ def read(annotation: CocoImage, size: Size) -> AnnotatedImage:
 
 def _shape(label: str, one: Dict[str, Any]) -> Shape:
     segmentation = one.get("segmentation")
-    parts = segmentation if isinstance(segmentation, list) else []
-    is_rle = any(isinstance(part, dict) and "counts" in part for part in parts)
-    left_out = ""
-    if segmentation in (None, "", {}) or (segmentation == parts and all(p == [] for p in parts)):
-        left_out = "with a box alone, without a mask" if one.get("bbox") else "without a mask"
     return Shape(
         f"annotation {one.get('id')}",
         label,
-        "rle" if is_rle or isinstance(segmentation, dict) else "polygon",
+        "segmentation",
         segmentation,
         crowd=bool(flag(one.get("iscrowd"))),
-        left_out=left_out,
+        left_out="" if segmentation or not one.get("bbox") else "with a box alone, without a mask",
     )
 
 

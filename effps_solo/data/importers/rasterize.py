@@ -49,6 +49,13 @@ class Mask(NamedTuple):
         pixels: np.ndarray = mask_util.decode(self.rle).astype(bool)
         return pixels
 
+    def full(self, size: Size) -> np.ndarray:
+        """(H, W) bool, the mask in its image."""
+        pixels = np.zeros(size, dtype=bool)
+        (x, y), (height, width) = self.corner, self.rle["size"]
+        pixels[y : y + height, x : x + width] = self.pixels()
+        return pixels
+
 
 def rasterize(kind: str, data: Any, size: Size, convention: str) -> Mask:
     """The mask of a shape.
@@ -141,11 +148,16 @@ def _points(points: np.ndarray) -> List[Tuple[float, float]]:
     return [(x, y) for x, y in points.tolist()]
 
 
-def _rle(data: Any, size: Size, convention: str) -> Drawn:
-    """Run lengths of the image, or the union of several."""
+def _segmentation(data: Any, size: Size, convention: str) -> Drawn:
+    """COCO's: polygons, run lengths of the image, or a list of these, whose union is meant."""
+    parts = data if isinstance(data, list) else [data]
+    if not data or all(part == [] for part in parts):
+        raise NoAreaError("without a mask")
+    if not any(isinstance(part, dict) and "x" not in part for part in parts):
+        return _polygon(data, size, convention)
     pixels = np.zeros(size, dtype=bool)
-    for rle in data if isinstance(data, list) else [data]:
-        pixels |= mask_of_runs(rle, size)
+    for part in parts:
+        pixels |= mask_of_runs(part, size)
     return pixels, (0, 0)
 
 
@@ -190,7 +202,7 @@ KINDS: Dict[str, Callable[[Any, Size, str], Drawn]] = {
     "polygon": _polygon,
     "rectangle": _rectangle,
     "circle": _circle,
-    "rle": _rle,
+    "segmentation": _segmentation,
     "png": _png,
     "mask": _mask,
 }

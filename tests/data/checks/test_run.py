@@ -81,7 +81,11 @@ def square(x: float, y: float, side: float) -> List[List[float]]:
         ([square(2, 2, 10), [[1, 2]]], ["empty-segment"]),
         ([square(2, 2, 10), [["x"] * 6]], ["malformed-entry"]),
         ([{"size": [41, 48], "counts": [0, 1968]}], ["malformed-entry"]),
-        ([None], ["malformed-entry"]),
+        ([None], ["empty-segment"]),
+        ([[[1e9, 2, 3, 4, 5, 6]]], ["malformed-entry"]),
+        ([[[float("nan"), 2, 3, 4, 5, 6]]], ["malformed-entry"]),
+        ([{"size": [40, 48], "counts": [0, 1919]}], ["malformed-entry"]),
+        ([square(2, 2, 10)[0]], []),
     ],
 )
 def test_instance_masks(mini: Any, masks: List[Any], expected: List[str]) -> None:
