@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Dict, List
 from effps_solo.data.importers.formats import FORMATS
 from effps_solo.utils.errors import INTERRUPTED, UserError
 from effps_solo.utils.machine import num_cores
+
+from .arguments import regular_expression
 
 if TYPE_CHECKING:
     from effps_solo.data.importers.canvas import Counts
@@ -80,7 +81,7 @@ def _add_splits(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--group-by",
-        type=_pattern,
+        type=regular_expression,
         metavar="REGEX",
         help="keep images in one split whose names have the same match, or the same first group of it, "
         "e.g. frames of a video or parts of a photograph",
@@ -126,13 +127,6 @@ def _fraction(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not in [0, 1)")
     return value
-
-
-def _pattern(text: str) -> "re.Pattern[str]":
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text} is no regular expression: {error}") from error
 
 
 def run(args: argparse.Namespace) -> int:

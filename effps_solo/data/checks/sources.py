@@ -25,9 +25,7 @@ def sources_from_config(cfg: CfgNode) -> List[PanopticSource]:
     names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
     if not names:
         raise UserError("DATASETS.TRAIN and DATASETS.TEST are empty; name a data set")
-    own: Dict[str, CocoPanopticFiles] = {}
-    for description in descriptions(cfg):
-        own.update(description.splits)
+    own = _described(cfg)
     others = cfg.clone()
     others.defrost()
     others.DATASETS.PANOPTIC.NAME = ""
@@ -43,6 +41,19 @@ def sources_from_config(cfg: CfgNode) -> List[PanopticSource]:
         )
         for name in names
     ]
+
+
+def other_splits_of_config(cfg: CfgNode) -> List[PanopticSource]:
+    """Splits that the config describes but uses neither for training nor for testing."""
+    used = {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST}
+    return [_source(name, files) for name, files in _described(cfg).items() if name not in used]
+
+
+def _described(cfg: CfgNode) -> Dict[str, CocoPanopticFiles]:
+    own: Dict[str, CocoPanopticFiles] = {}
+    for description in descriptions(cfg):
+        own.update(description.splits)
+    return own
 
 
 def sources_from_descriptions(paths: Sequence[str]) -> List[PanopticSource]:

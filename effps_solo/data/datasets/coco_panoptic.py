@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence
 
-from effps_solo.structures.classes import distinct_colors
+from effps_solo.structures.classes import distinct_colors, is_color
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .files import (
@@ -100,6 +100,11 @@ def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dic
         if not isinstance(category["id"], int) or category["isthing"] not in (0, 1):
             raise DatasetError(
                 f"{file}: category {category} needs an integer as its id, and 0 or 1 as isthing"
+            )
+        if not is_color(category.get("color")):
+            raise DatasetError(
+                f"{file}: category '{category['name']}' has the color {category['color']!r}; give three "
+                "numbers 0 .. 255, or none"
             )
     if len(categories) > IGNORE_LABEL:
         raise DatasetError(f"{file} has {len(categories)} categories; at most {IGNORE_LABEL} fit")

@@ -52,9 +52,9 @@ def read_json_object(path: str, keys: Sequence[str]) -> Dict[str, Any]:
         DatasetError: no JSON, no object, or a list is missing.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # with a byte order mark, too
             content = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}, not an object")

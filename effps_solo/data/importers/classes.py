@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 import yaml
 
+from effps_solo.structures.classes import is_color
 from effps_solo.utils.atomic import write_atomically
 
 from .files import SourceError
@@ -153,16 +154,13 @@ def _check_entry(entry: Any, path: str) -> None:
         raise SourceError(
             f"{path}: class {entry} must have name and isthing, and may have {', '.join(FIELDS[2:])}"
         )
-    color = entry.get("color", [0, 0, 0])
     usable = (
         isinstance(entry["name"], str)
         and entry["isthing"] in (0, 1)
         and isinstance(entry.get("id", 0), int)
         and isinstance(entry.get("labels", []), list)
         and all(isinstance(label, (str, int)) for label in entry.get("labels", []))
-        and isinstance(color, list)
-        and len(color) == 3
-        and all(isinstance(channel, int) and 0 <= channel <= 255 for channel in color)
+        and is_color(entry.get("color"))
     )
     if not usable:
         raise SourceError(

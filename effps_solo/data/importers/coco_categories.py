@@ -3,6 +3,8 @@
 import re
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
+from effps_solo.structures.classes import is_color
+
 from .classes import Entries, Label, as_entry, label_key
 from .files import SourceError
 from .geometry import short
@@ -37,9 +39,7 @@ def rgb(value: Any) -> Optional[List[int]]:
     """[r, g, b], 0 .. 255, of such a list or of "#rrggbb"; None: it is neither."""
     if isinstance(value, str) and re.fullmatch("#[0-9a-fA-F]{6}", value):
         return [int(value[k : k + 2], 16) for k in (1, 3, 5)]
-    is_list = isinstance(value, (list, tuple)) and len(value) == 3
-    whole = is_list and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-    return list(value) if whole and all(0 <= v <= 255 for v in value) else None
+    return list(value) if value is not None and is_color(value) else None
 
 
 class Category(NamedTuple):
