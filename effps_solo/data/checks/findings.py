@@ -53,12 +53,12 @@ KINDS: Dict[str, Kind] = {
     "size-mismatch": Kind(ERROR, "give image, PNG and JSON one size; --fix mends the JSON's"),
     "stored-pixels": Kind(
         ERROR,
-        "remove the EXIF orientation from the images (exiftool -Orientation= -n), or turn the PNGs",
+        "remove the EXIF orientation from the images (exiftool -Orientation=), or turn the PNGs",
     ),
     "turned-pixels": Kind(
         WARNING,
         "look at them (show-dataset); if they lie wrong, remove the EXIF orientation from the images "
-        "(exiftool -Orientation= -n), or turn the PNGs",
+        "(exiftool -Orientation=), or turn the PNGs",
     ),
     "id-not-in-json": Kind(ERROR, "list the segment in segments_info, or make its pixels void (0)"),
     "segment-not-in-png": Kind(ERROR, "remove the segment from the JSON, or draw the PNG anew"),

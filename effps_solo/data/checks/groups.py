@@ -9,8 +9,8 @@ from effps_solo.data.importers.splits import group_key
 
 from .findings import Finding
 
-# What names have in common: all before a last number, if it holds a number itself (IMG_0819_456, but not
-# frame_0001); all before Roboflow's mark of a copy (photo_jpg.rf.3f2a9c).
+# What names have in common: all before Roboflow's mark of a copy (photo_jpg.rf.3f2a9c), and before a last
+# number, if it holds a number itself (IMG_0819_456, but not frame_0001).
 _COPY = re.compile(r"_(?:jpe?g|png|bmp|webp)\.rf\.[0-9a-f]+$")
 _PART = re.compile(r"^(.*\d.*)[_-]\d+$")
 
@@ -25,11 +25,11 @@ def group_of(name: str, pattern: Optional[Pattern[str]]) -> Optional[str]:
     if pattern is not None:
         return group_key(name, pattern)
     stem = PurePosixPath(name).stem
-    copy = _COPY.search(stem)
-    if copy is not None:
-        return stem[: copy.start()]
-    part = _PART.search(stem)
-    return None if part is None else part.group(1)
+    original = _COPY.sub("", stem)
+    part = _PART.search(original)
+    if part is not None:
+        return part.group(1)
+    return None if original == stem else original
 
 
 def group_findings(

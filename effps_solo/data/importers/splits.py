@@ -110,15 +110,29 @@ def _digest(key: str) -> bytes:
 def keep_groups(
     splits: Mapping[str, List[Item]], groups: Mapping[str, List[Item]]
 ) -> Tuple[Dict[str, List[Item]], int]:
-    """The splits with every group in that split which has most of it, and how many images moved."""
+    """The splits with every group in that split which has most of it, and how many images moved.
+
+    Of two with equally much of it the smaller one has it.
+
+    Raises:
+        SourceError: nothing is left of a split.
+    """
     split_of = {item.image: split for split, items in splits.items() for item in items}
     target = {}
     for group in groups.values():
-        home = Counter(split_of[item.image] for item in group).most_common(1)[0][0]
+        counts = Counter(split_of[item.image] for item in group)
+        home = min(counts, key=lambda split: (-counts[split], len(splits[split])))
         target.update({item.image: home for item in group})
     moved = sum(target[image] != split for image, split in split_of.items())
     items = [item for part in splits.values() for item in part]
-    return {split: [i for i in items if target[i.image] == split] for split in splits}, moved
+    kept = {split: [i for i in items if target[i.image] == split] for split in splits}
+    for split, part in kept.items():
+        if not part:
+            raise SourceError(
+                f"--group-by leaves no image in the split {split}; divide all anew with --split {TRAIN} and "
+                "--val-fraction"
+            )
+    return kept, moved
 
 
 def choose_splits(

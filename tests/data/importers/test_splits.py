@@ -124,6 +124,12 @@ def test_groups_of_an_export_come_into_one_split() -> None:
         "val": ["c_1"],
     }
     assert moved == 1
+    found = {"train": items("a_1", "a_2", "b_1"), "val": items("b_2")}
+    groups = {"a": found["train"][:2], "b": [found["train"][2], *found["val"]]}
+    assert {k: len(v) for k, v in keep_groups(found, groups)[0].items()} == {"train": 2, "val": 2}
+    groups = {"all": found["train"] + found["val"]}
+    with pytest.raises(SourceError, match="--group-by leaves no image in the split val"):
+        keep_groups(found, groups)
 
 
 def choose(found: Dict[str, List[Item]], **options: object) -> Dict[str, int]:
