@@ -24,7 +24,7 @@ def id_key(value: Any, what: str) -> Key:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise SourceError(f"{what} is {short(value)}; it must be a number")
+        raise SourceError(f"{what} is {short(value)}; it must be a whole number")
     return str(value).strip()
 
 

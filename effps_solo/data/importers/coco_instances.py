@@ -102,10 +102,13 @@ def _contents_of_folder(folder: str) -> Contents:
     """Of several files of one split the one that is called instances..."""
     by_split: Dict[str, List[Path]] = defaultdict(list)
     contents = {}
-    for path in files_below(folder, "*.json"):
+    files = files_below(folder, "*.json")
+    for path in files:
         try:
             content = read_lists(str(path), *_LISTS)
         except ForeignFileError:
+            if len(files) == 1:
+                raise
             continue
         if not any("segments_info" in annotation for annotation in content["annotations"]):
             contents[path] = content

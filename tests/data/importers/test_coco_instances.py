@@ -158,7 +158,7 @@ def test_a_polygon_without_area_before_one_with(load: Load, draw: Any) -> None:
         ({"segmentation": "abc"}, "annotation 4: 'abc' is no list of points"),
         ({"segmentation": [[1, 2, 3]]}, "annotation 4: .1, 2, 3. has an odd number of coordinates"),
         ({"segmentation": [1e9, 1, 5, 5, 1, 5]}, "annotation 4: its point .1e.09, 1. lies far out"),
-        ({"image_id": [9]}, "the image_id of annotation 4 is .9.; it must be a number"),
+        ({"image_id": [9]}, "the image_id of annotation 4 is .9.; it must be a whole number"),
         ({"category_id": None}, "the category_id of annotation 4 is None"),
     ],
 )
