@@ -66,27 +66,29 @@ def _rings(points: Any, depth: int) -> List[np.ndarray]:
         )
     if len(points) == 0:
         return []
-    nested = [isinstance(one, (list, tuple, np.ndarray)) for one in points]
-    if all(isinstance(one, Mapping) for one in points):
-        return [_numbers([[one.get("x"), one.get("y")] for one in points])]
-    if not any(nested):
-        if len(points) % 2:
-            raise FaultyShapeError(f"{short(points)} has an odd number of coordinates")
+    if isinstance(points[0], Mapping):
+        pairs = [[p.get("x"), p.get("y")] if isinstance(p, Mapping) else p for p in points]
+        return [_numbers(pairs)]
+    if not isinstance(points[0], (list, tuple, np.ndarray)):
         return [_numbers(points)]
-    if all(nested) and all(_is_pair(one) for one in points):
-        return [_numbers(points)]
+    try:
+        array = np.array(points, dtype=np.float64)
+    except _NOT_NUMBERS:
+        array = np.empty(0)
+    if array.ndim == 2 and array.shape[1] == 2:
+        return [array]
     return [ring for one in points for ring in _rings(one, depth + 1)]
 
 
-def _is_pair(value: Sequence[Any]) -> bool:
-    return len(value) == 2 and not any(isinstance(x, (list, tuple, Mapping)) for x in value)
-
-
 def _numbers(values: Sequence[Any]) -> np.ndarray:
+    """(N, 2) float64 of a flat list, or of one of pairs."""
     try:
-        return np.array(values, dtype=np.float64).reshape(-1, 2)
+        array = np.array(values, dtype=np.float64)
     except _NOT_NUMBERS as error:
         raise FaultyShapeError(f"a coordinate of {short(values)} is no number") from error
+    if array.size % 2:
+        raise FaultyShapeError(f"{short(values)} has an odd number of coordinates")
+    return array.reshape(-1, 2)
 
 
 def plausible_rings(points: Any, size: Size) -> List[np.ndarray]:
