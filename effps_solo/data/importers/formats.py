@@ -11,4 +11,6 @@ FORMATS: Dict[str, str] = {
     "coco-instances": "coco_instances",
     "labelme": "labelme",
     "cityscapes-polygons": "cityscapes_polygons",
+    "yolo-seg": "yolo_seg",
+    "cvat": "cvat",
 }

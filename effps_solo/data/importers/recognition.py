@@ -56,10 +56,11 @@ SUPERVISELY = Guess("a project of Supervisely", f'{_COCO} (the app "Export to CO
 DATUMARO = Guess(
     "a Datumaro project", "convert it: datum convert -if datumaro -f coco_instances -i DIR -o OUT"
 )
-CVAT_XML = Guess("CVAT XML", _COCO)
+CVAT_XML = _readable("CVAT XML", "cvat")
+CVAT_VIDEO = Guess("CVAT XML of videos", 'export "CVAT for images 1.1" instead')
 LABELME_XML = Guess("XML of the old LabelMe", _COCO)
 VOC_BOXES = Guess("boxes in Pascal VOC's XML", _BOXES)
-YOLO = Guess("YOLO polygons", _COCO)
+YOLO = _readable("YOLO polygons", "yolo-seg")
 YOLO_BOXES = Guess("YOLO boxes", _BOXES)
 VOC_MASKS = Guess("masks in Pascal VOC's folders", _COCO)
 
@@ -130,7 +131,7 @@ _JSON_TESTS: List[Tuple[Guess, Callable[[Any], bool]]] = [
 def of_xml(head: str) -> Optional[Guess]:
     """What an XML file is that begins so."""
     if re.search(r"<annotations>", head) and re.search(r"<(image|track|meta)[\s>]", head):
-        return CVAT_XML
+        return CVAT_VIDEO if re.search(r"<track\s", head) else CVAT_XML
     if re.search(r"<annotation[\s>]", head):
         return LABELME_XML if "<polygon>" in head or "<pt>" in head else VOC_BOXES
     return None
