@@ -124,7 +124,7 @@ def _collect(events: Any, path: str) -> Optional[_Task]:
                 if label.find("parent") is None:  # a point of a skeleton has one
                     task.colors[label_key(label.findtext("name"))] = label.findtext("color")
         if element.tag == "image":
-            shapes = [(str(child.tag), dict(child.attrib)) for child in element]
+            shapes: List[Tuple[str, Fields]] = [(one.tag, dict(one.attrib)) for one in element]
             task.images.append((dict(element.attrib), shapes))
         element.clear()
     if num_tracks:

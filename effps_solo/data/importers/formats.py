@@ -13,4 +13,5 @@ FORMATS: Dict[str, str] = {
     "cityscapes-polygons": "cityscapes_polygons",
     "yolo-seg": "yolo_seg",
     "cvat": "cvat",
+    "mask-pairs": "mask_pairs",
 }
