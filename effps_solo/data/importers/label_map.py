@@ -3,6 +3,7 @@
 H x W pixels. A line of the file is "label:r,g,b:parts:actions".
 """
 
+import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,15 @@ def read_label_map(path: Path) -> LabelMap:
     return LabelMap(by_color, tuple(dict.fromkeys(by_color.values())))
 
 
+def mask_size(path: str) -> Tuple[int, int]:
+    """(height, width), from the head of a file. Raises SourceError."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except UNREADABLE as error:
+        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+
+
 def read_mask(path: str, labels: Optional[LabelMap] = None) -> Tuple[np.ndarray, str]:
     """The values of a mask of colours, of a palette, or of numbers with 1, 8 or 16 bits.
 
@@ -107,7 +117,8 @@ def read_mask(path: str, labels: Optional[LabelMap] = None) -> Tuple[np.ndarray,
         SourceError: it cannot be read, was compressed with losses, or holds no whole numbers.
     """
     try:
-        with Image.open(path) as image:
+        # In memory: a damaged length in a file would make Pillow ask for as much.
+        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
             if image.format not in ("PNG", "BMP", "TIFF"):
                 raise SourceError(f"{path} is a {image.format}, {LOSSY}")
             by_color = labels is not None and labels.is_color(image.mode)

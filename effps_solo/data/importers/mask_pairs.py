@@ -19,9 +19,18 @@ from effps_solo.structures.segment_measures import measure_segments
 from .canvas import SegmentCanvas
 from .classes import ClassList, Entries, Label
 from .drawing import FILE_ORDER, ShapeReader
-from .files import ForeignFileError, SourceError, image_size, walk
+from .files import ForeignFileError, SizeError, SourceError, image_size, walk
 from .image_index import ImageIndex, common_folder, find_in
-from .label_map import LOSSY, NAME, VOID, VOID_OBJECTS, LabelMap, read_label_map, read_mask
+from .label_map import (
+    LOSSY,
+    NAME,
+    VOID,
+    VOID_OBJECTS,
+    LabelMap,
+    mask_size,
+    read_label_map,
+    read_mask,
+)
 from .rasterize import CORNERS
 from .source import AnnotatedImage, Export, Item, Shape, Size
 from .splits import SPLIT_WORDS, TRAIN, by_folder
@@ -79,7 +88,7 @@ def find(annotations: str, images: str = "") -> Export:
         splits=splits,
         draw=draw,
         overlap=OVERLAP,
-        count_labels=lambda: count_labels([item.annotation for item in found]),
+        count_labels=lambda: count_labels(found),
         complete=complete,
         remarks=tuple(remarks),
     )
@@ -158,11 +167,19 @@ def _listed(folder: Path, items: Dict[str, Item]) -> Tuple[Dict[str, List[Item]]
     return {split: part for split, part in splits.items() if part}, remarks
 
 
-def count_labels(pairs: Sequence[MaskPair]) -> List[Label]:
-    """The labels that occur, and in how many masks each. Raises SourceError."""
+def count_labels(items: Sequence[Item]) -> List[Label]:
+    """The labels that occur, and in how many masks each.
+
+    Raises:
+        SourceError: a mask cannot be read, or has another size than its image.
+    """
     counts: Counter = Counter()
     maps: Dict[str, LabelMap] = {}
-    for pair in pairs:
+    for item in items:
+        pair: MaskPair = item.annotation
+        own, size = mask_size(pair.semantic), image_size(item.image)
+        if own != size:
+            raise SizeError(f"{pair.semantic} has the size (height, width) {own}, its image {size}")
         values, mode = read_mask(pair.semantic, pair.labels)
         for value in np.unique(values).tolist():
             label = pair.labels.label(value, mode)
@@ -192,8 +209,8 @@ def draw(annotation: MaskPair, classes: ClassList, canvas: SegmentCanvas) -> Non
 
 def _read(classes: ClassList, pair: MaskPair, size: Size) -> AnnotatedImage:
     for path in filter(None, (pair.semantic, pair.objects)):
-        if image_size(path) != size:
-            return AnnotatedImage(path, image_size(path), [])
+        if mask_size(path) != size:
+            return AnnotatedImage(path, mask_size(path), [])
     values, mode = read_mask(pair.semantic, pair.labels)
     objects = _read_objects(pair.objects) if pair.objects else None
     shapes: List[Shape] = []
