@@ -150,7 +150,10 @@ def _by_subset(items: Mapping[str, Item], subsets: Mapping[str, str]) -> Dict[st
 
 
 def _declared(tasks: Mapping[str, _Task]) -> Tuple[Dict[str, Label], List[str]]:
-    """The labels that shapes with an area have, and remarks about the others."""
+    """The labels that shapes with an area have, and remarks about the others.
+
+    One that is alone is a thing: shapes are objects.
+    """
     counts: Counter = Counter()
     colors: Dict[str, Optional[str]] = {}
     for task in tasks.values():
@@ -158,13 +161,14 @@ def _declared(tasks: Mapping[str, _Task]) -> Tuple[Dict[str, Label], List[str]]:
         for _, shapes in task.images:
             counts.update(label_key(own.get("label")) for tag, own in shapes if tag in _DATA)
     names = [name for name in dict.fromkeys([*colors, *counts]) if name]
-    unused = [name for name in names if not counts[name]]
+    used = [name for name in names if counts[name]]
+    isthing = 1 if len(used) == 1 else None
+    declared = {
+        name: Label(name, counts[name], isthing, color=rgb(colors.get(name))) for name in used
+    }
+    unused = [name for name in names if name not in declared]
     remark = f"labels without a shape that has an area are left out: {', '.join(unused)}"
-    return {
-        name: Label(name, counts[name], color=rgb(colors.get(name)))
-        for name in names
-        if counts[name]
-    }, [remark] * bool(unused)
+    return declared, [remark] * bool(unused)
 
 
 def read(annotation: CvatImage, size: Size) -> AnnotatedImage:

@@ -57,11 +57,11 @@ SUPERVISELY = Guess("a project of Supervisely", f'{_COCO} (the app "Export to CO
 DATUMARO = Guess(
     "a Datumaro project", "convert it: datum convert -if datumaro -f coco_instances -i DIR -o OUT"
 )
-CVAT_XML = _readable("CVAT XML", "cvat")
+CVAT_XML = Guess("CVAT XML", 'choose --from cvat, or export "COCO" instead', "cvat")
 CVAT_VIDEO = Guess("CVAT XML of videos", 'export "CVAT for images 1.1" instead')
 LABELME_XML = Guess("XML of the old LabelMe", _COCO)
 VOC_BOXES = Guess("boxes in Pascal VOC's XML", _BOXES)
-YOLO = _readable("YOLO polygons", "yolo-seg")
+YOLO = Guess("YOLO polygons", 'choose --from yolo-seg, or export "COCO" instead', "yolo-seg")
 YOLO_BOXES = Guess("YOLO boxes", _BOXES)
 MASKS = _readable("masks of classes and objects", "mask-pairs")
 
@@ -92,7 +92,7 @@ def _of_file(path: Path) -> Optional[Guess]:
             return None
     if path.suffix.lower() == ".png":
         is_ade = re.search(r"^ADE_.*_(seg|parts_\d+)$", path.stem)
-        is_mask = {"SegmentationClass", "semantic"} & set(path.parts)
+        is_mask = any(part.lower().startswith("semantic") for part in path.parts)
         return ADE20K if is_ade else MASKS if is_mask else None
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -56,7 +56,7 @@ def test_kinds_of_shapes(load: Any, draw: Any) -> None:
         '<ellipse label="car" cx="15" cy="14" rx="8" ry="3" rotation="90" z_order="0"/>',
     ]
     export = load("".join(shapes))
-    assert export.count_labels() == [Label("car", 5, color=[0, 0, 142])]
+    assert export.count_labels() == [Label("car", 5, 1, color=[0, 0, 142])]
     assert export.remarks == ("labels without a shape that has an area are left out: road, pose",)
     ids, info, left_out = draw(export)
     expected = np.zeros(SIZE)
