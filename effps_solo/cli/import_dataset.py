@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--annotations",
         required=True,
         metavar="PATH",
-        help="the COCO JSON, the folder of the polygon files, or that of an export with its splits",
+        help="the COCO JSON, data.yaml or XML, the folder of the files, or that of an export with its splits",
     )
     add(
         "--images",

@@ -3,7 +3,6 @@
 Also what tools export under that name: Roboflow, CVAT, Label Studio, VIA and others.
 """
 
-import contextlib
 import os
 from collections import Counter, defaultdict
 from functools import partial
@@ -26,7 +25,7 @@ from .coco_categories import (
 from .drawing import SMALL_ON_TOP, ShapeReader
 from .files import ForeignFileError, SourceError, files_below, read_lists, read_pixels
 from .geometry import short
-from .image_index import ImageIndex, common_folder
+from .image_index import ImageIndex, common_folder, find_in
 from .rasterize import CORNERS
 from .source import AnnotatedImage, Export, Item, Shape, Size
 from .splits import split_word
@@ -167,7 +166,7 @@ def _items(
         )
     items = []
     for image_id, (name, entry) in files.items():
-        image = _find_image(name, indexes, path)
+        image = find_in(indexes, name, path)
         png = _semantic_png(semantic, name) if semantic else ""
         size = (entry.get("height"), entry.get("width"))
         task = CocoImage(f"{name} of {path}", png, size, of_image[image_id])
@@ -189,17 +188,6 @@ def _files_of_images(
             raise SourceError(f"{path}: images {files[key][0]} and {name} have the id {key}")
         files[key] = (name, image)
     return files
-
-
-def _find_image(name: str, indexes: Sequence[ImageIndex], path: str) -> str:
-    for index in indexes:
-        found = index.existing(name)
-        if found is not None:
-            return found
-    for index in indexes[:-1]:
-        with contextlib.suppress(SourceError):
-            return index.find_file(name, path)
-    return indexes[-1].find_file(name, path)
 
 
 def _semantic_png(folder: str, file_name: str) -> str:

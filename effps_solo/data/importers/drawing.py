@@ -28,12 +28,17 @@ class Placed(NamedTuple):
 
 SMALL_ON_TOP = "things lie over stuff, and small shapes over large ones"
 LATER_ON_TOP = "things lie over stuff, and later shapes over earlier ones"
+Z_ORDER = (
+    "shapes of a higher z_order lie over those of a lower one; of one z_order, things over stuff and later "
+    "shapes over earlier ones"
+)
 FILE_ORDER = "later shapes lie over earlier ones, as in the file"
 
 # What is drawn first comes first.
 _ORDERS: Dict[str, Callable[[Placed], Tuple[int, ...]]] = {
     SMALL_ON_TOP: lambda p: (p.is_thing, not p.crowd, -p.mask.area, p.position),
     LATER_ON_TOP: lambda p: (p.is_thing, p.position),
+    Z_ORDER: lambda p: (p.shape.layer, p.is_thing, p.position),
     FILE_ORDER: lambda p: (p.position,),
 }
 
@@ -45,7 +50,7 @@ class ShapeReader:
     Attributes:
         read: (annotation of an item, size of its image) -> its shapes; a function of a module, raises
             SourceError.
-        overlap: SMALL_ON_TOP, LATER_ON_TOP or FILE_ORDER.
+        overlap: SMALL_ON_TOP, LATER_ON_TOP, Z_ORDER or FILE_ORDER.
         convention: CORNERS or CENTERS of :mod:`~.rasterize`.
     """
 

@@ -11,4 +11,7 @@ FORMATS: Dict[str, str] = {
     "coco-instances": "coco_instances",
     "labelme": "labelme",
     "cityscapes-polygons": "cityscapes_polygons",
+    "yolo-seg": "yolo_seg",
+    "cvat": "cvat",
+    "mask-pairs": "mask_pairs",
 }

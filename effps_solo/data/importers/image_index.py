@@ -1,9 +1,10 @@
 """Images by the names that annotations give them, whatever folders and suffixes those have."""
 
+import contextlib
 import os
 import unicodedata
 from pathlib import Path, PurePosixPath
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from effps_solo.utils.image_io import IMAGE_SUFFIXES
 
@@ -106,6 +107,22 @@ def _keys(path: str) -> Tuple[str, str]:
     """As it is written, whatever its form of Unicode, and, which comes second, in letters of one case."""
     own = unicodedata.normalize("NFC", path)
     return own, f"\0{own.casefold()}"
+
+
+def find_in(indexes: Sequence[ImageIndex], name: str, annotation: str) -> str:
+    """The image of that path in one of several folders, the likely one first; else by its name alone.
+
+    Raises:
+        SourceError: see :meth:`ImageIndex.find_file`.
+    """
+    for index in indexes:
+        found = index.existing(name)
+        if found is not None:
+            return found
+    for index in indexes[:-1]:
+        with contextlib.suppress(SourceError):
+            return index.find_file(name, annotation)
+    return indexes[-1].find_file(name, annotation)
 
 
 def common_folder(images: List[str], folder: str) -> str:

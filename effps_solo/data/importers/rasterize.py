@@ -19,10 +19,12 @@ from .geometry import (
     FaultyShapeError,
     NoAreaError,
     Size,
+    expand_runs,
     mask_of_runs,
     plausible_rings,
     require_plausible,
     rings_of,
+    run_lengths,
     short,
 )
 
@@ -184,6 +186,25 @@ def _png(data: Any, size: Size, convention: str) -> Drawn:
     return _inside(mask, (x, y), size)
 
 
+def _runs(data: Any, size: Size, convention: str) -> Drawn:
+    """Run lengths of False and True by turns, row by row, in a box (x, y, width, height)."""
+    counts, box = data
+    first = np.array(box[:2], dtype=np.float64)
+    require_plausible(np.stack([first, first + box[2:]]), size)
+    x, y, width, height = np.round(np.array(box)).astype(int).tolist()
+    if width < 0 or height < 0 or width > size[1] or height > size[0]:
+        raise FaultyShapeError(
+            f"its mask has {width}x{height} pixels, its image {size[1]}x{size[0]}"
+        )
+    lengths = run_lengths(counts)
+    total = int(lengths.sum(dtype=np.float64))
+    if total != width * height:
+        raise FaultyShapeError(
+            f"its run lengths sum to {total}, its box has {width}x{height} pixels"
+        )
+    return _inside(expand_runs(lengths).reshape(height, width), (x, y), size)
+
+
 def _mask(data: Any, size: Size, convention: str) -> Drawn:
     """A (h, w) mask, and the point (x, y) of its first pixel."""
     mask, corner = data
@@ -204,6 +225,7 @@ KINDS: Dict[str, Callable[[Any, Size, str], Drawn]] = {
     "circle": _circle,
     "segmentation": _segmentation,
     "png": _png,
+    "runs": _runs,
     "mask": _mask,
 }
 """What a shape can be; the functions say what data each needs."""

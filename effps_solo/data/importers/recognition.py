@@ -11,6 +11,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from .files import SourceError, read_json, walk
 
+_VOC_FOLDERS = ("SegmentationClass", "*/SegmentationClass", "*/*/SegmentationClass")
 _MAX_FILES = 300  # of a folder, that are looked at
 _HEAD = 65536  # bytes of a text
 _NUMBER = re.compile(r"^-?\d+(\.\d+)?([eE][-+]?\d+)?$")
@@ -56,12 +57,13 @@ SUPERVISELY = Guess("a project of Supervisely", f'{_COCO} (the app "Export to CO
 DATUMARO = Guess(
     "a Datumaro project", "convert it: datum convert -if datumaro -f coco_instances -i DIR -o OUT"
 )
-CVAT_XML = Guess("CVAT XML", _COCO)
+CVAT_XML = Guess("CVAT XML", 'choose --from cvat, or export "COCO" instead', "cvat")
+CVAT_VIDEO = Guess("CVAT XML of videos", 'export "CVAT for images 1.1" instead')
 LABELME_XML = Guess("XML of the old LabelMe", _COCO)
 VOC_BOXES = Guess("boxes in Pascal VOC's XML", _BOXES)
-YOLO = Guess("YOLO polygons", _COCO)
+YOLO = Guess("YOLO polygons", 'choose --from yolo-seg, or export "COCO" instead', "yolo-seg")
 YOLO_BOXES = Guess("YOLO boxes", _BOXES)
-VOC_MASKS = Guess("masks in Pascal VOC's folders", _COCO)
+MASKS = _readable("masks of classes and objects", "mask-pairs")
 
 
 def recognize(path: str) -> Optional[Tuple[str, Guess]]:
@@ -70,6 +72,10 @@ def recognize(path: str) -> Optional[Tuple[str, Guess]]:
         guess = _of_file(Path(path))
         return None if guess is None else (path, guess)
     files = [file for _, file in zip(range(_MAX_FILES), walk(path))]
+    for pattern in _VOC_FOLDERS:  # beside them VOC has boxes in XML
+        folder = next(Path(path).glob(pattern), None)
+        if folder is not None:
+            return str(folder), MASKS
     for suffixes in _SUFFIXES:
         for file in (f for f in files if f.suffix.lower() in suffixes):
             guess = _of_file(file)
@@ -86,8 +92,8 @@ def _of_file(path: Path) -> Optional[Guess]:
             return None
     if path.suffix.lower() == ".png":
         is_ade = re.search(r"^ADE_.*_(seg|parts_\d+)$", path.stem)
-        is_voc = {"SegmentationClass", "SegmentationObject"} & set(path.parts)
-        return ADE20K if is_ade else VOC_MASKS if is_voc else None
+        is_mask = any(part.lower().startswith("semantic") for part in path.parts)
+        return ADE20K if is_ade else MASKS if is_mask else None
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             head = file.read(_HEAD)
@@ -130,7 +136,7 @@ _JSON_TESTS: List[Tuple[Guess, Callable[[Any], bool]]] = [
 def of_xml(head: str) -> Optional[Guess]:
     """What an XML file is that begins so."""
     if re.search(r"<annotations>", head) and re.search(r"<(image|track|meta)[\s>]", head):
-        return CVAT_XML
+        return CVAT_VIDEO if re.search(r"<track\s", head) else CVAT_XML
     if re.search(r"<annotation[\s>]", head):
         return LABELME_XML if "<polygon>" in head or "<pt>" in head else VOC_BOXES
     return None

@@ -21,6 +21,7 @@ class Shape(NamedTuple):
         crowd: it shows several objects.
         crowd_of: the label of the things that it shows several of, if no class names its own label.
         left_out: why the format itself leaves it out; "": it does not.
+        layer: for Z_ORDER of :mod:`~.drawing`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Shape(NamedTuple):
     crowd: bool = False
     crowd_of: Any = None
     left_out: str = ""
+    layer: int = 0
 
 
 class AnnotatedImage(NamedTuple):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from effps_solo.data.importers import recognition as known
 from effps_solo.data.importers.formats import FORMATS
@@ -64,7 +65,7 @@ VOC = "<annotation><object><name>car</name><bndbox><xmin>1</xmin></bndbox></obje
         ("a.txt", "", None),
         ("data.yaml", "train: ../train/images\nnc: 1\nnames: ['car']\n", known.YOLO),
         ("a.yaml", "name: my_set\n", None),
-        ("SegmentationClass/a.png", "", known.VOC_MASKS),
+        ("semantic/a.png", "", known.MASKS),
         ("ADE_train_00000001_seg.png", "", known.ADE20K),
         ("a.png", "", None),
         ("a.json", "{", None),
@@ -89,3 +90,33 @@ def test_the_message_of_every_format_says_what_to_do() -> None:
 
 def test_nothing() -> None:
     assert recognize("nowhere") is None
+
+
+YOLO_LINE = "0 0.1 0.1 0.5 0.1 0.5 0.5\n"
+CVAT_ENTRY = '<annotations><version>1.1</version><meta/><{} id="0" name="a.jpg"></{}></annotations>'
+
+
+@pytest.mark.parametrize(
+    "name, text, what",
+    [
+        ("a.txt", YOLO_LINE, "yolo-seg"),
+        ("data.yaml", "train: images/train\nnc: 1\nnames: [car]\n", "yolo-seg"),
+        ("a.txt", "0 0.5 0.5 0.2 0.2\n", "YOLO boxes"),
+        ("annotations.xml", CVAT_ENTRY.format("image", "image"), "cvat"),
+        ("annotations.xml", CVAT_ENTRY.format("track", "track"), "CVAT XML of videos"),
+        ("a.xml", "<annotation><object></object></annotation>", "boxes in Pascal VOC's XML"),
+        ("VOC2012/Annotations/a.xml", "<annotation><object></object></annotation>", "mask-pairs"),
+        ("semantic/a.txt", "a", "mask-pairs"),
+        ("readme.txt", "hello\n", None),
+    ],
+)
+def test_what_files_look_like(name: str, text: str, what: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    if what == "mask-pairs":
+        folder = "semantic" if name.startswith("semantic") else "VOC2012/SegmentationClass"
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.new("L", (3, 2)).save(tmp_path / folder / "a.png")
+    seen = recognize(str(tmp_path))
+    assert what in ((None,) if seen is None else (seen[1].format, seen[1].what))
