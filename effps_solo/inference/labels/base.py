@@ -1,15 +1,18 @@
 """What the writers of all formats have in common."""
 
+import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from effps_solo.inference.result import write_file
 from effps_solo.structures.classes import PanopticClass
 
 from .outlines import Outline, outline_segments
 
+CLASSES_NAME = "classes.yaml"
 Entry = Mapping[str, Any]
 
 
@@ -50,3 +53,22 @@ class LabelWriter(ABC):
     @abstractmethod
     def close(self) -> None:
         """Write what belongs to all images together. Raises UserError when that fails."""
+
+    def write_classes(self) -> None:
+        """Write ``classes.yaml``, which tells ``import-dataset`` what a format cannot: things, ids, colours.
+
+        Raises UserError when that fails.
+        """
+        lines = [
+            json.dumps(
+                {
+                    "name": entry.name,
+                    "isthing": int(entry.isthing),
+                    "id": entry.dataset_id,
+                    "color": list(entry.color),
+                }
+            )
+            for entry in self.classes
+        ]
+        # A list of JSON objects, line by line, is YAML.
+        write_file(self.folder / CLASSES_NAME, "".join(f"- {line}\n" for line in lines))

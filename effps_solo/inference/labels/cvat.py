@@ -21,7 +21,7 @@ XML_NAME = "annotations.xml"
 
 
 class CvatWriter(LabelWriter):
-    """Writes annotations.xml."""
+    """Writes annotations.xml and classes.yaml."""
 
     def __init__(
         self, folder: Path, classes: Sequence[PanopticClass], tolerance: float = 0.0
@@ -37,6 +37,7 @@ class CvatWriter(LabelWriter):
         self._images.append((image["file_name"], size, shapes))
 
     def close(self) -> None:
+        self.write_classes()
         images = [
             f'  <image id="{k}" name={quoteattr(name)} {size}>\n{shapes}\n  </image>'
             for k, (name, size, shapes) in enumerate(sorted(self._images))  # CVAT's order

@@ -19,7 +19,7 @@ _VERSION = "5.5.0"
 
 
 class LabelmeWriter(LabelWriter):
-    """Writes labelme/NAME.json."""
+    """Writes labelme/NAME.json and classes.yaml."""
 
     def add_outlines(self, entry: Entry, outlines: Sequence[Outline]) -> None:
         image, path = entry["image"], self._path(entry)
@@ -38,7 +38,8 @@ class LabelmeWriter(LabelWriter):
         return self._path(entry).is_file()
 
     def close(self) -> None:
-        """Each image has its own file."""
+        """Images have their own files; the classes go into ``classes.yaml``."""
+        self.write_classes()
 
     def _path(self, entry: Entry) -> Path:
         name = entry["annotation"]["file_name"].removesuffix("_panoptic.png")

@@ -164,7 +164,8 @@ class _Layer:
         lower, above = self._outlines[below], []
         for k, (upper, filled) in enumerate(zip(self._outlines, self._filled)):
             windows = _common_windows(lower.bbox, upper.bbox)
-            if windows and k != below and (k > below or upper.area <= lower.area):
+            may_be_smaller = upper.area * MIN_IOU**2 <= lower.area  # when both are drawn
+            if windows and k != below and (k > below or may_be_smaller):
                 covered = own[windows[0]] & filled[windows[1]]
                 if covered.any():
                     own[windows[0]] &= ~covered

@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict
 
 import numpy as np
 
+from effps_solo.data.importers.classes import read_entries
 from effps_solo.inference.labels.labelme import LabelmeWriter
 from tests.inference.labels.scenes import CLASSES, Scene
 
@@ -60,3 +61,13 @@ def test_what_is_there_is_known(scene: Scene, tmp_path: Path) -> None:
     assert not writer.has(scene.entry)
     writer.add(scene.entry, scene.ids)
     assert writer.has(scene.entry)
+
+
+def test_the_classes_of_a_later_import(tmp_path: Path) -> None:
+    LabelmeWriter(tmp_path, CLASSES).close()
+    assert read_entries(str(tmp_path / "classes.yaml"))[1] == {
+        "name": '"road" & <kerb>',
+        "isthing": 0,
+        "id": 7,
+        "color": [128, 64, 128],
+    }

@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
-import yaml
 
 from effps_solo.__main__ import main
 from effps_solo.cli.import_dataset import FORMATS
@@ -15,8 +14,6 @@ from effps_solo.structures.panoptic_png import read_segment_ids
 from tests.inference.labels.scenes import CLASSES, Scene, best_match
 
 WRITTEN = {"labelme": "labelme", "coco": "instances.json", "cvat": "annotations.xml"}
-# A COCO file says what is stuff.
-CLASSES_FILE = [{"name": c.name, "isthing": int(c.isthing), "id": c.dataset_id} for c in CLASSES]
 
 
 @pytest.mark.parametrize("tolerance, min_iou", [(0, 1), (1, 0.97)])
@@ -38,12 +35,13 @@ def test_round_trip(
         writer.add(each.entry, each.ids)
     writer.close()
     words = ["--from", formats[0], "--annotations", str(tmp_path / "predictions" / WRITTEN[name])]
-    if name != "coco":
-        (tmp_path / "classes.yaml").write_text(yaml.safe_dump(CLASSES_FILE))
-        words += ["--classes", str(tmp_path / "classes.yaml")]
+    if name != "coco":  # whose file has them itself
+        words += ["--classes", str(tmp_path / "predictions" / "classes.yaml")]
     words += ["--images", str(tmp_path / "images"), "--output", str(tmp_path / "set")]
     assert main(["import-dataset", *words, "--workers", "1"]) == 0
     content = json.loads((tmp_path / "set" / "panoptic_train.json").read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    assert names == {entry.dataset_id: entry.name for entry in CLASSES}
     for each, annotation in zip(scenes, content["annotations"]):
         png = tmp_path / "set" / "panoptic_train" / annotation["file_name"]
         check(each, read_segment_ids(str(png)), annotation["segments_info"], min_iou)
