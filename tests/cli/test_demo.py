@@ -441,11 +441,11 @@ def test_labels_of_what_was_done_before_ctrl_c(
     draw(folder / "a.png"), draw(folder / "b.png")
     predict, calls = effps_solo.inference.predictor.Predictor.__call__, []
 
-    def interrupted(self: Any, image: np.ndarray) -> Dict[str, Any]:
+    def interrupted(self: Any, *args: Any) -> Dict[str, Any]:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return predict(self, image)
+        return predict(self, *args)
 
     monkeypatch.setattr(effps_solo.inference.predictor.Predictor, "__call__", interrupted)
     assert run(folder, words=["--labels", "coco"]) == 130
