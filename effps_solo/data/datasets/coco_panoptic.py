@@ -97,11 +97,9 @@ def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dic
     if not categories:
         raise DatasetError(f"{file} lists no categories")
     for category in categories:
-        _require(category, ("id", "name", "isthing"), f"{file}: category {category}")
-        isthing = category["isthing"]
-        if not isinstance(category["id"], int) or not (
-            isinstance(isthing, int) and isthing in (0, 1)
-        ):
+        _require(category, ("name", "isthing"), f"{file}: category {category}")
+        numbers = category.get("id"), category["isthing"]
+        if not all(isinstance(n, int) for n in numbers) or category["isthing"] not in (0, 1):
             raise DatasetError(
                 f"{file}: category {category} needs an integer as its id, and 0 or 1 as isthing"
             )
