@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from effps_solo.__main__ import main
-from effps_solo.cli.import_dataset import FORMATS
+from effps_solo.data.importers.formats import FORMATS
 from effps_solo.inference.labels.build import build_label_writer
 from effps_solo.structures.panoptic_png import read_segment_ids
 from tests.inference.labels.scenes import CLASSES, Scene, best_match
@@ -26,15 +26,13 @@ def test_round_trip(
     write_scene: Callable[..., Scene],
     tmp_path: Path,
 ) -> None:
-    formats = [each for each in FORMATS if each.startswith(name)]
-    if not formats:
-        pytest.skip(f"import-dataset does not read {name}")
+    [format_name] = [each for each in FORMATS if each.startswith(name)]
     scenes = [scene, write_scene(scene.ids[::-1], "b", 2)]
     writer = build_label_writer(name, tmp_path / "predictions", CLASSES, tolerance)
     for each in scenes:
         writer.add(each.entry, each.ids)
     writer.close()
-    words = ["--from", formats[0], "--annotations", str(tmp_path / "predictions" / WRITTEN[name])]
+    words = ["--from", format_name, "--annotations", str(tmp_path / "predictions" / WRITTEN[name])]
     if name != "coco":  # whose file has them itself
         words += ["--classes", str(tmp_path / "predictions" / "classes.yaml")]
     words += ["--images", str(tmp_path / "images"), "--output", str(tmp_path / "set")]
