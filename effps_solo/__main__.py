@@ -55,7 +55,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     command = _load(name)
     parser = argparse.ArgumentParser(prog=f"effps-solo {name}", description=COMMANDS[name])
     command.add_arguments(parser)
-    args = parser.parse_args(words[1:])
+    args = parser.parse_args(words[1:], argparse.Namespace(words=words))
     if name in _RUN_NETWORKS:
         keep_freed_memory()
     try:

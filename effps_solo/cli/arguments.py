@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import argparse
+import re
 
 TRAINED = "MODEL.WEIGHTS output/quickstart/model_final.pth"
 RANDOM = "MODEL.WEIGHTS '' for random weights"
@@ -72,3 +73,11 @@ def probability(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
+
+
+def regular_expression(text: str) -> "re.Pattern[str]":
+    """The type of an option that takes a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text} is no regular expression: {error}") from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, List, Sequence, Tuple
 from effps_solo.utils.errors import INTERRUPTED, UserError
 from effps_solo.utils.machine import num_cores
 
-from .arguments import add_config_options
+from .arguments import add_config_options, regular_expression
 
 if TYPE_CHECKING:
     from effps_solo.data.checks.plan import PanopticSource
@@ -49,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="write a JSON with areas and boxes counted anew; a folder of them for several splits",
     )
+    add(
+        "--group-by",
+        type=regular_expression,
+        metavar="REGEX",
+        help="hint at images in several splits whose names have the same match, or the same first group of "
+        "it (default: names that differ in their last number)",
+    )
     add("--output", default="", metavar="DIR", help=f"write {REPORT_NAME} and {PICTURE_NAME}")
     add("--json", action="store_true", help="print one JSON object with every finding")
     add(
@@ -68,12 +75,17 @@ def run(args: argparse.Namespace) -> int:
     from effps_solo.data.checks.report import as_dict, as_text, exit_status
     from effps_solo.data.checks.run import check_datasets
 
-    sources, expected = _sources(args)
+    sources, expected, known = _sources(args)
     fixed = _fixed_paths(args.fix, sources)
     progress = sys.stderr.isatty()
     try:
         checked = check_datasets(
-            sources, expected=expected, num_workers=args.workers, show_progress=progress
+            sources,
+            expected=expected,
+            known=known,
+            group_by=args.group_by,
+            num_workers=args.workers,
+            show_progress=progress,
         )
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -88,8 +100,11 @@ def run(args: argparse.Namespace) -> int:
     return exit_status(checked)
 
 
-def _sources(args: argparse.Namespace) -> Tuple[List["PanopticSource"], List["ExpectedCount"]]:
-    """What to check, and the class counts that a config states."""
+Sources = List["PanopticSource"]
+
+
+def _sources(args: argparse.Namespace) -> Tuple[Sources, List["ExpectedCount"], Sources]:
+    """What to check, the class counts that a config states, and splits that only list files."""
     from effps_solo.config import read_config
     from effps_solo.data.checks import sources as find
     from effps_solo.data.checks.plan import PanopticSource
@@ -101,9 +116,11 @@ def _sources(args: argparse.Namespace) -> Tuple[List["PanopticSource"], List["Ex
             "name --config-file, or --description, or --panoptic-json, --panoptic-png and --images"
         )
     expected: List["ExpectedCount"] = []
+    known: Sources = []
     if args.config_file:
         cfg = read_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
         sources, expected = find.sources_from_config(cfg), find.counts_from_config(cfg)
+        known = find.other_splits_of_config(cfg)
     elif args.description:
         sources = find.sources_from_descriptions(args.description)
     elif len({len(names) for names in paths}) > 1:
@@ -112,7 +129,7 @@ def _sources(args: argparse.Namespace) -> Tuple[List["PanopticSource"], List["Ex
         sources = [
             PanopticSource(Path(file).stem, images, png, file) for file, png, images in zip(*paths)
         ]
-    return find.with_instances(sources, args.instances_json), expected
+    return find.with_instances(sources, args.instances_json), expected, known
 
 
 def _fixed_paths(fix: str, sources: Sequence["PanopticSource"]) -> List[str]:

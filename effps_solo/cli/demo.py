@@ -20,13 +20,17 @@ from .arguments import (
     add_runtime_options,
     probability,
 )
+from .label_options import add_label_options, label_writer_of
 from .output_folder import make_writable
 
 if TYPE_CHECKING:
-    from effps_solo.inference.load import PanopticModel
+    import numpy as np
+
+    from effps_solo.inference.result import PanopticResult
     from effps_solo.inference.writer import PanopticWriter
 
 _VIDEOS = "videos.json"  # those that are finished
+Predict = Callable[["np.ndarray"], "PanopticResult"]
 
 logger = logging.getLogger("effps_solo.demo")
 
@@ -77,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-labels", action="store_true", help="draw colours and borders alone, without a legend"
     )
+    add_label_options(parser)
     parser.add_argument(
         "--resume", action="store_true", help="leave out images whose results are in --output"
     )
@@ -96,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         results of the images before it.
     """
     from effps_solo.inference.load import SAMPLE_IMAGE, load
+    from effps_solo.inference.pseudo_labels import void_unsure
     from effps_solo.inference.result import write_file
     from effps_solo.inference.video import predict_video
     from effps_solo.inference.writer import JSON_NAME, PanopticWriter
@@ -128,7 +134,14 @@ def run(args: argparse.Namespace) -> int:
     settings: Dict[str, Any] = {"folder": folder, "labels": labels, "save_json": args.save_json}
     if args.webcam is not None:
         predict_video(model, args.webcam, **settings)
-    writer = PanopticWriter(folder, model.classes, resume=args.resume, labels=labels, legend=labels)
+    writer = PanopticWriter(
+        folder,
+        model.classes,
+        resume=args.resume,
+        label_writer=label_writer_of(args, folder, model.classes),
+        labels=labels,
+        legend=labels,
+    )
     earlier = writer.done | set(finished)
     done = {path for path in paths if os.path.abspath(path) in earlier}
     left = [path for path in paths if path not in done]
@@ -141,7 +154,10 @@ def run(args: argparse.Namespace) -> int:
         write_file(folder / _VIDEOS, json.dumps(finished, indent=1))
         return frames
 
-    return _process_all(left, model, writer, to_video)
+    def predict(image: "np.ndarray") -> "PanopticResult":
+        return void_unsure(model(image), args.unsure_void)
+
+    return _process_all(left, predict, writer, to_video)
 
 
 def video_names(paths: Sequence[Path], finished: Mapping[str, str]) -> Dict[Path, str]:
@@ -194,7 +210,7 @@ class _TqdmHandler(logging.Handler):
 
 def _process_all(
     paths: Sequence[Path],
-    model: "PanopticModel",
+    predict: Predict,
     writer: "PanopticWriter",
     to_video: Callable[[Path], int],
 ) -> int:
@@ -202,16 +218,17 @@ def _process_all(
     failed: List[str] = []
     done = 0
     try:
+        writer.add_earlier_labels()
         for path in tqdm(paths, unit="image", disable=len(paths) == 1):
-            if not _process(path, model, writer, to_video):
+            if not _process(path, predict, writer, to_video):
                 failed.append(str(path))
             done += 1
     except KeyboardInterrupt:
         logger.error("stopped after %d of %d images", done, len(paths))
         return INTERRUPTED
     finally:
-        if not all(is_video(path) for path in paths):
-            writer.write_json()
+        if len(writer) or not all(is_video(path) for path in paths):
+            writer.close()
         logger.info("results: %s", writer.folder)
     if failed:
         logger.error("%d of %d images failed: %s", len(failed), len(paths), ", ".join(failed))
@@ -219,7 +236,7 @@ def _process_all(
 
 
 def _process(
-    path: Path, model: "PanopticModel", writer: "PanopticWriter", to_video: Callable[[Path], int]
+    path: Path, predict: Predict, writer: "PanopticWriter", to_video: Callable[[Path], int]
 ) -> bool:
     """Whether it could be done."""
     try:
@@ -231,7 +248,7 @@ def _process(
         logger.error("skipped: %s", error)
         return False
     try:
-        result = model(image)
+        result = predict(image)
     except UserError as error:  # an exported model is made for one shape
         logger.error("skipped: %s: %s", path, error)
         return False

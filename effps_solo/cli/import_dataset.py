@@ -1,57 +1,118 @@
 """``effps-solo import-dataset``: annotations in other formats as a data set to train on."""
 
 import argparse
+import importlib
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Dict, List
 
+from effps_solo.data.importers.formats import FORMATS
 from effps_solo.utils.errors import INTERRUPTED, UserError
 from effps_solo.utils.machine import num_cores
 
+from .arguments import regular_expression
+
 if TYPE_CHECKING:
+    from effps_solo.data.importers.canvas import Counts
+    from effps_solo.data.importers.classes import ClassList
     from effps_solo.data.importers.run import Imported
-    from effps_solo.data.importers.source import Source
-
-FORMATS = ("coco-instances", "labelme", "cityscapes-polygons")
-CLASSES_NAME = "classes.yaml"
-
+    from effps_solo.data.importers.source import Export, Item
 
 _NO_STUFF = """no class is stuff: pixels outside of all objects are void, and nothing is taught about them, so
-expect objects where there are none; draw a background, or give it with --semantic and --classes"""
+expect objects where there are none; --background NAME makes them a class"""
+_CROWDS = """WARNING: {crowds} of the {all} annotations of {name} are crowds (iscrowd 1), which teach no
+object; CVAT writes brush strokes so: with --crowds-as-objects each is an object"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to read and where to write."""
     parser.epilog = (
-        "Run it once for every split, or once with --val-fraction. Run again, it goes on where it was "
-        "stopped, and does only what changed."
+        "Run again, it goes on where it was stopped, and does only what changed. docs/data.md lists the "
+        "formats."
     )
     add = parser.add_argument
-    add("--from", dest="format", required=True, choices=FORMATS, help="what the annotations are")
+    add(
+        "--from",
+        dest="format",
+        choices=list(FORMATS),
+        help="what the annotations are (default: what they look like)",
+    )
     add(
         "--annotations",
         required=True,
         metavar="PATH",
-        help="the COCO JSON, or the folder of the polygon files",
+        help="the COCO JSON, data.yaml or XML, the folder of the files, or that of an export with its splits",
     )
-    add("--images", default="", metavar="DIR", help="the images (default: --annotations)")
+    add(
+        "--images",
+        default="",
+        metavar="DIR",
+        help="the images (default: where the annotations are)",
+    )
     add("--output", required=True, metavar="DIR", help="folder of the data set")
     add("--name", default="", help="of the data set (default: the name of its folder)")
-    add("--split", default="train", metavar="NAME", help="which split this is (%(default)s)")
+    _add_splits(parser)
+    _add_classes(parser)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--relative",
+        action="store_true",
+        help="name the images as seen from the output, so that both can be moved together",
+    )
+    where.add_argument("--copy", action="store_true", help="copy the images into the output")
+    add("--workers", type=int, default=num_cores(), metavar="N", help="processes (%(default)s)")
+
+
+def _add_splits(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--split",
+        default="",
+        metavar="NAME",
+        help="make all images this split (default: the splits of the export, or else train)",
+    )
     add(
         "--val-fraction",
         type=_fraction,
         default=0.0,
         metavar="F",
-        help="put this part of the images, chosen at random, into the split val; import frames of "
-        "one video as splits instead",
+        help="put this part of the training images, at least one, into the split val, by their names",
     )
+    add(
+        "--group-by",
+        type=regular_expression,
+        metavar="REGEX",
+        help="keep images in one split whose names have the same match, or the same first group of it, "
+        "e.g. frames of a video or parts of a photograph",
+    )
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--classes",
         default="",
         metavar="FILE",
-        help="YAML list of {name, isthing, id, color, labels}, the last three as needed (default for "
-        f"polygons: {CLASSES_NAME} in the output, which is made for you to edit)",
+        help="YAML list of {name, isthing, id, color, labels}, the last three as needed (default: "
+        "classes.yaml in the output, which is made for you to edit where nothing says what is stuff)",
+    )
+    add(
+        "--stuff",
+        nargs="*",
+        metavar="NAME",
+        help="instead of a list: these labels are stuff, the others things",
+    )
+    add(
+        "--background",
+        default="",
+        metavar="NAME",
+        help="the class of stuff that lies where no annotation does (default: void)",
+    )
+    add(
+        "--crowds-as-objects",
+        action="store_true",
+        help="take every crowd (iscrowd 1) for an object: CVAT writes brush strokes so",
     )
     add(
         "--semantic",
@@ -59,7 +120,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for coco-instances: PNGs of pixel values; --classes lists what they mean",
     )
-    add("--workers", type=int, default=num_cores(), metavar="N", help="processes (%(default)s)")
 
 
 def _fraction(text: str) -> float:
@@ -78,69 +138,145 @@ def run(args: argparse.Namespace) -> int:
     if args.val_fraction and args.split == "val":
         raise UserError("--split val is what --val-fraction makes; leave one of them out")
     try:
-        path = _import(args, Path(args.output))
+        _import(args, Path(args.output))
     except KeyboardInterrupt:
         print("stopped; run it again to go on", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         raise UserError(f"cannot write to --output '{args.output}': {error}") from error
-    print(f'in a config:\n  DATASETS: {{DESCRIPTIONS: ["{path.resolve()}"]}}')
     return 0
 
 
-def _import(args: argparse.Namespace, output: Path) -> Path:
-    """Write the split or splits; returns the path of the description."""
-    from effps_solo.data.importers.run import import_split, split_items, write_description
+def _import(args: argparse.Namespace, output: Path) -> None:
+    """Write the splits, or the class list to edit first."""
+    from effps_solo.data.importers.class_choice import CLASSES_NAME, choose_classes, other_splits
+    from effps_solo.data.importers.splits import choose_splits
 
-    name = args.name or output.resolve().name
-    source = _source(args, output)
-    parts = {args.split: source.items}
-    if args.val_fraction:
-        parts[args.split], parts["val"] = split_items(source.items, args.val_fraction)
-    for split, items in parts.items():
-        imported = import_split(source, items, output, split, args.workers)
-        path = write_description(output, name, split, source.images)
-        print(_as_text(f"{name}_{split}", imported))
-    if all(category["isthing"] for category in source.classes.categories):
-        print(_NO_STUFF)
-    return path
-
-
-def _source(args: argparse.Namespace, output: Path) -> "Source":
-    from effps_solo.data.importers.classes import ClassList, read_entries, write_template
-
-    if args.format == "coco-instances":
-        from effps_solo.data.importers.coco_instances import coco_instances_source
-
-        images = args.images or str(Path(args.annotations).parent)
-        return coco_instances_source(
-            args.annotations, images, classes=args.classes, semantic=args.semantic
+    export = _find(args)
+    splits, remarks = choose_splits(
+        export.splits,
+        export.images,
+        split=args.split,
+        val_fraction=args.val_fraction,
+        group_by=args.group_by,
+    )
+    classes = choose_classes(
+        export,
+        output,
+        file=args.classes,
+        stuff=args.stuff,
+        background=args.background,
+        splits=list(splits),
+    )
+    remarks = [*export.remarks, *remarks]
+    if classes is None:
+        words = shlex.join([sys.executable, "-m", "effps_solo", *getattr(args, "words", ())])
+        print(
+            *remarks,
+            f"wrote {output / CLASSES_NAME}, a list of all labels: set isthing to 0 for what cannot be "
+            "counted, delete what should be void, and run it again:",
+            f"  {words}",
+            sep="\n",
         )
-    if args.semantic:
+        return
+    total = _write(args, export, splits, classes, output)
+    print(*remarks, *_closing_lines(export, total, classes), sep="\n")
+    for file, categories in other_splits(output, list(splits)):
+        if categories != classes.categories:
+            print(f"WARNING: {file} has other classes; import that split again")
+    if total.num_annotations and not total.num_drawn:
+        reasons = ", ".join(f"{count} {why}" for why, count in total.left_out.items())
+        raise UserError(f"no annotation is in the data set, of {total.num_annotations}: {reasons}")
+    description = output.resolve() / f"{_name(args)}.yaml"
+    print(f'in a config:\n  DATASETS: {{DESCRIPTIONS: ["{description}"]}}')
+
+
+def _name(args: argparse.Namespace) -> str:
+    return args.name or Path(args.output).resolve().name
+
+
+def _find(args: argparse.Namespace) -> "Export":
+    """What the reader of the format finds; a message about other files says what those look like."""
+    from effps_solo.data.importers.files import ForeignFileError, SourceError, UnreadableFileError
+    from effps_solo.data.importers.recognition import recognize
+
+    if args.semantic and args.format not in (None, "coco-instances"):
         raise UserError(f"--semantic is for coco-instances, not for {args.format}")
-    if args.format == "labelme":
-        from effps_solo.data.importers.labelme import labelme_labels as labels
-        from effps_solo.data.importers.labelme import labelme_source as source
-    else:
-        from effps_solo.data.importers.cityscapes_polygons import cityscapes_labels as labels
-        from effps_solo.data.importers.cityscapes_polygons import (
-            cityscapes_polygons_source as source,
-        )
-    classes = args.classes or str(output / CLASSES_NAME)
-    if not args.classes and not Path(classes).is_file():
-        write_template(Path(classes), labels(args.annotations))
+    if args.semantic and (not args.classes or args.background):
         raise UserError(
-            f"wrote {classes}, a list of all labels: set isthing to 0 for what cannot be counted, "
-            "delete what should be void, and run it again"
+            "--semantic and --classes go together: PNGs, and what their values mean; there is no "
+            "--background then"
         )
-    entries = read_entries(classes)
-    return source(args.annotations, args.images or args.annotations, ClassList(entries, classes))
+    name = args.format
+    if name is None:
+        seen = recognize(args.annotations)
+        name = seen[1].format if seen else ""
+        if seen and not name:
+            raise UserError(f"{seen[0]} looks like {seen[1].what}: {seen[1].advice}")
+        if not name:
+            raise UserError(
+                f"--annotations '{args.annotations}' looks like no format; name it by --from"
+            )
+    reader = importlib.import_module(f"effps_solo.data.importers.{FORMATS[name]}")
+    options = {"semantic": args.semantic} if args.semantic else {}
+    try:
+        export: "Export" = reader.find(args.annotations, args.images, **options)
+    except (ForeignFileError, UnreadableFileError) as error:
+        seen = recognize(args.annotations)
+        if seen is None or seen[1].format == name:
+            raise
+        file, guess = seen
+        raise SourceError(f"{error}\n{file} looks like {guess.what}: {guess.advice}") from error
+    return export
+
+
+def _write(
+    args: argparse.Namespace,
+    export: "Export",
+    splits: "Dict[str, List[Item]]",
+    classes: "ClassList",
+    output: Path,
+) -> "Counts":
+    """Write the splits and print what is in each; returns the counts of all."""
+    from effps_solo.data.importers.canvas import Counts
+    from effps_solo.data.importers.run import copy_images, import_split, write_description
+    from effps_solo.data.importers.source import Source
+    from effps_solo.data.importers.splits import image_root
+
+    name, total = _name(args), Counts()
+    for split, items in splits.items():
+        root = image_root(export.images, items)
+        source = Source(root, items, classes, export.draw, args.crowds_as_objects)
+        imported = import_split(source, items, output, split, args.workers)
+        images = copy_images(source, items, output, split) if args.copy else root
+        write_description(output, name, split, images, relative=args.relative)
+        total.add(vars(imported.counts))
+        print(_as_text(f"{name}_{split}", imported))
+    return total
+
+
+def _closing_lines(export: "Export", total: "Counts", classes: "ClassList") -> List[str]:
+    """What lies on top, and what makes a network learn less than the annotations seem to teach."""
+    lines = [f"where shapes overlap: {export.overlap}"]
+    lines += [
+        _CROWDS.format(crowds=crowds, all=crowds + total.num_objects[name], name=name)
+        for name, crowds in total.num_crowds.items()
+        if crowds > total.num_objects[name]
+    ]
+    if all(category["isthing"] for category in classes.categories):
+        lines.append(_NO_STUFF)
+    return lines
 
 
 def _as_text(name: str, imported: "Imported") -> str:
-    lines: List[str] = [f"{name}: {imported.num_images} images, segments by class:"]
+    counts = imported.counts
+    lines = [f"{name}: {imported.num_images} images, segments by class:"]
+    if counts.num_annotations:
+        drawn = f"{counts.num_drawn} of {counts.num_annotations} annotations"
+        lines = [f"{name}: {imported.num_images} images, {drawn}, segments by class:"]
     lines += [f"  {count:7}  {label}" for label, count in imported.num_segments.items()]
-    if imported.notes:
-        lines.append("left out:")
-        lines += [f"  {count:7}  {what}" for what, count in sorted(imported.notes.items())]
+    for title, notes in (("left out: annotations", counts.left_out), ("left out:", imported.notes)):
+        if notes:
+            lines.append(title)
+            lines += [f"  {count:7}  {what}" for what, count in sorted(notes.items())]
     return "\n".join(lines)

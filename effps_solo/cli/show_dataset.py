@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence
 from effps_solo.utils.errors import UserError
 
 from .arguments import add_config_options, positive
+from .label_errors import errors_sheet
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -34,37 +35,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="decides on images and augmentation (%(default)s)")
     add("--only", nargs="+", default=[], metavar="WORD", help="images with a WORD in their path")
     add("--tile-width", type=positive, default=512, metavar="N", help="pixels (%(default)s)")
+    add(
+        "--errors",
+        action="store_true",
+        help="compare the labels of all images with what the trained model of the config says, and draw "
+        "the --num images in which most pixels differ; a CSV lists all",
+    )
     add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw a sheet for every data set of ``DATASETS.TRAIN`` and ``TEST``. Returns 0."""
+    """Draw a sheet for every data set of ``DATASETS.TRAIN`` and ``TEST``.
+
+    Returns:
+        0; 1 when ``--errors`` had to leave out images, which are named.
+    """
     from detectron2.data import DatasetCatalog
     from PIL import Image
 
     from effps_solo.config import load_config
     from effps_solo.data.datasets.registration import check_dataset_available
+    from effps_solo.inference.load import load
 
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
+    left_out = 0
+    if args.errors:
+        model = load(args.config_file, overrides=args.opts, allow_unsafe=args.allow_unsafe)
     for name in names:
         check_dataset_available(name)
-        records = _choose(DatasetCatalog.get(name), name, args)
-        sheet = _sheet(cfg, name, records, args)
+        records = _allowed(DatasetCatalog.get(name), name, args)
         path = Path(args.output) / f"{name}.png"
+        if args.errors:
+            path = path.with_name(f"{name}_errors.png")
+            sheet, failed = errors_sheet(model, name, records, path.with_suffix(".csv"), args)
+            left_out += failed
+        else:
+            sheet = _sheet(cfg, name, _choose(records, args), args)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(sheet).save(path)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
         print(path)
-    return 0
+    return 1 if left_out else 0
 
 
-def _choose(records: Sequence[Record], name: str, args: argparse.Namespace) -> List[Record]:
-    """``--num`` random records, in their order, of those that ``--only`` allows."""
-    import numpy as np
-
+def _allowed(records: Sequence[Record], name: str, args: argparse.Namespace) -> List[Record]:
+    """Those that ``--only`` allows."""
     allowed = [
         record
         for record in records
@@ -72,6 +90,13 @@ def _choose(records: Sequence[Record], name: str, args: argparse.Namespace) -> L
     ]
     if not allowed:
         raise UserError(f"data set '{name}' has no image with {args.only or 'any name'}")
+    return allowed
+
+
+def _choose(allowed: Sequence[Record], args: argparse.Namespace) -> List[Record]:
+    """``--num`` random records, in their order."""
+    import numpy as np
+
     number = min(args.num, len(allowed))
     chosen = np.random.default_rng(args.seed).choice(len(allowed), number, replace=False)
     return [allowed[i] for i in sorted(chosen)]

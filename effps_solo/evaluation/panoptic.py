@@ -74,7 +74,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         if not comm.is_main_process():
             return None
         predictions = list(itertools.chain(*gathered))
-        with open(self._metadata.panoptic_json, encoding="utf-8") as file:
+        with open(self._metadata.panoptic_json, encoding="utf-8-sig") as file:
             truth = json.load(file)
         categories = {category["id"]: category for category in truth["categories"]}
         image_files = {p["image_id"]: p.pop("image_file") for p in predictions}

@@ -1,14 +1,19 @@
-"""A folder of predictions: pictures and id PNGs of images, and one ``panoptic.json`` of them all."""
+"""A folder of predictions: pictures and id PNGs of images, and one ``panoptic.json`` of them all.
+
+Labels for labelling tools beside them, where they are wanted.
+"""
 
 import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 from effps_solo.structures.classes import PanopticClass
+from effps_solo.structures.panoptic_png import read_segment_ids
 from effps_solo.utils.errors import UserError
 
+from .labels.base import LabelWriter
 from .result import PanopticResult, coco_panoptic, write_file
 
 JSON_NAME = "panoptic.json"
@@ -28,6 +33,7 @@ class PanopticWriter:
         classes: Sequence[PanopticClass],
         *,
         resume: bool = False,
+        label_writer: Optional[LabelWriter] = None,
         **drawing: Any,
     ) -> None:
         """
@@ -35,12 +41,14 @@ class PanopticWriter:
             folder: created when missing.
             classes: of the model.
             resume: keep what an earlier run left in ``folder``, see :attr:`done`.
+            label_writer: gets the segments of all images, too.
             drawing: options of :meth:`PanopticResult.overlay`.
 
         Raises:
             UserError: the ``panoptic.json`` to resume from cannot be read, or is of another model.
         """
         self.folder, self.classes, self.drawing = folder, tuple(classes), drawing
+        self._label_writer = label_writer
         self._entries = _earlier_entries(folder, self.classes) if resume else []
         self._last_id = max((entry["image"]["id"] for entry in self._entries), default=0)
         self._names: Set[str] = {_name_of(entry) for entry in self._entries}
@@ -63,9 +71,26 @@ class PanopticWriter:
         self._last_id += 1
         entry = result.to_coco(path.name, name, image_id=self._last_id)
         entry["image"]["source"] = os.path.abspath(path)
+        if self._label_writer:
+            self._label_writer.add(entry, result.panoptic)
         self._entries.append(entry)
         if time.monotonic() - self._last_json > _SECONDS_BETWEEN_JSONS:
             self.write_json()
+
+    def add_earlier_labels(self) -> None:
+        """Give the images of earlier runs to the label writer. Raises UserError when that fails."""
+        if self._label_writer is None:
+            return
+        for entry in self._entries:
+            if not self._label_writer.has(entry):
+                png = self.folder / entry["annotation"]["file_name"]
+                self._label_writer.add(entry, read_segment_ids(str(png)))
+
+    def close(self) -> None:
+        """Write ``panoptic.json`` and the labels of all images. Raises UserError when that fails."""
+        self.write_json()
+        if self._label_writer:
+            self._label_writer.close()
 
     def write_json(self) -> Path:
         """Write ``panoptic.json``; returns its path. Raises UserError when that fails."""

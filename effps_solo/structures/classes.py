@@ -49,6 +49,17 @@ def classes_from_metadata(metadata: Any) -> Tuple[PanopticClass, ...]:
     return tuple(classes)
 
 
+def is_color(value: Any) -> bool:
+    """Whether a category of a JSON may have it as its color: three whole numbers 0 .. 255; or None."""
+    if value is None:
+        return True
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 3
+        and all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v <= 255 for v in value)
+    )
+
+
 def distinct_colors(count: int) -> List[List[int]]:
     """``count`` different [r, g, b] colours, 0 .. 255, always the same; neighbours differ in hue."""
     colors = []

@@ -61,19 +61,24 @@ def view_of(
     ids, masks = instances.gt_masks.ids.numpy(), instances.gt_masks.objects.numpy()
     object_of_id = np.zeros(max(masks.max(initial=0), ids.max(initial=0)) + 1, dtype=np.int32)
     object_of_id[ids] = np.arange(1, len(ids) + 1)
-    size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
-    shrinks = width < image.shape[1]
-    smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     sem_seg = mapped["sem_seg"].numpy().astype(np.int32)
     caption = f"{title}: {image.shape[1]}x{image.shape[0]}, things: {len(instances)}"
     return View(
-        image=cv2.resize(np.ascontiguousarray(image), size, interpolation=smooth),
-        sem_seg=cv2.resize(sem_seg, size, interpolation=cv2.INTER_NEAREST),
-        objects=cv2.resize(object_of_id[masks], size, interpolation=cv2.INTER_NEAREST),
+        image=scaled(np.ascontiguousarray(image), width),
+        sem_seg=scaled(sem_seg, width),
+        objects=scaled(object_of_id[masks], width),
         classes=[label_space.thing_contiguous_id(i) for i in instances.gt_classes.tolist()],
         lost=(~instances.gt_stride4_masks.flatten(1).any(dim=1)).tolist(),
         caption=caption,
     )
+
+
+def scaled(pixels: np.ndarray, width: int) -> np.ndarray:
+    """(H, W) ids or (H, W, 3) colours, ``width`` pixels wide."""
+    smooth = cv2.INTER_AREA if width < pixels.shape[1] else cv2.INTER_LINEAR
+    size = (width, max(1, round(pixels.shape[0] * width / pixels.shape[1])))
+    method = smooth if pixels.ndim == 3 else cv2.INTER_NEAREST
+    return cv2.resize(pixels, size, interpolation=method)
 
 
 def draw_view(view: View, classes: Classes) -> np.ndarray:

@@ -160,6 +160,32 @@ def test_fix_of_several_splits(tiny_set: Path, tmp_path: Path) -> None:
     assert segments(content)[0]["area"] == 2288
 
 
+def test_files_of_a_split_that_is_not_checked(
+    tiny_set: Path, tiny_config: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The config describes a split that it does not use, whose images lie below those of another."""
+    (tiny_set / "val").rename(tiny_set / "train" / "more")
+    (tiny_set / "tiny.yaml").write_text(
+        "{name: own, splits: {train: {images: train}, val: {images: train/more}}}"
+    )
+    words = ["DATASETS.DESCRIPTIONS", f"('{tiny_set}/tiny.yaml',)", "DATASETS.PANOPTIC.NAME", "''"]
+    words += ["DATASETS.TRAIN", "('own_train',)", "DATASETS.TEST", "()"]
+    assert run("--config-file", str(tiny_config), "--opts", *words) == 0
+    assert "nothing found" in capsys.readouterr().out
+
+
+def test_groups_of_the_users_own(tiny_set: Path, capsys: pytest.CaptureFixture) -> None:
+    for split, name in (("train", "north_a.png"), ("val", "north_b.png")):
+        (tiny_set / split / "0.png").rename(tiny_set / split / name)
+        edit(tiny_set, lambda c, n=name: c["images"][0].update(file_name=n), split)
+    run(*paths(tiny_set, "train", "val"))
+    assert "group-in-several-splits" not in capsys.readouterr().out
+    run(*paths(tiny_set, "train", "val"), "--group-by", "^[a-z]+_")
+    assert "north_b.png (north_a.png in panoptic_train)" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run(*paths(tiny_set, "train"), "--group-by", "(")
+
+
 def test_a_description(tiny_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "set.yaml"
     path.write_text(f"{{name: mine, root: {tiny_set}, splits: [train]}}")

@@ -408,3 +408,78 @@ def test_every_kind_of_image_in_one_folder(
         assert f"skipped: {folder / name}" in said
     assert "1000x110 pixels" in said and "6 of 16 images failed" in said
     assert "Traceback" not in said + errors
+
+
+LABELS = {"labelme": "labelme/a.json", "coco": "instances.json", "cvat": "annotations.xml"}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels(run: Demo, output: Path, folder: Path, name: str) -> None:
+    draw(folder / "a.png")
+    assert run(folder, words=["--labels", name]) == 0
+    exact = (output / LABELS[name]).read_text()
+    (annotation,) = read_json(output)["annotations"]
+    assert all(CATEGORY_OF_ID[s["category_id"]][0] in exact for s in annotation["segments_info"])
+    assert run(folder, words=["--labels", name, "--simplify", "1"]) == 0
+    assert len((output / LABELS[name]).read_text()) < len(exact)
+
+
+def test_labels_after_all_images_are_done(run: Demo, output: Path, folder: Path) -> None:
+    draw(folder / "a.png"), draw(folder / "b.png", seed=1)
+    assert run(folder / "a.png") == 0
+    assert run(folder, words=["--resume", "--labels", "coco"]) == 0
+    content = json.loads((output / "instances.json").read_text())
+    (output / "instances.json").unlink()
+    assert len(content["images"]) == 2 and {a["image_id"] for a in content["annotations"]} == {1, 2}
+    assert run(folder, words=["--resume", "--labels", "coco"]) == 0
+    assert json.loads((output / "instances.json").read_text()) == content
+
+
+def test_labels_of_what_was_done_before_ctrl_c(
+    run: Demo, output: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(folder / "a.png"), draw(folder / "b.png")
+    predict, calls = effps_solo.inference.predictor.Predictor.__call__, []
+
+    def interrupted(self: Any, *args: Any) -> Dict[str, Any]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict(self, *args)
+
+    monkeypatch.setattr(effps_solo.inference.predictor.Predictor, "__call__", interrupted)
+    assert run(folder, words=["--labels", "coco"]) == 130
+    assert len(json.loads((output / "instances.json").read_text())["images"]) == 1
+
+
+def test_unsure_segments_are_void(run: Demo, output: Path, folder: Path) -> None:
+    draw(folder / "a.png")
+    assert run(folder, words=["--labels", "coco"]) == 0
+    (all_of_them,) = read_json(output)["annotations"]
+    scores = sorted(s["score"] for s in all_of_them["segments_info"])
+    threshold = (scores[0] + scores[-1]) / 2
+    assert run(folder, words=["--labels", "coco", "--unsure-void", str(threshold)]) == 0
+    (annotation,) = read_json(output)["annotations"]
+    segments = annotation["segments_info"]
+    assert 0 < len(segments) < len(scores) and all(s["score"] >= threshold for s in segments)
+    ids = read_ids(output / annotation["file_name"])
+    check_segments(ids, segments)
+    assert (ids == 0).any()
+    labels = json.loads((output / "instances.json").read_text())["annotations"]
+    assert sorted(a["area"] for a in labels) == sorted(s["area"] for s in segments)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--labels", "yolo"], ["--simplify", "-1"], ["--simplify", "nan"], ["--unsure-void", "2"]],
+)
+def test_wrong_options_of_labels(run: Demo, folder: Path, words: List[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        run(folder, words=words)
+    assert exit_info.value.code == 2
+
+
+def test_simplified_polygons_of_what(run: Demo, folder: Path, capfd: Any) -> None:
+    draw(folder / "a.png")
+    assert run(folder, words=["--simplify", "1"]) == 2
+    assert "--simplify is for the polygons of --labels" in capfd.readouterr().err

@@ -60,9 +60,12 @@ def run(tmp_path: Path, clean_catalogs: None) -> Run:
 
 def test_labelme(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_labelme(tmp_path / "raw", 12)
-    assert run("labelme", "raw", "--val-fraction", "0.4") == 2
+    assert run("labelme", "raw", "--val-fraction", "0.4") == 0
     classes = tmp_path / "out" / "classes.yaml"
-    assert f"wrote {classes}" in capsys.readouterr().err
+    output = capsys.readouterr().out
+    assert f"wrote {classes}" in output and "-m effps_solo import-dataset --from" in output
+    assert "road, isthing: 1}  # 12 annotations" in classes.read_text()
+    assert not list((tmp_path / "out").glob("panoptic_*"))
     classes.write_text(classes.read_text().replace("road, isthing: 1", "road, isthing: 0"))
     assert run("labelme", "raw", "--val-fraction", "0.4") == 0
     output = capsys.readouterr().out

@@ -123,3 +123,121 @@ def test_damaged_data_point_to_the_check(
     path.write_text(json.dumps(content))
     assert run(tiny_config, tmp_path / "out") == 2
     assert "'images' does not list" in capsys.readouterr().err
+
+
+def swap_classes(root: Path, image_id: int) -> None:
+    """Call the roads of a training image sky, and the other way round."""
+    path = root / "panoptic_train.json"
+    content = json.loads(path.read_text())
+    other = {21: 90, 90: 21}
+    for segment in content["annotations"][image_id]["segments_info"]:
+        segment["category_id"] = other.get(segment["category_id"], segment["category_id"])
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch, tiny_set: Path) -> None:
+    """A model that knows the images of the tiny set by heart."""
+    from detectron2.data import MetadataCatalog
+
+    import effps_solo.inference.load
+    from effps_solo.inference.load import PanopticModel
+    from effps_solo.structures.classes import classes_from_metadata
+    from effps_solo.structures.panoptic_png import read_segment_ids
+
+    content = json.loads((tiny_set / "panoptic_val.json").read_text())
+    answers = {
+        read(tiny_set / "val" / annotation["file_name"]).tobytes(): (
+            read_segment_ids(str(tiny_set / "panoptic_val" / annotation["file_name"])),
+            annotation["segments_info"],
+        )
+        for annotation in content["annotations"]
+    }
+
+    class Memory:
+        image_format = "RGB"
+        confidence_threshold = 0.0
+
+        def __init__(self) -> None:
+            self.classes = classes_from_metadata(MetadataCatalog.get("tiny_train"))
+
+        def panoptic(self, image: np.ndarray, *threshold: Any) -> Any:
+            ids, info = answers[image.tobytes()]
+            index = {entry.dataset_id: k for k, entry in enumerate(self.classes)}
+            segments = []
+            for segment in info:
+                category = index[segment["category_id"]]
+                isthing = self.classes[category].isthing
+                entry = {"id": segment["id"], "category_id": category, "isthing": isthing}
+                segments.append({**entry, "score": 0.9})
+            return ids, segments
+
+    monkeypatch.setattr(
+        effps_solo.inference.load, "load", lambda *args, **kwargs: PanopticModel(Memory())
+    )
+
+
+def test_wrong_labels_come_first(
+    tiny_set: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    memory: None,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    swap_classes(tiny_set, 1)
+    assert run(tiny_config, tmp_path / "out", "--errors", "--tile-width", "96") == 0
+    lines = capsys.readouterr().out.splitlines()
+    worst, best = lines[1].split(), lines[2].split()
+    assert worst[3].endswith("/train/1.png") and worst[1:3] == ["2", "2"]
+    assert best[:3] == ["0.0%", "0", "0"] and best[3].endswith("/train/0.png")
+    assert lines[1].endswith("road -> sky") or lines[1].endswith("sky -> road")
+    table = (tmp_path / "out" / "tiny_train_errors.csv").read_text().splitlines()
+    assert len(table) == 3 and "1.png" in table[1]
+    sheet = read(tmp_path / "out" / "tiny_train_errors.png")
+    # Label, prediction and difference of two images.
+    assert sheet.shape[0] > 2 * 64 and sheet.shape[1] >= 3 * 96
+    label, prediction, difference = (sheet[20:84, x : x + 96] for x in (8, 112, 216))
+    assert (label != prediction).any() and (prediction != difference).any()
+    assert (tmp_path / "out" / "tiny_val_errors.png").is_file()
+
+
+def test_only_so_many_of_the_worst_are_drawn(
+    tiny_config: Path, tmp_path: Path, memory: None, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["--errors", "--num", "1", "--tile-width", "96", "--opts", "DATASETS.TEST", "()"]
+    assert run(tiny_config, tmp_path / "out", *words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len((tmp_path / "out" / "tiny_train_errors.csv").read_text().splitlines()) == 3
+    assert read(tmp_path / "out" / "tiny_train_errors.png").shape[0] < 2 * 64 + 60
+
+
+def test_an_image_that_cannot_be_compared_is_named(
+    tiny_set: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    memory: None,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    Image.new("RGB", (5, 4)).save(tiny_set / "panoptic_train" / "0.png")
+    (tiny_set / "train" / "1.png").write_text("no image")
+    words = ["--errors", "--tile-width", "96", "--opts", "DATASETS.TEST", "()"]
+    assert run(tiny_config, tmp_path / "out", *words) == 1
+    errors = capsys.readouterr().err
+    assert "panoptic_train/0.png has 5x4 pixels, its image 96x64" in errors
+    assert "train/1.png cannot be read" in errors
+    assert len((tmp_path / "out" / "tiny_train_errors.csv").read_text().splitlines()) == 1
+
+
+def test_errors_need_a_trained_model(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run(tiny_config, tmp_path / "out", "--errors") == 2
+    assert "train first" in capsys.readouterr().err
+
+
+def test_errors_of_a_trained_model(
+    tiny_config: Path, tmp_path: Path, lively_weights: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["--errors", "--tile-width", "96", "--opts", "MODEL.WEIGHTS", str(lively_weights)]
+    assert run(tiny_config, tmp_path / "out", *words) == 0
+    assert (tmp_path / "out" / "tiny_val_errors.png").is_file()

@@ -41,7 +41,7 @@ DEMO = """
 import sys
 from effps_solo.__main__ import main
 status = main(["demo", *sys.argv[1:]])
-print(status, [name for name in ("torch", "detectron2") if name in sys.modules])
+print(status, [name for name in ("torch", "detectron2", "pycocotools") if name in sys.modules])
 """
 SCORE = ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.05", "MODEL.OUTPUTS", "('panoptic_seg',)"]
 
@@ -140,12 +140,15 @@ def _check_demo(model: Path, images: List[Path], output: Path) -> None:
         output,
         "--input",
     ]
-    *messages, last = _lines(DEMO, *words, *images, wrong)
+    labels = ["--labels", "coco", "--simplify", "1", "--unsure-void", "0.01"]
+    *messages, last = _lines(DEMO, *labels, *words, *images, wrong)
     assert last == "1 []"
     assert any("wrong.png: the image has 60x60 pixels" in message for message in messages)
     for image in images:
         ids = read_segment_ids(str(output / f"{image.stem}_panoptic.png"))
         assert ids.shape == (50, 91) and ids.any()
+    content = json.loads((output / "instances.json").read_text())
+    assert {a["image_id"] for a in content["annotations"]} == {i["id"] for i in content["images"]}
 
 
 def test_describe(tiny_config: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Dict, Iterator
 import numpy as np
 import pytest
 
+from effps_solo.inference.labels.coco import CocoWriter
+from effps_solo.inference.labels.labelme import LabelmeWriter
 from effps_solo.inference.result import PanopticResult
 from effps_solo.inference.writer import PanopticWriter
 from effps_solo.structures.classes import PanopticClass
@@ -123,3 +125,46 @@ def test_a_json_of_a_model_with_other_classes(tmp_path: Path) -> None:
     writer.write_json()
     with pytest.raises(UserError, match="of a model with other classes; name another folder"):
         PanopticWriter(tmp_path, (PanopticClass("cat", True, 1, (9, 9, 9)),), resume=True)
+
+
+def labels_of(folder: Path, **options: bool) -> PanopticWriter:
+    return PanopticWriter(folder, CLASSES, label_writer=CocoWriter(folder, CLASSES), **options)
+
+
+def test_the_coco_file_is_whole_after_a_resumed_run(tmp_path: Path) -> None:
+    first = PanopticWriter(tmp_path, CLASSES)  # without labels
+    first.add(Path("a.jpg"), result())
+    first.close()
+    assert not (tmp_path / "instances.json").exists()
+    again = labels_of(tmp_path, resume=True)
+    again.add_earlier_labels()
+    again.add(Path("b.jpg"), result())
+    again.close()
+    content = json.loads((tmp_path / "instances.json").read_text())
+    assert [(i["id"], i["file_name"]) for i in content["images"]] == [(1, "a.jpg"), (2, "b.jpg")]
+    a, b = content["annotations"]
+    assert (a["image_id"], b["image_id"]) == (1, 2) and a["id"] != b["id"]
+    assert a["segmentation"] == b["segmentation"] and a["score"] == b["score"] == 0.5
+
+
+def test_labels_that_somebody_corrected_stay(tmp_path: Path) -> None:
+    first = PanopticWriter(tmp_path, CLASSES)
+    for name in "ab":
+        first.add(Path(f"{name}.jpg"), result())
+    first.close()
+    corrected = tmp_path / "labelme" / "a.json"
+    corrected.parent.mkdir()
+    corrected.write_text("corrected")
+    labels = LabelmeWriter(tmp_path, CLASSES)
+    again = PanopticWriter(tmp_path, CLASSES, resume=True, label_writer=labels)
+    again.add_earlier_labels()
+    again.close()
+    assert corrected.read_text() == "corrected"
+    assert len(json.loads((tmp_path / "labelme" / "b.json").read_text())["shapes"]) == 1
+
+
+def test_without_labels_nothing_is_made_up_for(tmp_path: Path) -> None:
+    writer = PanopticWriter(tmp_path, CLASSES)
+    writer.add_earlier_labels()
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["panoptic.json"]

@@ -2,7 +2,12 @@
 
 from types import SimpleNamespace
 
-from effps_solo.structures.classes import PanopticClass, classes_from_metadata, distinct_colors
+from effps_solo.structures.classes import (
+    PanopticClass,
+    classes_from_metadata,
+    distinct_colors,
+    is_color,
+)
 
 
 def test_things_that_come_after_stuff() -> None:
@@ -41,3 +46,8 @@ def test_colors_differ() -> None:
     assert all(0 <= channel <= 255 for color in colors for channel in color)
     assert distinct_colors(3) == colors[:3]
     assert distinct_colors(0) == []
+
+
+def test_what_a_json_may_have_as_color() -> None:
+    assert all(map(is_color, (None, [0, 0, 255], (1, 2, 3))))
+    assert not any(map(is_color, ("#ff0000", [1, 2], [1, 2, 256], [1.0, 2, 3], [True, 1, 1], 7)))

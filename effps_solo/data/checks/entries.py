@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from effps_solo.data.datasets.files import examples, repeated
+from effps_solo.structures.classes import is_color
 
 from .findings import Finding
 
@@ -65,6 +66,9 @@ def read_categories(categories: List[Any]) -> Tuple[Dict[int, Category], List[Fi
         if names[category["name"]] == 2:
             text = "is the name of several categories"
             findings.append(Finding("duplicate-category", f"'{category['name']}'", text))
+        if not is_color(category.get("color")):
+            text = f"has the color {_short(category['color'])}"
+            findings.append(Finding("invalid-color", f"category '{category['name']}'", text))
         found[category["id"]] = Category(category["name"], bool(category["isthing"]))
     if len(found) > MAX_CATEGORIES:
         text = f"are more than {MAX_CATEGORIES}"
@@ -172,27 +176,6 @@ def segment_findings(
         if len(ids) > 1:
             text = f"has {len(ids)} segments of {classes[category_id].name}: {examples(ids)}"
             findings.append(Finding("split-stuff", subject, text))
-    return findings
-
-
-def pair_findings(
-    images: Mapping[Any, ImageEntry], annotations: List[AnnotationEntry]
-) -> List[Finding]:
-    """Images without annotation and annotations without image."""
-    findings = [
-        Finding(
-            "annotation-without-image",
-            annotation.file_name or f"annotation {annotation.position}",
-            f"has image_id {annotation.image_id}, which 'images' does not list",
-        )
-        for annotation in annotations
-        if annotation.image_id not in images
-    ]
-    annotated = {annotation.image_id for annotation in annotations}
-    for image in images.values():
-        if image.id not in annotated:
-            text = f"(id {image.id}) has no annotation"
-            findings.append(Finding("image-without-annotation", image.file_name, text))
     return findings
 
 

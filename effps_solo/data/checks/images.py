@@ -19,6 +19,7 @@ from effps_solo.utils.image_io import UNREADABLE, ImageError, read_image
 from .entries import Category, Segment
 from .findings import Finding
 from .instance_masks import InstanceMask, mask_findings
+from .orientation import orientation_finding
 
 THUMBNAIL_SIZE = 8  # blocks along either side
 # Boxes made from polygons differ from those of the pixels by less than this on any side.
@@ -76,11 +77,13 @@ def check_job(work: Tuple[ImageJob, Mapping[int, Category]]) -> ImageResult:
 def check_image(job: ImageJob, classes: Mapping[int, Category]) -> ImageResult:
     """Read the files of an image and compare them; never raises for what is wrong with them."""
     result = ImageResult()
-    if job.image_file is not None:
-        _read_image(job, result)
+    rgb = _read_image(job, result) if job.image_file is not None else None
     ids = _read_ids(job, result) if job.png_file is not None else None
+    turned = None
+    if rgb is not None and ids is not None:
+        turned = orientation_finding(job.image_name, str(job.image_file), rgb, ids)
     sizes = {"image": result.image_size, "PNG": result.png_size, "JSON": job.size}
-    result.findings += size_findings(job.image_name, sizes)
+    result.findings += [turned] if turned is not None else size_findings(job.image_name, sizes)
     if ids is not None:
         measures = result.measures = measure_segments(ids)
         if job.segments is not None:
@@ -96,18 +99,20 @@ def check_image(job: ImageJob, classes: Mapping[int, Category]) -> ImageResult:
     return result
 
 
-def _read_image(job: ImageJob, result: ImageResult) -> None:
+def _read_image(job: ImageJob, result: ImageResult) -> Optional[np.ndarray]:
     try:
-        image = Image.fromarray(read_image(str(job.image_file), "RGB"))
+        rgb = read_image(str(job.image_file), "RGB")
     except ImageError as error:
         result.findings.append(Finding("unreadable-image", job.image_name, str(error)))
-        return
+        return None
+    image = Image.fromarray(rgb)
     result.image_size = (image.height, image.width)
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
     digest.update(image.tobytes())
     result.digest = digest.digest()
     blocks = image.resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX)
     result.thumbnail = np.asarray(blocks)
+    return rgb
 
 
 def _read_ids(job: ImageJob, result: ImageResult) -> Optional[np.ndarray]:

@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from effps_solo.data.datasets.files import DatasetError, examples, files_below, read_json_object
 from effps_solo.utils.image_io import IMAGE_SUFFIXES
@@ -13,7 +13,6 @@ from .entries import (
     Category,
     ImageEntry,
     category_difference,
-    pair_findings,
     read_annotations,
     read_categories,
     read_images,
@@ -95,9 +94,12 @@ def plan_dataset(source: PanopticSource) -> DatasetPlan:
         return plan
     plan.listed_classes, findings = read_categories(content["categories"])
     plan.classes = dict(source.classes or plan.listed_classes)
+    if not content["images"]:
+        subject = os.path.basename(source.panoptic_json)
+        plan.findings.append(Finding("empty-split", subject, "lists no image"))
     images, more = read_images(content["images"])
     annotations, most = read_annotations(content["annotations"], plan.classes)
-    plan.findings += findings + more + most + pair_findings(images, annotations)
+    plan.findings += findings + more + most + _pair_findings(images, annotations)
     plan.findings += _fixed_class_findings(source, plan.listed_classes)
     _add_jobs(plan, images, annotations, _instance_masks(source, plan.findings))
     return plan
@@ -120,6 +122,27 @@ def _folder(path: str, findings: List[Finding]) -> Optional[Folder]:
         findings.append(Finding("missing-folder", path, "is not a folder"))
         return None
     return Folder(path, files_below(path))
+
+
+def _pair_findings(
+    images: Mapping[Any, ImageEntry], annotations: List[AnnotationEntry]
+) -> List[Finding]:
+    """Images without annotation and annotations without image."""
+    findings = [
+        Finding(
+            "annotation-without-image",
+            annotation.file_name or f"annotation {annotation.position}",
+            f"has image_id {annotation.image_id}, which 'images' does not list",
+        )
+        for annotation in annotations
+        if annotation.image_id not in images
+    ]
+    annotated = {annotation.image_id for annotation in annotations}
+    for image in images.values():
+        if image.id not in annotated:
+            text = f"(id {image.id}) has no annotation"
+            findings.append(Finding("image-without-annotation", image.file_name, text))
+    return findings
 
 
 def _fixed_class_findings(source: PanopticSource, listed: Mapping[int, Category]) -> List[Finding]:
@@ -192,32 +215,49 @@ def _image_file(plan: DatasetPlan, name: str) -> Optional[str]:
     return found
 
 
-def add_set_findings(plans: List[DatasetPlan]) -> None:
-    """Findings about data sets together: their categories, and files that none of them lists."""
+def add_set_findings(plans: List[DatasetPlan], known: Sequence[DatasetPlan] = ()) -> None:
+    """Findings about data sets together: their categories, and files that none of them lists.
+
+    Args:
+        known: data sets of which nothing is to be found.
+    """
     free = [plan for plan in plans if plan.source.classes is None and plan.listed_classes]
     for plan in free[1:]:
         if difference := category_difference(free[0].listed_classes, plan.listed_classes):
             text = f"differs from {free[0].source.panoptic_json}: {difference}"
             subject = os.path.basename(plan.source.panoptic_json)
             plan.findings.append(Finding("inconsistent-categories", subject, text))
-    read = [plan for plan in plans if plan.jobs]
-    _add_unlisted(read, "unlisted-image", "image_folder", IMAGE_SUFFIXES)
-    _add_unlisted(read, "unlisted-png", "png_folder", (".png",))
+    every = [*plans, *known]
+    images = set().union(
+        *(_files(plan.image_folder, listed=True) | _files(plan.png_folder) for plan in every)
+    )
+    pngs = set().union(*(_files(plan.png_folder, listed=True) for plan in every))
+    for plan in (plan for plan in plans if plan.jobs):
+        _add_unlisted(plan, "unlisted-image", plan.image_folder, IMAGE_SUFFIXES, images)
+        _add_unlisted(plan, "unlisted-png", plan.png_folder, (".png",), pngs)
+
+
+def _files(folder: Optional[Folder], *, listed: bool = False) -> Set[str]:
+    """The files of a folder, or those that entries name, by one path whatever folder they are seen from."""
+    if folder is None:
+        return set()
+    root = os.path.realpath(folder.path)
+    return {os.path.join(root, name) for name in (folder.listed if listed else folder.present)}
 
 
 def _add_unlisted(
-    plans: List[DatasetPlan], kind: str, attribute: str, suffixes: Tuple[str, ...]
+    plan: DatasetPlan,
+    kind: str,
+    folder: Optional[Folder],
+    suffixes: Tuple[str, ...],
+    listed: Set[str],
 ) -> None:
-    """Splits may share a folder: a file is unlisted when no split lists it."""
-    folders = [(plan, getattr(plan, attribute)) for plan in plans if getattr(plan, attribute)]
-    listed: Dict[str, Set[str]] = defaultdict(set)
-    for _, folder in folders:
-        listed[os.path.realpath(folder.path)] |= folder.listed
-    for plan, folder in folders:
-        names = listed.pop(os.path.realpath(folder.path), None)
-        if names is None:  # reported with an earlier split
-            continue
-        present = {name for name in folder.present if name.lower().endswith(suffixes)}
-        if unlisted := present - names:
-            text = f"holds {len(unlisted)} files that no entry names: {examples(unlisted)}"
-            plan.findings.append(Finding(kind, folder.path, text))
+    """Splits may share a folder: a file is unlisted when no split lists it, and told once."""
+    present = {name for name in _files(folder) if name.lower().endswith(suffixes)}
+    unlisted = present - listed
+    listed |= unlisted
+    if folder is not None and unlisted:
+        root = os.path.realpath(folder.path)
+        names = examples(os.path.relpath(name, root) for name in unlisted)
+        text = f"holds {len(unlisted)} files that no entry names: {names}"
+        plan.findings.append(Finding(kind, folder.path, text))

@@ -1,12 +1,13 @@
 """Checks data sets: reads all files in parallel and collects what is found."""
 
 from dataclasses import dataclass
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple, Optional, Pattern, Sequence
 
 from effps_solo.data.conversion import map_in_processes
 
 from .duplicates import Picture, Split, distinct_files, duplicate_findings
 from .findings import LEVELS, Finding
+from .groups import group_findings
 from .images import ImageResult, check_job
 from .plan import DatasetPlan, PanopticSource, add_set_findings, plan_dataset
 from .statistics import Statistics, count_dataset
@@ -44,6 +45,8 @@ def check_datasets(
     sources: Sequence[PanopticSource],
     *,
     expected: Sequence[ExpectedCount] = (),
+    known: Sequence[PanopticSource] = (),
+    group_by: Optional[Pattern[str]] = None,
     num_workers: int = 1,
     show_progress: bool = False,
 ) -> List[CheckedDataset]:
@@ -52,6 +55,8 @@ def check_datasets(
     Args:
         sources: of one label space.
         expected: class counts to compare with those of the first split.
+        known: other splits, which list files in the same folders and are not checked.
+        group_by: what images of one group have in common; see :func:`~.groups.group_of`.
         num_workers: processes; 1 reads in this one.
         show_progress: draw a progress bar on stderr.
 
@@ -59,7 +64,7 @@ def check_datasets(
         ConversionError: a worker process died.
     """
     plans = [plan_dataset(source) for source in sources]
-    add_set_findings(plans)
+    add_set_findings(plans, [plan_dataset(source) for source in known])
     work = [(job, plan.classes) for plan in plans for job in plan.jobs]
     results = map_in_processes(
         check_job, work, num_workers=num_workers, title="check", show_progress=show_progress
@@ -69,12 +74,12 @@ def check_datasets(
         own = [next(results) for _ in plan.jobs]
         findings = [*plan.findings, *(finding for result in own for finding in result.findings)]
         statistics = count_dataset(plan.jobs, own, plan.classes)
-        absent = [i for i, count in statistics.classes.items() if count.num_segments == 0]
-        findings += [
-            Finding("class-never-occurs", plan.classes[i].name, "has no segment") for i in absent
-        ]
+        findings += class_findings(plan, statistics)
         checked.append(CheckedDataset(plan, own, findings, statistics))
     for dataset, more in zip(checked, duplicate_findings([_split(d) for d in checked])):
+        dataset.findings += more
+    names = [(plan.source.name, [job.image_name for job in plan.jobs]) for plan in plans]
+    for dataset, more in zip(checked, group_findings(names, group_by)):
         dataset.findings += more
     _add_count_findings(checked, expected)
     for dataset in checked:
@@ -89,6 +94,25 @@ def _split(dataset: CheckedDataset) -> Split:
         if job.image_file and result.digest is not None and result.thumbnail is not None
     ]
     return Split(dataset.name, distinct_files(pictures))
+
+
+def class_findings(plan: DatasetPlan, statistics: Statistics) -> List[Finding]:
+    """Classes without a segment, or with crowds alone; no object at all."""
+    findings: List[Finding] = []
+    if not plan.jobs:
+        return findings
+    for category_id, count in statistics.classes.items():
+        category = plan.classes[category_id]
+        if count.num_segments == 0:
+            findings.append(Finding("class-never-occurs", category.name, "has no segment"))
+        elif category.is_thing and count.num_crowds == count.num_segments:
+            text = f"has {count.num_crowds} crowds and no object"
+            findings.append(Finding("only-crowds", category.name, text))
+    has_things = any(category.is_thing for category in plan.classes.values())
+    if has_things and not sum(statistics.objects_per_image):
+        text = f"shows no object in {statistics.num_images} images"
+        findings.append(Finding("no-objects", plan.source.name, text))
+    return findings
 
 
 def _add_count_findings(

@@ -25,7 +25,7 @@ def sources_from_config(cfg: CfgNode) -> List[PanopticSource]:
     names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
     if not names:
         raise UserError("DATASETS.TRAIN and DATASETS.TEST are empty; name a data set")
-    own = {name: files for d in descriptions(cfg) for name, files in d.splits.items()}
+    own = _described(cfg)
     others = cfg.clone()
     others.defrost()
     others.DATASETS.PANOPTIC.NAME = ""
@@ -37,6 +37,16 @@ def sources_from_config(cfg: CfgNode) -> List[PanopticSource]:
         _source(name, own[name]) if name in own else _registered(MetadataCatalog.get(name))
         for name in names
     ]
+
+
+def other_splits_of_config(cfg: CfgNode) -> List[PanopticSource]:
+    """Splits that the config describes but uses neither for training nor for testing."""
+    used = {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST}
+    return [_source(name, files) for name, files in _described(cfg).items() if name not in used]
+
+
+def _described(cfg: CfgNode) -> Dict[str, CocoPanopticFiles]:
+    return {name: files for d in descriptions(cfg) for name, files in d.splits.items()}
 
 
 def sources_from_descriptions(paths: Sequence[str]) -> List[PanopticSource]:

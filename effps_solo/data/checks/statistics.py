@@ -14,6 +14,7 @@ class ClassCount:
 
     num_images: int = 0
     num_segments: int = 0
+    num_crowds: int = 0
     num_pixels: int = 0
 
 
@@ -53,6 +54,7 @@ def count_dataset(
             area, box = measured.get(segment.id, (0, [0] * 4))
             count = statistics.classes[segment.category_id]
             count.num_segments += 1
+            count.num_crowds += segment.is_crowd
             count.num_pixels += area
             count.num_images += segment.category_id not in seen
             seen.add(segment.category_id)

@@ -14,7 +14,8 @@ import numpy as np
 
 from effps_solo.data.importers.canvas import SegmentCanvas
 from effps_solo.data.importers.classes import ClassList
-from effps_solo.data.importers.files import ImageIndex, SourceError, files_below, read_pixels
+from effps_solo.data.importers.files import SourceError, files_below, read_pixels
+from effps_solo.data.importers.image_index import ImageIndex
 from effps_solo.data.importers.run import Imported, import_split
 from effps_solo.data.importers.source import Item, Source
 

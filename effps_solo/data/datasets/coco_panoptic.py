@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence
 
-from effps_solo.structures.classes import distinct_colors
+from effps_solo.structures.classes import distinct_colors, is_color
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .files import (
@@ -23,6 +23,9 @@ from .files import (
 
 _KEYS = ("images", "annotations", "categories")
 _MAX_SEGMENT_ID = 256**3 - 1
+_NUMBER, _ID = (int, float), (int, str)
+_TYPES: Dict[str, Any] = {"id": _ID, "image_id": _ID, "file_name": str, "name": str}
+_TYPES.update(height=int, width=int, segments_info=list, category_id=int, iscrowd=int, area=_NUMBER)
 IGNORE_LABEL = 255
 
 
@@ -94,11 +97,16 @@ def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dic
     if not categories:
         raise DatasetError(f"{file} lists no categories")
     for category in categories:
-        if missing := {"id", "name", "isthing"} - set(category):
-            raise DatasetError(f"{file}: category {category} has no {examples(missing)}")
-        if not isinstance(category["id"], int) or category["isthing"] not in (0, 1):
+        _require(category, ("name", "isthing"), f"{file}: category {category}")
+        numbers = category.get("id"), category["isthing"]
+        if not all(isinstance(n, int) for n in numbers) or category["isthing"] not in (0, 1):
             raise DatasetError(
                 f"{file}: category {category} needs an integer as its id, and 0 or 1 as isthing"
+            )
+        if not is_color(category.get("color")):
+            raise DatasetError(
+                f"{file}: category '{category['name']}' has the color {category['color']!r}; give three "
+                "numbers 0 .. 255, or none"
             )
     if len(categories) > IGNORE_LABEL:
         raise DatasetError(f"{file} has {len(categories)} categories; at most {IGNORE_LABEL} fit")
@@ -154,8 +162,7 @@ def _record(
 def _segment(
     segment: Dict[str, Any], label_space: PanopticLabelSpace, where: str
 ) -> Dict[str, Any]:
-    if missing := {"id", "category_id", "iscrowd", "area"} - set(segment):
-        raise DatasetError(f"{where}: segment {segment} has no {examples(missing)}")
+    _require(segment, ("id", "category_id", "iscrowd", "area"), f"{where}: segment {segment}")
     if not (isinstance(segment["id"], int) and 0 < segment["id"] <= _MAX_SEGMENT_ID):
         raise DatasetError(f"{where}: segment id {segment['id']} is not in 1 .. {_MAX_SEGMENT_ID}")
     try:
@@ -172,8 +179,7 @@ def _segment(
 
 def _images_by_id(images: List[Dict[str, Any]], file: str) -> Dict[Any, Dict[str, Any]]:
     for image in images:
-        if missing := {"id", "file_name", "height", "width"} - set(image):
-            raise DatasetError(f"{file}: image {image} has no {examples(missing)}")
+        _require(image, ("id", "file_name", "height", "width"), f"{file}: image {image}")
     if twice := repeated(image["id"] for image in images):
         raise DatasetError(f"{file}: several images have the id {examples(twice)}")
     return {image["id"]: image for image in images}
@@ -183,9 +189,9 @@ def _check_pairs(
     images: Mapping[Any, Dict[str, Any]], annotations: List[Dict[str, Any]], file: str
 ) -> None:
     for annotation in annotations:
-        if missing := {"image_id", "file_name", "segments_info"} - set(annotation):
-            name = annotation.get("file_name", annotation.get("image_id", "?"))
-            raise DatasetError(f"{file}: the annotation of {name} has no {examples(missing)}")
+        name = annotation.get("file_name", annotation.get("image_id", "?"))
+        keys = ("image_id", "file_name", "segments_info")
+        _require(annotation, keys, f"{file}: the annotation of {name}")
     annotated = [annotation["image_id"] for annotation in annotations]
     if twice := repeated(annotated):
         raise DatasetError(f"{file}: image ids {examples(twice)} have several annotations")
@@ -223,3 +229,14 @@ def _check_image_files(images: Mapping[Any, Dict[str, Any]], files: CocoPanoptic
             f"{files.images} lacks the images {examples(missing)}, which {files.panoptic_json} "
             "lists; restore them or remove their entries"
         )
+
+
+def _require(entry: Any, keys: Sequence[str], subject: str) -> None:
+    """Raises DatasetError unless an entry of the JSON has these keys, with values that can be used."""
+    if not isinstance(entry, dict):
+        raise DatasetError(f"{subject} is no object")
+    if missing := [key for key in keys if key not in entry]:
+        raise DatasetError(f"{subject} has no {examples(missing)}")
+    for key in keys:
+        if not isinstance(entry[key], _TYPES.get(key, object)):
+            raise DatasetError(f"{subject} has the {key} {entry[key]!r}, which has the wrong type")

@@ -59,9 +59,9 @@ def require_paths(metadata: Mapping[str, Any], what: str, remedy: str) -> None:
 def read_json_object(path: str, keys: Sequence[str]) -> Dict[str, Any]:
     """The object in a JSON file. Raises DatasetError unless ``keys`` are lists of objects in it."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # with a byte order mark, too
             content = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}, not an object")

@@ -7,7 +7,7 @@ their images.
 from functools import partial
 from pathlib import Path
 
-from effps_solo.data.importers.cityscapes_polygons import cityscapes_polygons_source
+from effps_solo.data.importers import cityscapes_polygons
 from effps_solo.data.importers.run import Imported, import_split
 
 from .family import Family, read_class_list
@@ -17,7 +17,7 @@ classes = partial(read_class_list, "idd")
 
 def prepare(folder: Path, split: str, num_workers: int) -> Imported:
     """See ``Family.prepare``."""
-    source = cityscapes_polygons_source(
+    source = cityscapes_polygons.source(
         str(folder / "gtFine" / split), str(folder / "leftImg8bit" / split), classes()
     )
     return import_split(source, source.items, folder, split, num_workers)

@@ -10,7 +10,8 @@ import numpy as np
 
 from effps_solo.data.importers.canvas import SegmentCanvas
 from effps_solo.data.importers.classes import ClassList
-from effps_solo.data.importers.files import ImageIndex, files_below, read_rgb_ids, require_size
+from effps_solo.data.importers.files import files_below, read_rgb_ids, require_size
+from effps_solo.data.importers.image_index import ImageIndex
 from effps_solo.data.importers.run import Imported, import_split
 from effps_solo.data.importers.source import Item, Source
 

@@ -62,7 +62,8 @@ def _as_text(dataset: str, made: Imported) -> str:
         f"{dataset}: {made.num_images} images, {sum(counts.values())} segments of {present} of "
         f"{len(counts)} classes"
     ]
-    lines += [f"  {count} {what}" for what, count in sorted(made.notes.items())]
+    left_out = [(f"annotations {why}", count) for why, count in made.counts.left_out.items()]
+    lines += [f"  {count} {what}" for what, count in sorted([*made.notes.items(), *left_out])]
     return "\n".join(lines)
 
 

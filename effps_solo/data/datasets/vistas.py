@@ -13,7 +13,8 @@ import numpy as np
 
 from effps_solo.data.conversion import Job, convert_all
 from effps_solo.data.importers.classes import ClassList
-from effps_solo.data.importers.files import ImageIndex, SourceError, read_rgb_ids
+from effps_solo.data.importers.files import SourceError, read_rgb_ids
+from effps_solo.data.importers.image_index import ImageIndex
 from effps_solo.data.importers.run import Imported, summary, write_panoptic_json
 from effps_solo.structures.panoptic_png import VOID, encode_segment_ids
 from effps_solo.structures.segment_measures import measured_segments

@@ -5,80 +5,88 @@ ends in "group", such as "cargroup", is a group of the things "car".
 """
 
 from collections import Counter
-from typing import Any, Tuple
+from typing import Any, Dict, List
 
-from .canvas import SegmentCanvas
-from .classes import ClassList
-from .files import ImageIndex, SourceError, files_below, read_lists, require_size
-from .source import Item, Source
+from .classes import ClassList, Label, label_key
+from .drawing import FILE_ORDER, ShapeReader
+from .files import files_below, read_lists
+from .image_index import ImageIndex
+from .rasterize import CENTERS
+from .source import AnnotatedImage, Export, Item, Shape, Size, Source
+from .splits import by_folder
 
 _PATTERN = "*_polygons.json"
 _SUFFIXES = ("_polygons", "_gtFine", "_gtCoarse")
 _GROUP = "group"
-_MIN_POINTS = 3
-_BROKEN = (TypeError, ValueError)
 
 
-def cityscapes_polygons_source(annotations: str, images: str, classes: ClassList) -> Source:
+def find(annotations: str, images: str = "") -> Export:
     """
     Args:
         annotations: the folder of the files, e.g. gtFine/train.
         images: the folder of the images, e.g. leftImg8bit/train; NAME_leftImg8bit.png and NAME.jpg
-            alike belong to NAME_gtFine_polygons.json and to NAME_polygons.json.
-        classes: their labels are those of the polygons.
+            alike belong to NAME_gtFine_polygons.json and to NAME_polygons.json; "": that of the
+            annotations.
 
     Raises:
         SourceError: no file, or one without an image.
     """
-    index, items = ImageIndex(images), []
+    index, items = ImageIndex(images or annotations), {}
     for path in files_below(annotations, _PATTERN):
-        stem = str(path.relative_to(annotations).with_suffix(""))
+        relative = str(path.relative_to(annotations))
+        stem = relative.removesuffix(path.suffix)
         for suffix in _SUFFIXES:
             stem = stem.removesuffix(suffix)
-        items.append(Item(index.find(stem, str(path)), (str(path),), str(path)))
-    return Source(images, items, classes, draw)
+        items[relative] = Item(index.find(stem, str(path)), (str(path),), str(path))
+    return Export(
+        images=index.folder,
+        splits=by_folder(items),
+        draw=READER.draw,
+        overlap=READER.overlap,
+        count_labels=lambda: count_labels([item.annotation for item in items.values()]),
+    )
 
 
-def cityscapes_labels(annotations: str) -> Counter:
+def source(annotations: str, images: str, classes: ClassList) -> Source:
+    """The annotations of one split with known classes; see :func:`find`."""
+    export = find(annotations, images)
+    items = [item for part in export.splits.values() for item in part]
+    return Source(export.images, items, classes, export.draw)
+
+
+def count_labels(paths: List[str]) -> List[Label]:
     """How often each label occurs; a group of what occurs itself is no label of its own.
 
     Raises:
         SourceError: a file cannot be read.
     """
     labels: Counter = Counter()
-    for path in files_below(annotations, _PATTERN):
-        labels.update(str(one.get("label")) for one in read_lists(str(path), "objects")["objects"])
+    for path in paths:
+        objects = read_lists(path, "objects")["objects"]
+        labels.update(label_key(o.get("label")) for o in objects if not o.get("deleted"))
     groups = {label for label in labels if label.removesuffix(_GROUP) in labels.keys() - {label}}
-    return Counter({label: count for label, count in labels.items() if label not in groups})
+    return [Label(n, count) for n, count in labels.most_common() if n and n not in groups]
 
 
-def draw(path: str, classes: ClassList, canvas: SegmentCanvas) -> None:
-    """See ``Source.draw``."""
+def read(path: str, size: Size) -> AnnotatedImage:
+    """See ``ShapeReader.read``."""
     content = read_lists(path, "objects")
-    require_size(canvas, content.get("imgHeight"), content.get("imgWidth"), path)
-    for k, one in enumerate(content["objects"]):
-        if one.get("deleted"):
-            continue
-        polygon = one.get("polygon", ())
-        if len(polygon) < _MIN_POINTS:
-            canvas.notes["polygons of less than three points"] += 1
-            continue
-        category, crowd = _category(one.get("label"), classes)
-        segment_id = 0
-        if category is None:
-            canvas.notes[f"label '{one.get('label')}', which no class names: void"] += 1
-        else:
-            segment_id = canvas.segment(category, instance=k, crowd=crowd)
-        try:
-            canvas.polygon(polygon, segment_id)
-        except _BROKEN as error:
-            raise SourceError(f"{path}: object {k} cannot be drawn ({error!r})") from error
+    shapes = [_shape(f"object {k}", one) for k, one in enumerate(content["objects"])]
+    return AnnotatedImage(path, (content.get("imgHeight"), content.get("imgWidth")), shapes)
 
 
-def _category(label: Any, classes: ClassList) -> Tuple[Any, bool]:
-    """The category that a label stands for, or None; and whether it is a group of it."""
-    category = classes.find(label)
-    if category is not None or not str(label).endswith(_GROUP):
-        return category, False
-    base = classes.find(str(label).removesuffix(_GROUP))
-    return (base, True) if base is not None and base["isthing"] else (None, False)
+def _shape(name: str, one: Dict[str, Any]) -> Shape:
+    label = label_key(one.get("label"))
+    crowd_of: Any = label.removesuffix(_GROUP) if label.endswith(_GROUP) else None
+    left_out = "" if label else "without a label"
+    return Shape(
+        name,
+        label,
+        "polygon",
+        one.get("polygon", []),
+        crowd_of=crowd_of or None,
+        left_out="deleted" if one.get("deleted") else left_out,
+    )
+
+
+READER = ShapeReader(read, FILE_ORDER, CENTERS)

@@ -1,84 +1,207 @@
-"""COCO instance annotations, with semantic PNGs for the stuff where there are any."""
+"""COCO instance annotations, with semantic PNGs for the stuff where there are any.
+
+Also what tools export under that name: Roboflow, CVAT, Label Studio, VIA and others.
+"""
 
 import os
-from collections import defaultdict
-from typing import Any, Dict, List, Optional, Tuple
+from collections import Counter, defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
-import pycocotools.mask as mask_util
-
-from effps_solo.data.segmentation import with_area
 
 from .canvas import SegmentCanvas
-from .classes import ClassList, read_entries
-from .files import SourceError, read_lists, read_pixels, require_size
-from .source import Item, Source
+from .classes import ClassList
+from .coco_categories import (
+    Category,
+    complete_entries,
+    declared_labels,
+    flag,
+    id_key,
+    pixel_label,
+    read_categories,
+)
+from .drawing import SMALL_ON_TOP, ShapeReader
+from .files import ForeignFileError, SourceError, files_below, read_lists, read_pixels
+from .geometry import short
+from .image_index import ImageIndex, common_folder, find_in
+from .rasterize import CORNERS
+from .source import AnnotatedImage, Export, Item, Shape, Size
+from .splits import split_word
+
+_LISTS = ("images", "annotations", "categories")
+_PREFERRED = "instances"  # of several JSONs of one split
 
 
-def coco_instances_source(
-    annotations: str, images: str, *, classes: Optional[str] = None, semantic: Optional[str] = None
-) -> Source:
+class CocoImage(NamedTuple):
+    """What is drawn of one image.
+
+    Attributes:
+        file: for messages.
+        semantic: the PNG of its stuff, or "".
+        size: height and width as stated.
+        annotations: the label and the entry of each.
+    """
+
+    file: str
+    semantic: str
+    size: Tuple[Any, Any]
+    annotations: List[Tuple[str, Dict[str, Any]]]
+
+
+def find(annotations: str, images: str = "", *, semantic: str = "") -> Export:
     """
     Args:
-        annotations: the JSON file; its categories are the things.
-        images: the folder of its images.
-        classes: a class list of the stuff, whose labels are pixel values (default: the id).
+        annotations: a JSON file, or the folder of an export with one for each split.
+        images: the folder of the images; "": that of the export.
         semantic: a folder with a PNG of pixel values, named after the image, for every image. Where
             no object lies, it says what is there.
 
     Raises:
         SourceError: a file is missing or does not fit the others.
     """
-    content = read_lists(annotations, "images", "annotations", "categories")
-    if bool(semantic) != bool(classes):
-        raise SourceError("--semantic and --classes go together: PNGs, and what their values mean")
-    objects: Dict[Any, List[Dict[str, Any]]] = defaultdict(list)
-    for annotation in content["annotations"]:
-        objects[annotation.get("image_id")].append(annotation)
-    items = []
-    for image in content["images"]:
-        if not {"id", "file_name"} <= set(image):
-            raise SourceError(f"{annotations}: image {image} has no id or no file_name")
-        labels = _semantic_png(semantic, image["file_name"]) if semantic else None
-        path = os.path.join(images, image["file_name"])
-        size = (image.get("height"), image.get("width"))
-        file = f"{image['file_name']} of {annotations}"
-        annotation = (file, labels, size, objects.pop(image["id"], []))
-        items.append(Item(path, (path, *([labels] if labels else [])), annotation))
-    if objects:
-        raise SourceError(
-            f"{annotations}: annotations have image_id {list(objects)[0]}, which 'images' does not list"
-        )
-    return Source(images, items, _class_list(content["categories"], annotations, classes), draw)
+    is_folder = os.path.isdir(annotations)
+    contents = _contents_of_folder(annotations) if is_folder else _content_of_file(annotations)
+    splits: Dict[str, List[Item]] = {}
+    categories: List[Category] = []
+    for split, (path, content) in contents.items():
+        own = content["annotations"]
+        counts = Counter(id_key(a.get("category_id"), _id_of(a, "category_id", path)) for a in own)
+        listed = read_categories(content["categories"], counts, path)
+        indexes = [ImageIndex(f) for f in _image_folders(path, annotations, images)]
+        splits[split] = _items(path, content, {c.key: c.name for c in listed}, indexes, semantic)
+        categories += listed
+    declared, remarks = declared_labels(categories)
+    if is_folder:
+        remarks = [
+            f"{split or 'annotations'}: {path}" for split, (path, _) in contents.items()
+        ] + remarks
+    found = [item.image for part in splits.values() for item in part]
+    folder = annotations if is_folder else os.path.dirname(annotations) or "."
+    return Export(
+        images=images or common_folder(found, folder),
+        splits=splits,
+        draw=draw,
+        overlap=READER.overlap,
+        count_labels=lambda: list(declared.values()),
+        complete=partial(complete_entries, declared, bool(semantic)),
+        remarks=tuple(remarks),
+    )
 
 
-def draw(
-    annotation: Tuple[str, Optional[str], Tuple[Any, Any], List[Dict[str, Any]]],
-    classes: ClassList,
-    canvas: SegmentCanvas,
-) -> None:
-    """Stuff, then crowds, then objects, small ones over large ones; see ``Source.draw``."""
-    file, semantic, size, objects = annotation
-    require_size(canvas, *size, file)
-    if semantic:
-        _draw_semantic(semantic, classes, canvas)
-    masks = []
-    for k, one in enumerate(objects):
-        category = classes.find(_thing(one.get("category_id")))
-        if category is None:
+Contents = Dict[str, Tuple[str, Dict[str, Any]]]  # split -> path and content of its JSON
+
+
+def _content_of_file(path: str) -> Contents:
+    return {"": (path, read_lists(path, *_LISTS))}
+
+
+def _contents_of_folder(folder: str) -> Contents:
+    """Of several files of one split the one that is called instances..."""
+    by_split: Dict[str, List[Path]] = defaultdict(list)
+    contents = {}
+    files = files_below(folder, "*.json")
+    for path in files:
+        try:
+            content = read_lists(str(path), *_LISTS)
+        except ForeignFileError:
+            if len(files) == 1:
+                raise
+            continue
+        if not any("segments_info" in annotation for annotation in content["annotations"]):
+            contents[path] = content
+            by_split[split_word(str(path.relative_to(folder)))].append(path)
+    if not contents:
+        raise ForeignFileError(f"--annotations '{folder}' holds no JSON file of COCO instances")
+    found: Contents = {}
+    for split, paths in by_split.items():
+        preferred = [path for path in paths if path.name.startswith(_PREFERRED)] or paths
+        if len(preferred) > 1 or (split == "" and len(by_split) > 1):
+            names = ", ".join(str(path.relative_to(folder)) for path in contents)
             raise SourceError(
-                f"{file}: annotation {one.get('id')} has category_id {one.get('category_id')}, which "
+                f"--annotations '{folder}' holds {names}; name one file, or keep one for each split"
+            )
+        found[split] = (str(preferred[0]), contents[preferred[0]])
+    return found
+
+
+def _image_folders(path: str, annotations: str, images: str) -> List[str]:
+    """Where the images of a JSON file may lie, the likely folder first."""
+    folder = Path(path).parent
+    relative = folder.relative_to(annotations) if os.path.isdir(annotations) else Path()
+    if images:
+        return [f for f in (os.path.join(images, relative), images) if os.path.isdir(f)] or [images]
+    above = [str(folder.parent)] if folder.name == "annotations" else []
+    return [str(folder), *([annotations] if relative.parts else []), *above]
+
+
+def _id_of(annotation: Dict[str, Any], key: str, path: str) -> str:
+    return f"{path}: the {key} of annotation {short(annotation.get('id'))}"
+
+
+def _items(
+    path: str,
+    content: Dict[str, Any],
+    names: Mapping[str, str],
+    indexes: Sequence[ImageIndex],
+    semantic: str,
+) -> List[Item]:
+    """The images of a JSON file with their annotations."""
+    of_image: Dict[str, List[Tuple[str, Dict[str, Any]]]] = defaultdict(list)
+    for annotation in content["annotations"]:
+        category = id_key(annotation.get("category_id"), _id_of(annotation, "category_id", path))
+        if category not in names:
+            raise SourceError(
+                f"{path}: annotation {annotation.get('id')} has category_id {category}, which "
                 "'categories' does not list"
             )
-        rle = _rle(one, canvas, file)
-        area = int(mask_util.area(rle)) if rle else 0
-        if area == 0:
-            canvas.notes["annotations without a mask"] += 1
-            continue
-        masks.append((bool(one.get("iscrowd", 0)), area, k, category, rle))
-    for crowd, _, k, category, rle in sorted(masks, key=lambda m: (not m[0], -m[1], m[2])):
-        mask = mask_util.decode(rle)
-        canvas.mask(mask, canvas.segment(category, instance=k, crowd=crowd))
+        image_id = id_key(annotation.get("image_id"), _id_of(annotation, "image_id", path))
+        of_image[image_id].append((names[category], annotation))
+    files = _files_of_images(content["images"], path)
+    lost = [image_id for image_id in of_image if image_id not in files]
+    if lost:
+        raise SourceError(
+            f"{path}: annotations have image_id {lost[0]}, which 'images' does not list"
+        )
+    items = []
+    for image_id, (name, entry) in files.items():
+        image = find_in(indexes, name, path)
+        png = _semantic_png(semantic, name) if semantic else ""
+        size = (entry.get("height"), entry.get("width"))
+        task = CocoImage(f"{name} of {path}", png, size, of_image[image_id])
+        items.append(Item(image, (image, png) if png else (image,), task))
+    return items
+
+
+def _files_of_images(
+    images: List[Dict[str, Any]], path: str
+) -> Dict[str, Tuple[str, Dict[str, Any]]]:
+    """File name and entry of each image by its id."""
+    files: Dict[str, Tuple[str, Dict[str, Any]]] = {}
+    for image in images:
+        name = image.get("file_name")
+        if "id" not in image or not isinstance(name, str) or not name:
+            raise SourceError(f"{path}: image {short(image)} has no id or no file_name")
+        key = id_key(image["id"], f"{path}: the id of image {name}")
+        if key in files:
+            raise SourceError(f"{path}: images {files[key][0]} and {name} have the id {key}")
+        files[key] = (name, image)
+    return files
+
+
+def _semantic_png(folder: str, file_name: str) -> str:
+    path = os.path.join(folder, os.path.splitext(file_name.replace("\\", "/"))[0] + ".png")
+    if not os.path.isfile(path):
+        raise SourceError(f"--semantic lacks {path}, the labels of {file_name}")
+    return path
+
+
+def draw(annotation: CocoImage, classes: ClassList, canvas: SegmentCanvas) -> None:
+    """Stuff of the PNG below the annotations; see ``Source.draw``."""
+    if annotation.semantic:
+        _draw_semantic(annotation.semantic, classes, canvas)
+    READER.draw(annotation, classes, canvas)
 
 
 def _draw_semantic(path: str, classes: ClassList, canvas: SegmentCanvas) -> None:
@@ -87,7 +210,7 @@ def _draw_semantic(path: str, classes: ClassList, canvas: SegmentCanvas) -> None
         raise SourceError(f"{path} has {values.shape[-1]} channels; a semantic PNG has one")
     segment_of = {}
     for value in np.unique(values).tolist():
-        category = classes.find(value)
+        category = classes.find(pixel_label(value))
         if category is None:
             canvas.notes[f"semantic value {value}, which no class names: void"] += 1
         else:
@@ -95,54 +218,29 @@ def _draw_semantic(path: str, classes: ClassList, canvas: SegmentCanvas) -> None
     canvas.label_map(values, segment_of)
 
 
-def _rle(one: Dict[str, Any], canvas: SegmentCanvas, file: str) -> Optional[Dict[str, Any]]:
-    """The RLE of an annotation with polygons or an RLE; None if it has neither."""
-    segmentation, size = with_area(one.get("segmentation")), list(canvas.size)
-    if not segmentation:
-        return None
-    try:
-        rle: Dict[str, Any] = segmentation
-        if isinstance(segmentation, list):
-            rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
-        elif isinstance(segmentation["counts"], list):
-            rle = mask_util.frPyObjects(segmentation, *size)
-        if list(rle["size"]) != size:
-            raise ValueError(f"its RLE is made for {rle['size']}, its image is {size}")
-        mask_util.area(rle)
-    except Exception as error:  # pycocotools raises many types
-        raise SourceError(
-            f"{file}: the segmentation of annotation {one.get('id')} cannot be read ({error!r})"
-        ) from error
-    return rle
+def read(annotation: CocoImage, size: Size) -> AnnotatedImage:
+    """See ``ShapeReader.read``."""
+    seen: Dict[str, Dict[str, Any]] = {}
+    shapes = []
+    for label, one in annotation.annotations:
+        double = "id" in one and seen.setdefault(str(one["id"]), one) is not one
+        shape = _shape(label, one)
+        if double and seen[str(one["id"])] == one:
+            shape = shape._replace(left_out="listed twice")
+        shapes.append(shape)
+    return AnnotatedImage(annotation.file, annotation.size, shapes)
 
 
-def _thing(category_id: Any) -> str:
-    """The label of a category of the JSON; no pixel value is a text."""
-    return f"category {category_id}"
+def _shape(label: str, one: Dict[str, Any]) -> Shape:
+    segmentation = one.get("segmentation")
+    return Shape(
+        f"annotation {one.get('id')}",
+        label,
+        "segmentation",
+        segmentation,
+        crowd=bool(flag(one.get("iscrowd"))),
+        left_out="" if segmentation or not one.get("bbox") else "with a box alone, without a mask",
+    )
 
 
-def _class_list(categories: List[Dict[str, Any]], file: str, classes: Optional[str]) -> ClassList:
-    entries = []
-    for category in categories:
-        if not isinstance(category.get("id"), int) or not isinstance(category.get("name"), str):
-            raise SourceError(f"{file}: category {category} needs an integer id and a name")
-        entry = {"id": category["id"], "name": category["name"], "isthing": 1}
-        entries.append({**entry, "labels": [_thing(category["id"])]})
-    for stuff in read_entries(classes) if classes else []:
-        if stuff["isthing"]:
-            raise SourceError(
-                f"{classes}: {stuff['name']} is a thing; list stuff only, things come from {file}"
-            )
-        if "labels" not in stuff and "id" not in stuff:
-            raise SourceError(
-                f"{classes}: {stuff['name']} has no id and no labels; name its values in the PNGs"
-            )
-        entries.append({"labels": [stuff.get("id")], **stuff})
-    return ClassList(entries, classes or file)
-
-
-def _semantic_png(folder: str, file_name: str) -> str:
-    path = os.path.join(folder, os.path.splitext(file_name)[0] + ".png")
-    if not os.path.isfile(path):
-        raise SourceError(f"--semantic lacks {path}, the labels of {file_name}")
-    return path
+READER = ShapeReader(read, SMALL_ON_TOP, CORNERS)

@@ -1,21 +1,21 @@
-"""Files of annotations and images: how they are found, paired and read."""
+"""Files of annotations and images: how they are listed and read."""
 
 import json
 import os
-from collections import defaultdict
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
 from effps_solo.structures.panoptic_png import read_segment_ids, wrong_png_mode
 from effps_solo.utils.errors import UserError
-from effps_solo.utils.image_io import IMAGE_SUFFIXES, UNREADABLE
+from effps_solo.utils.image_io import UNREADABLE
 
 from .canvas import SegmentCanvas
+from .geometry import stated_size
 
-_CITYSCAPES_SUFFIX = "_leftImg8bit"
 _EXIF_ORIENTATION, _ROTATED = 0x0112, (5, 6, 7, 8)  # quarter turns exchange height and width
 
 
@@ -23,76 +23,89 @@ class SourceError(UserError):
     """An annotation that cannot be imported; the message names the file."""
 
 
-class ImageIndex:
-    """Images below a folder by their names without suffix."""
+class SizeError(SourceError):
+    """An annotation is made for another size than its image has."""
 
-    def __init__(self, folder: str) -> None:
-        """Raises SourceError when there is no such folder or no image in it."""
-        self.folder = folder
-        self._by_path: Dict[str, List[str]] = defaultdict(list)
-        self._by_name: Dict[str, List[str]] = defaultdict(list)
-        for path in sorted(Path(folder).rglob("*")):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                stem = path.stem.removesuffix(_CITYSCAPES_SUFFIX)
-                for name in {stem, path.stem}:
-                    self._by_path[str(path.relative_to(folder).with_name(name))].append(str(path))
-                self._by_name[stem].append(str(path))
-        if not self._by_path:
-            raise SourceError(f"--images '{folder}' is no folder with images")
 
-    def find(self, stem: str, annotation: str) -> str:
-        """The image of an annotation file.
+class ForeignFileError(SourceError):
+    """A file or folder holds nothing of the format; it may be of another."""
 
-        Args:
-            stem: path relative to the folder, without suffix; another folder is no obstacle if the name
-                occurs once.
 
-        Raises:
-            SourceError: no image, or several; names ``annotation``.
-        """
-        found = self._by_path.get(stem) or self._by_name.get(os.path.basename(stem), [])
-        if len(found) != 1:
-            reason = f"several images ({', '.join(found[:3])})" if found else "no image"
-            raise SourceError(
-                f"{annotation}: {reason} named '{os.path.basename(stem)}' in '{self.folder}'; check "
-                "--images"
-            )
-        return found[0]
+class UnreadableFileError(SourceError):
+    """A file is no JSON."""
+
+
+def walk(folder: str) -> Iterator[Path]:
+    """The files below a folder in the order of their names.
+
+    Without hidden ones, those of archive programs, and what an import into the same folder wrote.
+    """
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(parent) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
+        imported = {name[1:-8] for name in names if name[:1] == "." and name.endswith(".journal")}
+        folders[:] = sorted(n for n in folders if n[0] != "." and n not in {*imported, "__MACOSX"})
+        for name in sorted(names):
+            if name[0] != "." and name.removesuffix(".json") not in imported:
+                yield Path(parent, name)
 
 
 def files_below(folder: str, pattern: str) -> List[Path]:
-    """The files below a folder. Raises SourceError when there is none."""
-    found = sorted(path for path in Path(folder).rglob(pattern) if path.is_file())
+    """The files below a folder. Raises ForeignFileError when there is none."""
+    found = sorted(path for path in walk(folder) if fnmatch(path.name, pattern))
     if not found:
-        raise SourceError(f"--annotations '{folder}' is no folder with {pattern}")
+        raise ForeignFileError(f"--annotations '{folder}' is no folder with {pattern}")
     return found
 
 
-def read_lists(path: str, *keys: str) -> Dict[str, Any]:
-    """The object in a JSON file. Raises SourceError unless ``keys`` are lists of objects in it."""
+def read_json(path: str) -> Any:
+    """The content of a JSON file, with or without a byte order mark. Raises UnreadableFileError."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read as JSON: {error}") from error
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableFileError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_lists(path: str, *keys: str) -> Dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        UnreadableFileError: it cannot be read.
+        ForeignFileError: ``keys`` are not lists of objects in it.
+    """
+    content = read_json(path)
     for key in keys:
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            raise SourceError(f"{path} has no list of objects '{key}'; check --from")
+            raise ForeignFileError(f"{path} has no list of objects '{key}'; check --from")
     result: Dict[str, Any] = content
     return result
 
 
 def image_size(path: str) -> Tuple[int, int]:
     """(height, width) as training sees the image, upright. Raises SourceError."""
+    return _size_and_turn(path)[0]
+
+
+def stored_size(path: str) -> Optional[Tuple[int, int]]:
+    """(height, width) without the EXIF orientation, of an image that has a quarter turn."""
+    (height, width), turned = _size_and_turn(path)
+    return (width, height) if turned else None
+
+
+def _size_and_turn(path: str) -> Tuple[Tuple[int, int], bool]:
     try:
         with Image.open(path) as image:
             if image.format == "TIFF":
                 image.load()  # turns the image and forgets its orientation
             width, height = image.size
-            rotated = image.getexif().get(_EXIF_ORIENTATION) in _ROTATED
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _ROTATED
     except UNREADABLE as error:
         raise SourceError(f"{path} cannot be read as an image ({error})") from error
-    return (width, height) if rotated else (height, width)
+    return ((width, height) if turned else (height, width)), turned
 
 
 def read_pixels(path: str, canvas: SegmentCanvas) -> Tuple[str, np.ndarray]:
@@ -119,9 +132,14 @@ def read_rgb_ids(path: str) -> np.ndarray:
 
 
 def require_size(canvas: SegmentCanvas, height: Any, width: Any, annotation: str) -> None:
-    """Raises SourceError unless an annotation states the size of its image."""
-    if (height, width) != canvas.size:
-        raise SourceError(
+    """Raises SizeError when an annotation states another size than its image has.
+
+    Args:
+        height, width: of any type; what is no positive number states nothing.
+    """
+    stated = stated_size(height, width)
+    if any(own is not None and own != actual for own, actual in zip(stated, canvas.size)):
+        raise SizeError(
             f"{annotation} is made for {width}x{height} pixels, but its image has "
             f"{canvas.size[1]}x{canvas.size[0]}"
         )

@@ -1,99 +1,114 @@
-"""Polygons drawn with labelme: a JSON file for every image.
+"""Polygons drawn with labelme and its kin (AnyLabeling, X-AnyLabeling): a JSON file for every image.
 
-Things lie over stuff, else what comes later in a file lies over what comes before. Shapes of one
-label and one group_id are one object; the flag "iscrowd" makes a shape part of a group.
+Shapes of one label and one group_id are one object; the flag "iscrowd" makes a shape part of a group.
 """
 
-import base64
-import io
+import contextlib
+import os
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
-import numpy as np
-from PIL import Image
+from .classes import Label, label_key
+from .drawing import LATER_ON_TOP, ShapeReader
+from .files import ForeignFileError, SourceError, files_below, read_lists
+from .image_index import ImageIndex, common_folder, is_below
+from .rasterize import CENTERS
+from .source import AnnotatedImage, Export, Item, Shape, Size
+from .splits import by_folder
 
-from .canvas import SegmentCanvas
-from .classes import ClassList
-from .files import ImageIndex, SourceError, files_below, read_lists, require_size
-from .source import Item, Source
+# shape_type -> kind; of the turned ones labelme writes four corners.
+_KINDS = {
+    "rectangle": "rectangle",
+    "oriented_rectangle": "rectangle",
+    "rotation": "rectangle",
+    "quadrilateral": "polygon",
+    "mask": "png",
+}
 
-_MIN_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 1}
-_BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OSError)
 
-
-def labelme_source(annotations: str, images: str, classes: ClassList) -> Source:
+def find(annotations: str, images: str = "") -> Export:
     """
     Args:
         annotations: the folder of the JSON files.
-        images: the folder of the images, which have the names of the JSON files.
-        classes: their labels are those of the shapes.
+        images: the folder of the images, which have the names of the JSON files or those that these
+            tell; "": that of the annotations.
 
     Raises:
         SourceError: no file, or one without an image.
     """
-    index, items = ImageIndex(images), []
-    for path in _files(annotations):
-        stem = str(path.relative_to(annotations).with_suffix(""))
-        items.append(Item(index.find(stem, str(path)), (str(path),), str(path)))
-    return Source(images, items, classes, draw)
-
-
-def _files(annotations: str) -> List[Path]:
-    """All JSON files, without those that an import into the same folder wrote beside a journal."""
-    paths = files_below(annotations, "*.json")
-    return [p for p in paths if not p.with_name(f".{p.stem}.journal").is_file()]
-
-
-def labelme_labels(annotations: str) -> Counter:
-    """How often each label occurs. Raises SourceError when a file cannot be read."""
-    labels: Counter = Counter()
-    for path in _files(annotations):
-        labels.update(
-            str(shape.get("label")) for shape in read_lists(str(path), "shapes")["shapes"]
-        )
-    return labels
-
-
-def draw(path: str, classes: ClassList, canvas: SegmentCanvas) -> None:
-    """See ``Source.draw``."""
-    content = read_lists(path, "shapes")
-    require_size(canvas, content.get("imageHeight"), content.get("imageWidth"), path)
-    shapes: List[Tuple[bool, int, Any]] = []
-    for k, shape in enumerate(content["shapes"]):
-        category = classes.find(shape.get("label"))
-        shapes.append((bool(category and category["isthing"]), k, category))
-    for _, k, category in sorted(shapes, key=lambda shape: shape[:2]):
-        shape = content["shapes"][k]
-        kind = shape.get("shape_type") or "polygon"
-        if kind not in _MIN_POINTS or len(shape.get("points", ())) < _MIN_POINTS[kind]:
-            canvas.notes[f"shapes without an area ({kind})"] += 1
-            continue
+    index, items = ImageIndex(images or annotations), {}
+    others: List[str] = []
+    for path in files_below(annotations, "*.json"):
+        relative = path.relative_to(annotations)
         try:
-            _draw_shape(kind, shape, canvas, _segment(shape, k, category, canvas))
-        except _BROKEN as error:
-            raise SourceError(f"{path}: shape {k} cannot be drawn ({error!r})") from error
+            image = _find_image(path, relative, index, anywhere=not images)
+        except ForeignFileError:
+            others.append(str(relative))
+            continue
+        items[str(relative)] = Item(image, (str(path),), str(path))
+    if not items:
+        raise ForeignFileError(f"--annotations '{annotations}' holds no JSON file of labelme")
+    found = [item.image for item in items.values()]
+    return Export(
+        images=index.folder if images else common_folder(found, index.folder),
+        splits=by_folder(items),
+        draw=READER.draw,
+        overlap=READER.overlap,
+        count_labels=lambda: count_labels([item.annotation for item in items.values()]),
+        remarks=(f"no files of labelme: {', '.join(others)}",) if others else (),
+    )
 
 
-def _segment(shape: Dict[str, Any], k: int, category: Any, canvas: SegmentCanvas) -> int:
-    if category is None:
-        canvas.notes[f"label '{shape.get('label')}', which no class names: void"] += 1
-        return 0
-    group = shape.get("group_id")
-    instance = ("shape", k) if group is None else ("group", group)
-    crowd = bool((shape.get("flags") or {}).get("iscrowd"))
-    return canvas.segment(category, instance=instance, crowd=crowd)
+def _find_image(path: Path, relative: Path, index: ImageIndex, anywhere: bool) -> str:
+    """The image of a JSON file. Raises ForeignFileError when the file has no shapes."""
+    stem = str(relative.with_suffix(""))
+    found = index.at(stem)
+    if found is not None:
+        return found
+    content = read_lists(str(path), "shapes")
+    told = str(content.get("imagePath") or "").replace("\\", "/")
+    beside = os.path.normpath(os.path.join(path.parent, told))
+    if told and os.path.isfile(beside) and (anywhere or is_below(beside, index.folder)):
+        return beside
+    try:
+        return index.find(stem, str(path))
+    except SourceError:
+        with contextlib.suppress(SourceError):
+            return index.find_file(os.path.basename(told), str(path))
+        raise
 
 
-def _draw_shape(kind: str, shape: Dict[str, Any], canvas: SegmentCanvas, segment_id: int) -> None:
-    points = shape["points"]
-    if kind == "polygon":
-        canvas.polygon(points, segment_id)
-    elif kind == "rectangle":
-        canvas.rectangle(points[0], points[1], segment_id)
-    elif kind == "circle":
-        canvas.circle(points[0], points[1], segment_id)
-    else:
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:
-            mask = np.asarray(image.convert("L")) > 0
-        canvas.mask(mask, segment_id, (round(points[0][0]), round(points[0][1])))
+def count_labels(paths: List[str]) -> List[Label]:
+    """The labels that occur, the most frequent first. Raises SourceError when a file cannot be read."""
+    counts: Counter = Counter()
+    for path in paths:
+        counts.update(
+            label_key(shape.get("label")) for shape in read_lists(path, "shapes")["shapes"]
+        )
+    return [Label(name, count) for name, count in counts.most_common() if name]
+
+
+def read(path: str, size: Size) -> AnnotatedImage:
+    """See ``ShapeReader.read``."""
+    content = read_lists(path, "shapes")
+    shapes = [_shape(f"shape {k}", one) for k, one in enumerate(content["shapes"])]
+    return AnnotatedImage(path, (content.get("imageHeight"), content.get("imageWidth")), shapes)
+
+
+def _shape(name: str, one: Dict[str, Any]) -> Shape:
+    kind = str(one.get("shape_type") or "polygon")
+    kind = _KINDS.get(kind, kind)
+    points, group, flags = one.get("points", []), one.get("group_id"), one.get("flags")
+    return Shape(
+        name,
+        one.get("label"),
+        kind,
+        (one.get("mask"), points) if kind == "png" else points,
+        object_key=None if group is None else f"group {group}",
+        crowd=bool(isinstance(flags, dict) and flags.get("iscrowd")),
+        left_out="" if label_key(one.get("label")) else "without a label",
+    )
+
+
+READER = ShapeReader(read, LATER_ON_TOP, CENTERS)

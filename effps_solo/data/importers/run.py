@@ -1,10 +1,10 @@
 """From a source of annotations to a data set in COCO panoptic layout with its description."""
 
-import hashlib
 import json
 import os
+import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
@@ -15,12 +15,12 @@ from effps_solo.data.conversion import Job, convert_all
 from effps_solo.structures.panoptic_png import encode_segment_ids
 from effps_solo.utils.atomic import write_atomically
 
-from .canvas import SegmentCanvas
+from .canvas import Counts, SegmentCanvas
 from .classes import ClassList
-from .files import SourceError, image_size
+from .files import SizeError, SourceError, image_size, stored_size
 from .source import Item, Source
 
-_FORMAT = "1"  # raised with every change that alters a PNG or its segments_info
+_FORMAT = "2"  # raised with every change that alters a PNG or its segments_info
 
 
 @dataclass(frozen=True)
@@ -30,33 +30,14 @@ class Imported:
     Attributes:
         num_images: in the split.
         num_segments: by class name, in the order of the classes.
-        notes: what was left out, and how often.
+        notes: what was left out of account besides annotations, and how often.
+        counts: of annotations.
     """
 
     num_images: int
     num_segments: Dict[str, int]
     notes: Counter
-
-
-def split_items(items: Sequence[Item], val_fraction: float) -> Tuple[List[Item], List[Item]]:
-    """(training, validation) items; an image stays where it is when others are added.
-
-    Args:
-        val_fraction: in (0, 1).
-
-    Raises:
-        SourceError: one of them is empty.
-    """
-    parts: Tuple[List[Item], List[Item]] = ([], [])
-    for item in items:
-        digest = hashlib.sha256(Path(item.image).name.encode()).digest()
-        parts[int.from_bytes(digest[:4], "big") < val_fraction * 2**32].append(item)
-    if not all(parts):
-        raise SourceError(
-            f"--val-fraction {val_fraction} of {len(items)} images gives {len(parts[0])} and "
-            f"{len(parts[1])}; choose another, or import the splits one by one"
-        )
-    return parts
+    counts: Counts = field(default_factory=Counts)
 
 
 def import_split(
@@ -79,10 +60,10 @@ def import_split(
         for png, item in zip(pngs, items)
     ]
     results = convert_all(
-        partial(_convert, source.draw, source.classes),
+        partial(_convert, source.draw, source.classes, source.crowds_as_objects),
         jobs,
         journal=folder / f".panoptic_{split}.journal",
-        settings=f"{_FORMAT} {source.classes!r}",
+        settings=f"{_FORMAT} {source.classes!r} {source.crowds_as_objects}",
         num_workers=num_workers,
         title=split,
     )
@@ -114,11 +95,34 @@ def write_panoptic_json(
     write_atomically(target, json.dumps(content).encode())
 
 
-def write_description(folder: Path, name: str, split: str, images: str) -> Path:
+def copy_images(source: Source, items: Sequence[Item], output: Path, split: str) -> str:
+    """Copy the images of a split into its folder in the output, those that are not there yet.
+
+    Returns:
+        the folder; that of the images if it is this one.
+    """
+    folder = output / split
+    if Path(source.images).resolve() == folder.resolve():
+        return source.images
+    (
+        output / f".{split}.journal"
+    ).touch()  # so that later imports do not take the copies for originals
+    for item in items:
+        target = folder / os.path.relpath(item.image, source.images)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_file() or os.stat(target).st_mtime_ns != os.stat(item.image).st_mtime_ns:
+            shutil.copy2(item.image, target)
+    return str(folder)
+
+
+def write_description(
+    folder: Path, name: str, split: str, images: str, *, relative: bool = False
+) -> Path:
     """Add a split to the description ``folder``/``name``.yaml, or change it; returns the path.
 
     Args:
-        images: the image folder of the split.
+        images: the image folder of the split; one outside of ``folder`` is written with its whole path.
+        relative: it, too, as seen from ``folder``.
 
     Raises:
         SourceError: the file is there, but not one of this function.
@@ -131,7 +135,7 @@ def write_description(folder: Path, name: str, split: str, images: str) -> Path:
             raise SourceError(f"{path} is no description of an import; choose another --name")
     absolute, root = os.path.abspath(images), os.path.abspath(folder)
     below = os.path.commonpath([absolute, root]) == root
-    image_folder = os.path.relpath(absolute, root) if below else absolute
+    image_folder = os.path.relpath(absolute, root) if below or relative else absolute
     if "$" in image_folder:
         raise SourceError(
             f"--images '{images}' has a $, which stands for a variable in {path}; rename the folder"
@@ -144,15 +148,33 @@ def write_description(folder: Path, name: str, split: str, images: str) -> Path:
     return path
 
 
-def _convert(draw: Any, classes: ClassList, task: Tuple[str, Any], output: Path) -> Dict[str, Any]:
+def _convert(
+    draw: Any, classes: ClassList, crowds_as_objects: bool, task: Tuple[str, Any], output: Path
+) -> Dict[str, Any]:
     image, annotation = task
     height, width = image_size(image)
-    canvas = SegmentCanvas(height, width)
-    draw(annotation, classes, canvas)
+    canvas = SegmentCanvas(height, width, crowds_as_objects=crowds_as_objects)
+    if classes.background is not None:
+        canvas.fill(classes.background)
+    try:
+        draw(annotation, classes, canvas)
+    except SizeError as error:
+        raise SizeError(f"{error}{_exif_hint(image)}") from error
     ids, segments_info = canvas.result()
     write_atomically(output, encode_segment_ids(ids))
     size = {"height": height, "width": width}
-    return {**size, "segments_info": segments_info, "notes": dict(canvas.notes)}
+    found = {"segments_info": segments_info, "notes": canvas.notes, "counts": vars(canvas.counts)}
+    return {**size, **found}
+
+
+def _exif_hint(image: str) -> str:
+    stored = stored_size(image)
+    if stored is None:
+        return ""
+    return (
+        f" (stored as {stored[1]}x{stored[0]} with an EXIF orientation, which turns it; save it upright, or "
+        "without the orientation if that is how it was annotated)"
+    )
 
 
 def _check_names(names: Sequence[str], split: str, images: str) -> None:
@@ -162,6 +184,11 @@ def _check_names(names: Sequence[str], split: str, images: str) -> None:
         raise SourceError(
             f"split {split}: the image {os.path.normpath(os.path.join(images, outside[0]))} lies outside "
             f"--images '{images}'; name a folder above all images"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise SourceError(
+            f"split {split}: several annotations are of the image {twice[0]}; keep one"
         )
     stems = Counter(os.path.splitext(name)[0] for name in names)
     twice = [stem for stem, count in stems.items() if count > 1]
@@ -174,10 +201,12 @@ def _check_names(names: Sequence[str], split: str, images: str) -> None:
 
 
 def summary(classes: ClassList, results: Sequence[Mapping[str, Any]]) -> Imported:
-    """Summary of a split from the ``results`` of its images: "segments_info" and "notes" of each."""
+    """Of a split, from the ``results`` of its images: "segments_info", "notes" and, if any, "counts"."""
     segments = Counter(s["category_id"] for result in results for s in result["segments_info"])
     notes: Counter = Counter()
+    counts = Counts()
     for result in results:
         notes.update(result["notes"])
-    counts = {category["name"]: segments[category["id"]] for category in classes.categories}
-    return Imported(len(results), counts, notes)
+        counts.add(result.get("counts", {}))
+    by_class = {category["name"]: segments[category["id"]] for category in classes.categories}
+    return Imported(len(results), by_class, notes, counts)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from effps_solo.data.checks.findings import KINDS
 from effps_solo.data.checks.run import CheckedDataset, check_datasets
+from effps_solo.structures.panoptic_png import read_segment_ids
 
 # The tests run without packages above them; pytest finds Miniature as the type of the fixture.
 Damage = Callable[[Any], Any]
@@ -98,6 +99,39 @@ def reencode_train_image(mini: Any) -> None:
     picture.save(mini.image(1), format="JPEG", quality=80, subsampling=0)
 
 
+def rename(mini: Any, split: str, name: str) -> None:
+    (mini.root / split / f"{split}_0.png").rename(mini.root / split / name)
+    mini.edit(lambda c: c["images"][0].update(file_name=name), split)
+
+
+def cut_a_photograph_in_two(mini: Any) -> None:
+    rename(mini, "train", "photo7_1.png")
+    rename(mini, "val", "photo7_2.png")
+
+
+def with_orientation(turn: int) -> Damage:
+    """The third image as its labels are, with an EXIF orientation that turns it away from them."""
+
+    def change(mini: Any) -> None:
+        ids = read_segment_ids(str(mini.png(2)))
+        rng = np.random.default_rng(turn)
+        colors = rng.integers(0, 256, (ids.max() + 1, 3), dtype=np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        path = mini.image(2).with_suffix(".jpg")
+        Image.fromarray(colors[ids]).save(path, exif=exif, quality=95)
+
+    return change
+
+
+def make_crowds(*categories: int) -> Damage:
+    def change(content: Dict[str, Any]) -> None:
+        for segment in (s for a in content["annotations"] for s in a["segments_info"]):
+            segment["iscrowd"] = int(segment["category_id"] in categories)
+
+    return json_edit(change)
+
+
 DAMAGES: List[Tuple[str, str, Damage]] = [
     ("area", "wrong-area", json_edit(lambda c: first(c)[0].update(area=1))),
     ("bbox", "wrong-bbox", json_edit(lambda c: first(c)[0].update(bbox=[0, 0, 9, 20]))),
@@ -184,10 +218,22 @@ DAMAGES: List[Tuple[str, str, Damage]] = [
     ("no folder", "missing-folder", lambda mini: shutil.rmtree(mini.root / "val")),
     ("no sky", "class-never-occurs", remove_sky),
     ("one pixel", "tiny-object", single_pixel),
+    ("color", "invalid-color", json_edit(lambda c: c["categories"][0].update(color="#ff0000"))),
+    ("no images", "empty-split", json_edit(lambda c: c.update(images=[], annotations=[]))),
+    ("half turn", "turned-pixels", with_orientation(3)),
+    ("mirrored", "turned-pixels", with_orientation(4)),
+    ("quarter turn", "stored-pixels", with_orientation(6)),
+    ("crowds", "only-crowds", make_crowds(7)),
+    ("groups", "group-in-several-splits", cut_a_photograph_in_two),
     ("all void", "nothing-labelled", clear),
 ]
 # Seeded by tests of their own.
-ELSEWHERE = {"class-count-mismatch", "overlapping-segments", "too-many-categories"}
+ELSEWHERE = {
+    "class-count-mismatch",
+    "no-objects",
+    "overlapping-segments",
+    "too-many-categories",
+}
 
 
 def kinds(dataset: CheckedDataset) -> List[str]:
@@ -212,3 +258,15 @@ def test_damage_is_found_once_and_named(mini: Any, kind: str, damage: Damage) ->
 def test_every_kind_is_seeded() -> None:
     seeded = {kind for _, kind, _ in DAMAGES}
     assert seeded | ELSEWHERE == set(KINDS) and not seeded & ELSEWHERE
+
+
+def test_crowds_alone_are_no_objects(mini: Any) -> None:
+    make_crowds(3, 7)(mini)
+    _, val = check_datasets(mini.sources())
+    assert sorted(kinds(val)) == ["no-objects", "only-crowds", "only-crowds"]
+    texts = {finding.subject: finding.text for finding in val.findings}
+    assert texts["person"] == "has 6 crowds and no object"
+    assert texts["mini_val"] == "shows no object in 3 images"
+    for split in ("train", "val"):
+        mini.edit(lambda c: [x.update(isthing=0) for x in c["categories"]], split)
+    assert "no-objects" not in kinds(check_datasets(mini.sources())[1])  # there are none to show

@@ -132,6 +132,8 @@ def test_contradictions(
             ),
             ["256 categories"],
         ),
+        (lambda c: c["categories"][0].update(color="#ff0000"), ["the color '#ff0000'; give three"]),
+        (lambda c: c["categories"][0].update(color=[1, 2, 256]), ["the color [1, 2, 256]"]),
         (lambda c: c["categories"].reverse(), ["tiny_train and tiny_val", "different categories"]),
     ],
 )
@@ -166,6 +168,13 @@ def test_missing_folder(coco_cfg: CfgNode, coco_root: Path, folder: str) -> None
     register_datasets(coco_cfg)
     with pytest.raises(DatasetError, match=f"{folder}' is not a folder.*DATASETS.PANOPTIC"):
         DatasetCatalog.get("tiny_val")
+
+
+def test_json_with_a_byte_order_mark(coco_cfg: CfgNode, coco_root: Path) -> None:
+    path = coco_root / "panoptic_val.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    register_datasets(coco_cfg)
+    assert len(DatasetCatalog.get("tiny_val")) == 2
 
 
 @pytest.mark.parametrize("text", ["{", json.dumps([1])])

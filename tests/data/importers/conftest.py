@@ -1,15 +1,16 @@
-"""Images, and drawing an item of a source."""
+"""Images, and drawing an item of an export."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from effps_solo.data.importers.canvas import SegmentCanvas
+from effps_solo.data.importers.classes import ClassList, as_entry
 from effps_solo.data.importers.files import image_size
-from effps_solo.data.importers.source import Source
+from effps_solo.data.importers.source import Export
 
 Drawn = Tuple[np.ndarray, List[Dict[str, Any]], Dict[str, int]]
 
@@ -29,12 +30,19 @@ def write_image(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def draw() -> Callable[..., Drawn]:
-    """(source, number of the item) -> ids, segments_info and notes."""
+    """(export, number of the item, classes) -> ids, segments_info, and what was left out, how often.
 
-    def run(source: Source, k: int = 0) -> Drawn:
-        item = source.items[k]
+    Without classes they are what the export declares. Every annotation is drawn or left out.
+    """
+
+    def run(export: Export, k: int = 0, classes: Optional[ClassList] = None) -> Drawn:
+        item = [item for part in export.splits.values() for item in part][k]
         canvas = SegmentCanvas(*image_size(item.image))
-        source.draw(item.annotation, source.classes, canvas)
-        return (*canvas.result(), dict(canvas.notes))
+        classes = classes or ClassList(map(as_entry, export.count_labels()), "")
+        export.draw(item.annotation, classes, canvas)
+        ids, info = canvas.result()
+        counts = canvas.counts
+        assert counts.num_annotations == counts.num_drawn + sum(counts.left_out.values())
+        return ids, info, {**counts.left_out, **canvas.notes}
 
     return run

@@ -1,9 +1,16 @@
 """Segments drawn over each other, worked out by hand."""
 
+from typing import Any
+
 import numpy as np
-from PIL import Image, ImageDraw
 
 from effps_solo.data.importers.canvas import SegmentCanvas
+
+
+def rectangle(canvas: SegmentCanvas, corner: Any, opposite: Any, segment_id: int) -> None:
+    (x0, y0), (x1, y1) = corner, opposite
+    canvas.mask(np.ones((y1 - y0 + 1, x1 - x0 + 1)), segment_id, (x0, y0))
+
 
 CAR, ROAD = {"id": 300, "name": "car", "isthing": 1}, {"id": 0, "name": "road", "isthing": 0}
 
@@ -16,10 +23,10 @@ def test_nothing_drawn_is_void() -> None:
 
 def test_later_covers_earlier() -> None:
     canvas = SegmentCanvas(6, 8)
-    canvas.rectangle((7, 5), (0, 0), canvas.segment(ROAD))
-    canvas.rectangle((1, 1), (4, 3), canvas.segment(CAR, instance=1))
-    canvas.rectangle((3, 2), (5, 4), canvas.segment(CAR, instance=2))
-    canvas.rectangle((0, 5), (7, 5), 0)
+    rectangle(canvas, (0, 0), (7, 5), canvas.segment(ROAD))
+    rectangle(canvas, (1, 1), (4, 3), canvas.segment(CAR, instance=1))
+    rectangle(canvas, (3, 2), (5, 4), canvas.segment(CAR, instance=2))
+    rectangle(canvas, (0, 5), (7, 5), 0)
     ids, info = canvas.result()
     expected = np.ones((6, 8), dtype=int)
     expected[1:4, 1:5], expected[2:5, 3:6], expected[5] = 2, 3, 0
@@ -33,7 +40,7 @@ def test_later_covers_earlier() -> None:
 
 def test_label_maps_cover_what_they_name() -> None:
     canvas = SegmentCanvas(2, 4)
-    canvas.rectangle((0, 0), (3, 1), canvas.segment(ROAD))
+    rectangle(canvas, (0, 0), (3, 1), canvas.segment(ROAD))
     car = canvas.segment(CAR, instance=1)
     values = np.array([[7, 7, 70000, 0], [7, 9, 9, 0]])
     canvas.label_map(values, {7: car, 9: 0, 5: car})
@@ -53,35 +60,17 @@ def test_what_is_one_segment() -> None:
     crowd = canvas.segment(CAR, instance=1, crowd=True)
     assert crowd == canvas.segment(CAR, instance=2, crowd=True)
     assert crowd != canvas.segment(CAR, instance=1)
-    canvas.rectangle((0, 0), (3, 0), crowd)
+    rectangle(canvas, (0, 0), (3, 0), crowd)
     assert [segment["iscrowd"] for segment in canvas.result()[1]] == [1]
 
 
 def test_covered_segments_are_noted() -> None:
     canvas = SegmentCanvas(4, 4)
-    canvas.rectangle((1, 1), (2, 2), canvas.segment(CAR, instance=1))
-    canvas.rectangle((0, 0), (3, 3), canvas.segment(ROAD))
+    rectangle(canvas, (1, 1), (2, 2), canvas.segment(CAR, instance=1))
+    rectangle(canvas, (0, 0), (3, 3), canvas.segment(ROAD))
     assert [segment["id"] for segment in canvas.result()[1]] == [2]
-    assert dict(canvas.notes) == {"segments that others cover entirely": 1}
-
-
-def test_polygons_as_pillow_draws_them() -> None:
-    points = [[1.2, 0.4], [14.7, 3.1], [9.5, 11.9], [-3.0, 7.0]]
-    canvas = SegmentCanvas(12, 16)
-    canvas.polygon(points, canvas.segment(CAR))
-    image = Image.new("L", (16, 12))
-    ImageDraw.Draw(image).polygon([tuple(p) for p in points], fill=1, outline=1)
-    assert np.array_equal(canvas.result()[0], np.array(image))
-
-
-def test_circles() -> None:
-    canvas = SegmentCanvas(21, 21)
-    canvas.circle((10, 10), (10, 4), canvas.segment(CAR))
-    ids, ((segment),) = canvas.result()
-    y, x = np.mgrid[:21, :21]
-    distance = np.hypot(x - 10, y - 10)
-    assert (ids[distance < 5.5] == 1).all() and not ids[distance > 7].any()
-    assert segment["bbox"] == [4, 4, 13, 13]
+    assert canvas.counts.left_out == {"covered entirely by others": 1}
+    assert canvas.counts.num_drawn == 1 and canvas.notes == {}
 
 
 def test_masks_at_a_corner_and_beyond_the_image() -> None:
@@ -98,6 +87,26 @@ def test_masks_at_a_corner_and_beyond_the_image() -> None:
 def test_many_segments() -> None:
     canvas = SegmentCanvas(20, 20)
     for k in range(400):
-        canvas.rectangle((k % 20, k // 20), (k % 20, k // 20), canvas.segment(CAR, instance=k))
+        rectangle(canvas, (k % 20, k // 20), (k % 20, k // 20), canvas.segment(CAR, instance=k))
     ids, info = canvas.result()
     assert np.array_equal(ids.ravel(), np.arange(1, 401)) and len(info) == 400
+
+
+def test_the_background_lies_below_all() -> None:
+    canvas = SegmentCanvas(4, 4)
+    canvas.fill(ROAD)
+    rectangle(canvas, (0, 0), (1, 1), canvas.segment(CAR, instance=1))
+    rectangle(canvas, (3, 0), (3, 3), 0)
+    ids, info = canvas.result()
+    assert ids.tolist() == [[2, 2, 1, 0]] * 2 + [[1, 1, 1, 0]] * 2
+    assert [segment["category_id"] for segment in info] == [0, 300]
+    rectangle(canvas, (0, 0), (3, 3), canvas.segment(CAR, instance=2))
+    canvas.result()
+    assert canvas.notes == {}  # that nothing is left of it is worth no word
+
+
+def test_crowds_as_objects() -> None:
+    canvas = SegmentCanvas(4, 4, crowds_as_objects=True)
+    ids = [canvas.segment(CAR, instance=k, crowd=True) for k in (1, 2)]
+    assert ids == [1, 2] and canvas.counts.num_objects == {"car": 2}
+    assert not canvas.counts.num_crowds

@@ -1,7 +1,6 @@
 """Cityscapes' polygons as Cityscapes' own scripts draw them."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -11,13 +10,10 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.helpers.labels import labels, name2label
 from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 
-from effps_solo.data.importers.cityscapes_polygons import (
-    cityscapes_labels,
-    cityscapes_polygons_source,
-)
-from effps_solo.data.importers.classes import ClassList
+from effps_solo.data.importers.cityscapes_polygons import find
+from effps_solo.data.importers.classes import ClassList, Label
 from effps_solo.data.importers.files import SourceError
-from effps_solo.data.importers.source import Source
+from effps_solo.data.importers.source import Export
 
 SIZE = (48, 96)
 CITYSCAPES = ClassList(
@@ -28,7 +24,7 @@ CITYSCAPES = ClassList(
     ],
     "classes.yaml",
 )
-Load = Callable[..., Source]
+Load = Callable[..., Export]
 
 
 def polygon(label: str, *points: List[float], **fields: Any) -> Dict[str, Any]:
@@ -37,23 +33,25 @@ def polygon(label: str, *points: List[float], **fields: Any) -> Dict[str, Any]:
 
 @pytest.fixture
 def load(tmp_path: Path, write_image: Callable[..., Path]) -> Load:
-    def run(objects: List[Dict[str, Any]], height: int = SIZE[0], k: int = 0) -> Source:
+    def run(objects: List[Dict[str, Any]], height: int = SIZE[0], k: int = 0) -> Export:
         write_image(f"images/ulm/ulm_{k}_leftImg8bit.png", *SIZE)
         content = {"imgHeight": height, "imgWidth": SIZE[1], "objects": objects}
         path = tmp_path / "gt" / "ulm" / f"ulm_{k}_gtFine_polygons.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
-        return cityscapes_polygons_source(
-            str(tmp_path / "gt"), str(tmp_path / "images"), CITYSCAPES
-        )
+        return find(str(tmp_path / "gt"), str(tmp_path / "images"))
 
     return run
 
 
+def labels_of(export: Export) -> Dict[str, int]:
+    return {label.name: label.num_annotations for label in export.count_labels()}
+
+
 def test_a_group_is_no_label_of_its_own(load: Load, tmp_path: Path) -> None:
     names = ["car", "cargroup", "cargroup", "rowgroup", "group"]
-    load([polygon(name, [0, 0], [9, 0], [9, 9]) for name in names])
-    assert cityscapes_labels(str(tmp_path / "gt")) == Counter(car=1, rowgroup=1, group=1)
+    export = load([polygon(name, [0, 0], [9, 0], [9, 9]) for name in names])
+    assert labels_of(export) == {"car": 1, "rowgroup": 1, "group": 1}
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -64,7 +62,7 @@ def test_as_cityscapesscripts(load: Load, draw: Any, tmp_path: Path, seed: int) 
     for k in range(25):
         points = rng.integers(-5, (SIZE[1] + 5, SIZE[0] + 5), (int(rng.integers(3, 8)), 2))
         objects.append(polygon(str(rng.choice(names)), *points.tolist(), deleted=int(k % 9 == 8)))
-    ids, info, _ = draw(load(objects))
+    ids, info, _ = draw(load(objects), classes=CITYSCAPES)
 
     annotation = Annotation()
     annotation.fromJsonText((tmp_path / "gt/ulm/ulm_0_gtFine_polygons.json").read_text())
@@ -92,14 +90,14 @@ def test_several_images_and_notes(load: Load, draw: Any) -> None:
         ],
         k=1,
     )
-    assert len(source.items) == 2
-    assert [s["category_id"] for s in draw(source, 0)[1]] == [26]
-    ids, info, notes = draw(source, 1)
+    assert len(source.splits[""]) == 2
+    assert [s["category_id"] for s in draw(source, 0, CITYSCAPES)[1]] == [26]
+    ids, info, notes = draw(source, 1, CITYSCAPES)
     assert not ids.any() and info == []
     assert notes == {
-        "polygons of less than three points": 1,
-        "label 'dog', which no class names: void": 1,
-        "label 'roadgroup', which no class names: void": 1,
+        "of less than three points": 1,
+        "with the label 'dog', which no class names: void": 1,
+        "with the label 'roadgroup', which no class names: void": 1,
     }
 
 
@@ -107,22 +105,33 @@ def test_plain_names(load: Load, tmp_path: Path, write_image: Callable[..., Path
     photo = write_image("photos/1.jpg", *SIZE)
     (tmp_path / "polygons").mkdir()
     (tmp_path / "polygons" / "1_polygons.json").write_text("{}")
-    source = cityscapes_polygons_source(
-        str(tmp_path / "polygons"), str(tmp_path / "photos"), CITYSCAPES
-    )
-    assert [item.image for item in source.items] == [str(photo)]
+    export = find(str(tmp_path / "polygons"), str(tmp_path / "photos"))
+    assert [item.image for item in export.splits[""]] == [str(photo)]
 
 
 def test_broken_files(load: Load, draw: Any, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="polygons.json is made for 96x50 pixels, .* 96x48"):
         draw(load([], height=50))
-    with pytest.raises(SourceError, match="object 0 cannot be drawn"):
+    with pytest.raises(SourceError, match="polygons.json: object 0: .9. has an odd number"):
         draw(load([polygon("car", (0, 0), (9,), (9, 9))]))
+    export = load([])
     (tmp_path / "gt" / "ulm" / "ulm_0_gtFine_polygons.json").write_text("{")
     with pytest.raises(SourceError, match="polygons.json cannot be read as JSON"):
-        cityscapes_labels(str(tmp_path / "gt"))
+        export.count_labels()
 
 
-def test_labels(load: Load, tmp_path: Path) -> None:
-    load([polygon("car", (0, 0)), polygon("car", (0, 0)), polygon("sky", (0, 0))])
-    assert cityscapes_labels(str(tmp_path / "gt")) == Counter(car=2, sky=1)
+def test_labels(load: Load) -> None:
+    deleted = polygon("hidden", (0, 0), (9, 0), (9, 9), deleted=1)
+    export = load([polygon("car", (0, 0)), polygon("car", (0, 0)), polygon("sky", (0, 0)), deleted])
+    assert export.count_labels()[:2] == [Label("car", 2), Label("sky", 1)]
+    assert labels_of(export) == {"car": 2, "sky": 1}
+
+
+def test_splits_by_folder(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    for split in ("train", "val"):
+        write_image(f"leftImg8bit/{split}/ulm/1_leftImg8bit.png", *SIZE)
+        path = tmp_path / "gtFine" / split / "ulm" / "1_gtFine_polygons.json"
+        path.parent.mkdir(parents=True)
+        path.write_text('{"objects": []}')
+    export = find(str(tmp_path / "gtFine"), str(tmp_path / "leftImg8bit"))
+    assert {split: len(items) for split, items in export.splits.items()} == {"train": 1, "val": 1}

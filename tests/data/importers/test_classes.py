@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from effps_solo.data.importers.classes import ClassList, read_entries, write_template
+from effps_solo.data.importers.classes import ClassList, Label, read_entries, write_template
 from effps_solo.data.importers.files import SourceError
 
 
@@ -30,7 +30,8 @@ def test_short_and_long_entries(tmp_path: Path) -> None:
     ]
     assert classes.find("clouds") == classes.find(7) == classes.categories[1]
     assert classes.find("person") == classes.categories[0]
-    assert classes.find("7") is None and classes.find("tree") is None
+    assert classes.find("7") == classes.find(" sky ") == classes.categories[1]
+    assert classes.find("tree") is None and classes.find(None) is None
 
 
 def test_json_and_the_categories_of_coco(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_the_text_changes_with_the_classes(tmp_path: Path) -> None:
 def test_template(tmp_path: Path) -> None:
     path = tmp_path / "new" / "classes.yaml"
     labels = {"car": 3, "traffic light: red": 2, "yes": 4, "Bäume": 1, "007": 1}
-    write_template(path, Counter(labels))
+    write_template(path, [Label(name, count) for name, count in Counter(labels).most_common()])
     entries = read_entries(str(path))
     assert {entry["name"] for entry in entries} == set(labels)
     assert entries[0] == {"name": "yes", "isthing": 1}

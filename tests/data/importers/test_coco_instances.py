@@ -2,21 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 from PIL import Image
 
-from effps_solo.data.importers.coco_instances import coco_instances_source
+from effps_solo.data.importers.classes import ClassList, Label, read_entries
+from effps_solo.data.importers.coco_instances import find
 from effps_solo.data.importers.files import SourceError
-from effps_solo.data.importers.source import Source
+from effps_solo.data.importers.source import Export
 
 SIZE = (40, 60)
 CATEGORIES = [{"id": 0, "name": "dog"}, {"id": 500, "name": "cat", "supercategory": "pet"}]
 STUFF = "[{name: grass, isthing: 0, id: 7}, {name: sky, isthing: 0, labels: [0, 3]}]"
-Load = Callable[..., Source]
+Load = Callable[..., Tuple[Export, Optional[ClassList]]]
 
 
 def random_mask(rng: np.random.Generator) -> np.ndarray:
@@ -41,28 +42,28 @@ def as_counts(mask: np.ndarray) -> Dict[str, Any]:
 
 @pytest.fixture
 def load(tmp_path: Path, write_image: Callable[..., Path]) -> Load:
-    """Write one image with annotations and semantic values, and read them."""
+    """Write one image with annotations and semantic values; the export, and the classes of the list."""
 
     def run(
         annotations: List[Dict[str, Any]],
         values: Optional[np.ndarray] = None,
         stuff: str = STUFF,
         **image: Any,
-    ) -> Source:
+    ) -> Tuple[Export, Optional[ClassList]]:
         write_image("images/a/1.jpg", *SIZE)
         entry = {"id": 9, "file_name": "a/1.jpg", "height": SIZE[0], "width": SIZE[1], **image}
         content = {"images": [entry], "categories": CATEGORIES}
         content["annotations"] = [{"image_id": 9, **a} for a in annotations]
         (tmp_path / "instances.json").write_text(json.dumps(content))
-        files: Dict[str, str] = {}
+        json_file, images = str(tmp_path / "instances.json"), str(tmp_path / "images")
         if values is not None:
             (tmp_path / "semantic" / "a").mkdir(parents=True, exist_ok=True)
             Image.fromarray(values.astype(np.uint8)).save(tmp_path / "semantic" / "a" / "1.png")
-            (tmp_path / "stuff.yaml").write_text(stuff)
-            files = {"classes": str(tmp_path / "stuff.yaml"), "semantic": f"{tmp_path}/semantic"}
-        return coco_instances_source(
-            str(tmp_path / "instances.json"), str(tmp_path / "images"), **files
-        )
+            file = str(tmp_path / "stuff.yaml")
+            Path(file).write_text(stuff)
+            export = find(json_file, images, semantic=f"{tmp_path}/semantic")
+            return export, ClassList(export.complete(read_entries(file), file), file)
+        return find(json_file, images), None
 
     return run
 
@@ -80,7 +81,8 @@ def test_equals_masks_laid_over_each_other(load: Load, draw: Any, seed: int) -> 
             {"id": k, "category_id": category, "iscrowd": crowd, "segmentation": segmentation}
         )
     values = rng.choice([0, 3, 7, 9, 255], SIZE)
-    ids, info, notes = draw(load(annotations, values))
+    export, classes = load(annotations, values)
+    ids, info, notes = draw(export, classes=classes)
 
     # What lies on top at each pixel: objects from small to large, then crowds, then values.
     order = sorted(range(8), key=lambda k: (annotations[k]["iscrowd"], masks[k].sum(), -k))
@@ -108,33 +110,40 @@ def test_equals_masks_laid_over_each_other(load: Load, draw: Any, seed: int) -> 
 
 def test_polygons_are_those_of_pycocotools(load: Load, draw: Any) -> None:
     parts = [[3.0, 3.0, 20.5, 4.0, 12.0, 30.2], [30.0, 10.0, 50.0, 12.0, 41.3, 33.3]]
-    source = load([{"id": 1, "category_id": 500, "segmentation": parts}])
-    ids, info, _ = draw(source)
+    export, _ = load([{"id": 1, "category_id": 500, "segmentation": parts}])
+    ids, info, _ = draw(export)
     mask = mask_util.decode(mask_util.merge(mask_util.frPyObjects(parts, *SIZE)))
     assert np.array_equal(ids > 0, mask > 0)
     assert [(s["category_id"], s["area"]) for s in info] == [(500, int(mask.sum()))]
-    assert source.classes.categories == [
-        {"id": 0, "name": "dog", "isthing": 1},
-        {"id": 500, "name": "cat", "isthing": 1},
-    ]
+    assert export.count_labels() == [Label("cat", 1, isthing=1, id=500)]
+    assert export.remarks == ("categories without an annotation are left out: dog (id 0)",)
 
 
 def test_an_image_without_annotations(load: Load, draw: Any) -> None:
-    ids, info, notes = draw(load([]))
+    export, _ = load([])
+    ids, info, notes = draw(export)
+    assert [label.name for label in export.count_labels()] == ["dog", "cat"] and not export.remarks
     assert not ids.any() and info == [] and notes == {}
 
 
 def test_empty_masks_are_noted(load: Load, draw: Any) -> None:
     empty = as_rle(np.zeros(SIZE, dtype=np.uint8))
-    shapes: List[Any] = [[], empty, [[]], [[5, 5, 9, 9]]]
-    annotations = [{"id": 1, "category_id": 0, "segmentation": s} for s in shapes]
-    ids, info, notes = draw(load([*annotations, {"id": 3, "category_id": 0}]))
-    assert info == [] and notes == {"annotations without a mask": 5}
+    outside = [[70, 5, 80, 5, 80, 9]]
+    shapes: List[Any] = [[], empty, [[]], [[5, 5, 9, 9]], None, outside]
+    annotations = [{"id": k, "category_id": 0, "segmentation": s} for k, s in enumerate(shapes)]
+    annotations += [{"id": 7, "category_id": 0}, {"id": 8, "category_id": 0, "bbox": [1, 2, 3, 4]}]
+    ids, info, notes = draw(load(annotations)[0])
+    assert info == [] and notes == {
+        "without a mask": 4,
+        "with a box alone, without a mask": 1,
+        "without a pixel in the image": 2,
+        "of less than three points": 1,
+    }
 
 
 def test_a_polygon_without_area_before_one_with(load: Load, draw: Any) -> None:
     polygons = [[5, 5, 9, 9], [10, 10, 20, 10, 20, 20, 10, 20]]
-    ids, info, _ = draw(load([{"id": 1, "category_id": 0, "segmentation": polygons}]))
+    ids, info, _ = draw(load([{"id": 1, "category_id": 0, "segmentation": polygons}])[0])
     assert len(info) == 1 and (ids > 0).sum() == info[0]["area"] == 100
 
 
@@ -142,45 +151,49 @@ def test_a_polygon_without_area_before_one_with(load: Load, draw: Any) -> None:
     ("annotation", "message"),
     [
         ({"category_id": 3, "segmentation": [[1, 1, 5, 1, 5, 5]]}, "category_id 3.*'categories'"),
-        ({"category_id": 0, "segmentation": [["x"] * 6]}, "annotation 4 cannot be read"),
-        ({"category_id": 0, "segmentation": {"size": [9, 9], "counts": [81]}}, r"\[9, 9\].*40, 60"),
-        ({"category_id": 0, "segmentation": {"size": [9, 9]}}, "annotation 4 cannot be read"),
+        ({"segmentation": [["x"] * 6]}, "annotation 4: a coordinate of .* is no number"),
+        ({"segmentation": {"size": [9, 9], "counts": [81]}}, "for 9x9 pixels, its image has 60x40"),
+        ({"segmentation": {"size": [9, 9]}}, "annotation 4: .* is no RLE with counts and size"),
+        ({"segmentation": [None]}, "annotation 4: .None. has an odd number"),
+        ({"segmentation": "abc"}, "annotation 4: 'abc' is no list of points"),
+        ({"segmentation": [[1, 2, 3]]}, "annotation 4: .1, 2, 3. has an odd number of coordinates"),
+        ({"segmentation": [1e9, 1, 5, 5, 1, 5]}, "annotation 4: its point .1e.09, 1. lies far out"),
+        ({"image_id": [9]}, "the image_id of annotation 4 is .9.; it must be a whole number"),
+        ({"category_id": None}, "the category_id of annotation 4 is None"),
     ],
 )
 def test_broken_annotations(load: Load, draw: Any, annotation: Any, message: str) -> None:
     with pytest.raises(SourceError, match=message) as error:
-        draw(load([{"id": 4, **annotation}]))
+        draw(load([{"id": 4, "category_id": 0, **annotation}])[0])
     assert "instances.json" in str(error.value)
 
 
 def test_sizes_that_differ(load: Load, draw: Any) -> None:
     with pytest.raises(SourceError, match="a/1.jpg of .*instances.json is made for 61x40 .* 60x40"):
-        draw(load([], width=61))
+        draw(load([], width=61)[0])
     with pytest.raises(SourceError, match="1.png is made for 5x4 pixels, .* 60x40"):
-        draw(load([], np.zeros((4, 5))))
+        export, classes = load([], np.zeros((4, 5)))
+        draw(export, classes=classes)
     with pytest.raises(SourceError, match="1.png has 3 channels"):
-        draw(load([], np.zeros((*SIZE, 3))))
+        export, classes = load([], np.zeros((*SIZE, 3)))
+        draw(export, classes=classes)
 
 
 def test_files_that_do_not_fit(load: Load, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="image_id 33, which 'images' does not list"):
-        load([{"id": 1, "image_id": 33}])
-    with pytest.raises(SourceError, match="dog is a thing; list stuff only"):
-        load([], np.zeros(SIZE), "[{name: dog, isthing: 1}]")
+        load([{"id": 1, "image_id": 33, "category_id": 0}])
+    with pytest.raises(SourceError, match="cow is a thing; list stuff only"):
+        load([], np.zeros(SIZE), "[{name: cow, isthing: 1, labels: [3]}]")
     with pytest.raises(SourceError, match="grass has no id and no labels"):
         load([], np.zeros(SIZE), "[{name: grass, isthing: 0}]")
     with pytest.raises(SourceError, match="several classes have the id 500"):
         load([], np.zeros(SIZE), "[{name: grass, isthing: 0, id: 500}]")
     load([], np.zeros(SIZE))
     json_file, images = str(tmp_path / "instances.json"), str(tmp_path / "images")
-    with pytest.raises(SourceError, match="--semantic and --classes go together"):
-        coco_instances_source(json_file, images, semantic=str(tmp_path / "semantic"))
     with pytest.raises(SourceError, match="--semantic lacks .*nowhere/a/1.png"):
-        coco_instances_source(
-            json_file, images, semantic="nowhere", classes=str(tmp_path / "stuff.yaml")
-        )
+        find(json_file, images, semantic="nowhere")
     with pytest.raises(SourceError, match="none.json cannot be read as JSON"):
-        coco_instances_source("none.json", images)
+        find("none.json", images)
     (tmp_path / "instances.json").write_text("[]")
     with pytest.raises(SourceError, match="instances.json has no list of objects 'images'"):
-        coco_instances_source(json_file, images)
+        find(json_file, images)

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from effps_solo.data.importers.classes import ClassList
+from effps_solo.data.importers.classes import ClassList, Label
 from effps_solo.data.importers.files import SourceError
-from effps_solo.data.importers.labelme import labelme_labels, labelme_source
-from effps_solo.data.importers.source import Source
+from effps_solo.data.importers.labelme import find
+from effps_solo.data.importers.source import Export
 
 SIZE = (20, 30)
 CLASSES = ClassList(
@@ -25,7 +24,7 @@ CLASSES = ClassList(
     "classes.yaml",
 )
 Shape = Dict[str, Any]
-Load = Callable[..., Source]
+Load = Callable[..., Export]
 
 
 def box(label: str, x0: int, y0: int, x1: int, y1: int, **fields: Any) -> Shape:
@@ -34,12 +33,12 @@ def box(label: str, x0: int, y0: int, x1: int, y1: int, **fields: Any) -> Shape:
 
 @pytest.fixture
 def load(tmp_path: Path, write_image: Callable[..., Path]) -> Load:
-    def run(shapes: List[Shape], size: Tuple[int, int] = SIZE) -> Source:
+    def run(shapes: List[Shape], size: Tuple[int, int] = SIZE) -> Export:
         write_image("a/1.jpg", *SIZE)
         content = {"shapes": shapes, "imagePath": "..\\1.jpg", "imageData": None}
         content.update(imageHeight=size[0], imageWidth=size[1], version="5.4.1", flags={})
         (tmp_path / "a" / "1.json").write_text(json.dumps(content))
-        return labelme_source(str(tmp_path), str(tmp_path), CLASSES)
+        return find(str(tmp_path))
 
     return run
 
@@ -51,7 +50,7 @@ def test_things_lie_over_stuff_and_later_over_earlier(load: Load, draw: Any) -> 
         box("plate", 0, 0, 29, 19),
         box("scratch", 20, 0, 29, 3),
     ]
-    ids, info, notes = draw(load(shapes))
+    ids, info, notes = draw(load(shapes), classes=CLASSES)
     expected = np.full(SIZE, 900)
     expected[:4, 20:] = -1
     expected[:15, :15] = np.where(expected[:15, :15] == 900, 900, 0)
@@ -61,7 +60,7 @@ def test_things_lie_over_stuff_and_later_over_earlier(load: Load, draw: Any) -> 
     first, second = (s for s in info if s["category_id"] == 0)
     assert (first["area"], second["area"]) == (75, 100)
     assert second["bbox"] == [5, 5, 10, 10]
-    assert notes == {"label 'scratch', which no class names: void": 1}
+    assert notes == {"with the label 'scratch', which no class names: void": 1}
 
 
 def test_shapes_of_a_group_are_one_object(load: Load, draw: Any) -> None:
@@ -72,7 +71,7 @@ def test_shapes_of_a_group_are_one_object(load: Load, draw: Any) -> None:
         box("cell", 0, 10, 3, 13, group_id=None),
         box("cell", 10, 10, 13, 13),
     ]
-    _, info, _ = draw(load(shapes))
+    _, info, _ = draw(load(shapes), classes=CLASSES)
     assert [s["area"] for s in info] == [32, 16, 16, 16]
 
 
@@ -82,7 +81,7 @@ def test_groups_of_things(load: Load, draw: Any) -> None:
         box("cell", 10, 0, 13, 3, flags={"iscrowd": True}),
         box("cell", 20, 0, 23, 3, flags={"iscrowd": False}),
     ]
-    _, info, _ = draw(load(shapes))
+    _, info, _ = draw(load(shapes), classes=CLASSES)
     assert [(s["iscrowd"], s["area"]) for s in info] == [(1, 32), (0, 16)]
 
 
@@ -102,7 +101,7 @@ def test_kinds_of_shapes(load: Load, draw: Any) -> None:
             "mask": base64.b64encode(file.getvalue()).decode(),
         },
     ]
-    ids, info, _ = draw(load(shapes))
+    ids, info, _ = draw(load(shapes), classes=CLASSES)
     image = Image.new("I", (SIZE[1], SIZE[0]))
     ImageDraw.Draw(image).polygon([tuple(p) for p in polygon], fill=1, outline=1)
     ImageDraw.Draw(image).ellipse((12, 4, 20, 12), fill=2, outline=2)
@@ -118,53 +117,67 @@ def test_shapes_without_an_area_are_noted(load: Load, draw: Any) -> None:
         {"label": "cell", "points": [[1, 1]], "shape_type": "point"},
         {"label": "cell", "points": [[1, 1], [2, 2]]},
     ]
-    ids, info, notes = draw(load(shapes))
+    ids, info, notes = draw(load(shapes), classes=CLASSES)
     assert not ids.any() and info == []
-    assert notes == {f"shapes without an area ({k})": 1 for k in ("line", "point", "polygon")}
+    assert notes == {
+        "of the kind 'line', which has no area": 1,
+        "of the kind 'point', which has no area": 1,
+        "of less than three points": 1,
+    }
 
 
 def test_broken_shapes(load: Load, draw: Any) -> None:
-    for shape in (
-        {"label": "cell", "points": [[1], [2], [3]]},
-        {"label": "cell", "points": [[1, "x"], [2, 2], [3, 3]]},
-        {"label": "cell", "points": [[1, 1], [2, 2]], "shape_type": "mask", "mask": "no png"},
-        {"label": "cell", "points": [[1, 1], [2, 2]], "shape_type": "mask"},
+    corners = [[1, 1], [2, 2]]
+    for shape, reason in (
+        ({"points": [[1], [2], [3]]}, ".1. has an odd number of coordinates"),
+        ({"points": [[1, "x"], [2, 2], [3, 3]]}, "a coordinate of .* is no number"),
+        ({"points": [[1, None], [2, 2], [3, 3]]}, "a coordinate is no finite number"),
+        ({"points": [[1, 1], [2, 2], [3, 1e7]]}, "its point .3, 1e.07. lies far outside"),
+        ({"points": None}, "None is no list of points"),
+        ({"points": corners, "shape_type": "mask", "mask": "no png"}, "its mask is no PNG"),
+        ({"points": corners, "shape_type": "mask"}, "its mask is no PNG"),
     ):
-        with pytest.raises(SourceError, match="1.json: shape 0 cannot be drawn"):
-            draw(load([shape]))
+        with pytest.raises(SourceError, match=f"1.json: shape 0: {reason}"):
+            draw(load([{"label": "cell", **shape}]), classes=CLASSES)
 
 
 def test_files_that_do_not_fit(load: Load, draw: Any, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="1.json is made for 30x21 pixels, .* 30x20"):
-        draw(load([], size=(21, 30)))
+        draw(load([], size=(21, 30)), classes=CLASSES)
     source = load([])
     (tmp_path / "a" / "1.json").write_text("{}")
     with pytest.raises(SourceError, match="1.json has no list of objects 'shapes'"):
-        draw(source)
-    (tmp_path / "a" / "2.json").write_text("{}")
+        draw(source, classes=CLASSES)
+    (tmp_path / "a" / "2.json").write_text('{"shapes": []}')
     with pytest.raises(SourceError, match="2.json: no image named '2' in .*check --images"):
+        load([])
+    (tmp_path / "a" / "2.json").write_text('{"shapes": []')
+    with pytest.raises(SourceError, match="2.json cannot be read as JSON"):
         load([])
 
 
 def test_images_in_another_folder(load: Load, tmp_path: Path, write_image: Any) -> None:
     load([])
     photo = write_image("photos/b/1.png", *SIZE)
-    (source,) = labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES).items
-    assert source.image == str(photo)
+    (item,) = find(str(tmp_path / "a"), str(tmp_path / "photos")).splits[""]
+    assert item.image == str(photo)
     write_image("photos/c/1.png", *SIZE)
     with pytest.raises(SourceError, match="1.json: several images .*b/1.png, .*c/1.png. named '1'"):
-        labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES)
+        find(str(tmp_path / "a"), str(tmp_path / "photos"))
     with pytest.raises(SourceError, match="--images 'nowhere' is no folder with images"):
-        labelme_source(str(tmp_path / "a"), "nowhere", CLASSES)
+        find(str(tmp_path / "a"), "nowhere")
 
 
 def test_two_images_of_one_name(load: Load, tmp_path: Path, write_image: Any) -> None:
     load([])
-    stem = next((tmp_path / "a").glob("*.json")).stem
-    for name in (f"{stem}.jpg", f"{stem}_leftImg8bit.png"):
+    path = next((tmp_path / "a").glob("*.json"))
+    for name in (f"{path.stem}.jpg", f"{path.stem}_leftImg8bit.png"):
         write_image(f"photos/{name}", *SIZE)
+    (item,) = find(str(tmp_path / "a"), str(tmp_path / "photos")).splits[""]
+    assert item.image == f"{tmp_path}/photos/1.jpg"  # as the JSON tells
+    path.write_text(path.read_text().replace("imagePath", "other"))
     with pytest.raises(SourceError, match="several images .*_leftImg8bit.png"):
-        labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES)
+        find(str(tmp_path / "a"), str(tmp_path / "photos"))
 
 
 def test_names_of_cityscapes_on_both_sides(load: Load, tmp_path: Path, write_image: Any) -> None:
@@ -172,12 +185,12 @@ def test_names_of_cityscapes_on_both_sides(load: Load, tmp_path: Path, write_ima
     path = next((tmp_path / "a").glob("*.json"))
     path.rename(path.with_name(f"{path.stem}_leftImg8bit.json"))
     photo = write_image(f"photos/{path.stem}_leftImg8bit.png", *SIZE)
-    (source,) = labelme_source(str(tmp_path / "a"), str(tmp_path / "photos"), CLASSES).items
-    assert source.image == str(photo)
+    (item,) = find(str(tmp_path / "a"), str(tmp_path / "photos")).splits[""]
+    assert item.image == str(photo)
 
 
 def test_labels(load: Load, tmp_path: Path) -> None:
-    load([box("cell", 0, 0, 1, 1), box("cell", 0, 0, 1, 1), box("dish", 0, 0, 1, 1)])
-    assert labelme_labels(str(tmp_path)) == Counter(cell=2, dish=1)
+    shapes = [box("cell", 0, 0, 1, 1), box("cell ", 0, 0, 1, 1), box("dish", 0, 0, 1, 1), {}]
+    assert load(shapes).count_labels() == [Label("cell", 2), Label("dish", 1)]
     with pytest.raises(SourceError, match="--annotations 'nowhere' is no folder with"):
-        labelme_labels("nowhere")
+        find("nowhere")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from PIL import Image
 from effps_solo.data.conversion import ConversionError
 from effps_solo.data.importers.classes import ClassList
 from effps_solo.data.importers.files import SourceError, image_size
-from effps_solo.data.importers.labelme import labelme_source
-from effps_solo.data.importers.run import import_split, split_items, write_description
+from effps_solo.data.importers.labelme import find
+from effps_solo.data.importers.run import import_split, write_description
 from effps_solo.data.importers.source import Item, Source
 from effps_solo.structures.panoptic_png import read_segment_ids
 from effps_solo.utils.image_io import read_image
@@ -35,7 +35,12 @@ def source(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[[], Sou
         ]
         content = {"shapes": shapes, "imageHeight": 10 + k, "imageWidth": 20}
         (tmp_path / "raw" / folder / f"{k}.json").write_text(json.dumps(content))
-    return lambda: labelme_source(str(tmp_path / "raw"), str(tmp_path / "raw"), CLASSES)
+
+    def read() -> Source:
+        export = find(str(tmp_path / "raw"))
+        return Source(export.images, export.splits[""], CLASSES, export.draw)
+
+    return read
 
 
 def read(folder: Path, split: str = "train") -> Dict[str, Any]:
@@ -60,9 +65,11 @@ def test_files(source: Callable[[], Source], tmp_path: Path) -> None:
         assert all(s["area"] == (ids == s["id"]).sum() for s in segments)
     assert imported.num_images == 5
     assert imported.num_segments == {"cell": 10, "dish": 0}
-    assert dict(imported.notes) == {
-        "label 'hair', which no class names: void": 5,
-        "segments that others cover entirely": 5,  # the dish
+    assert imported.notes == {}
+    assert (imported.counts.num_annotations, imported.counts.num_drawn) == (20, 10)
+    assert imported.counts.left_out == {
+        "with the label 'hair', which no class names: void": 5,
+        "covered entirely by others": 5,  # the dish
     }
 
 
@@ -110,20 +117,6 @@ def test_images_that_differ_in_their_suffix(tmp_path: Path) -> None:
         import_split(source, items, tmp_path, "train", 1)
     with pytest.raises(SourceError, match="split val has no annotated image"):
         import_split(source, [], tmp_path, "val", 1)
-
-
-def names_of(items: List[Item]) -> List[str]:
-    return [item.image for item in items]
-
-
-def test_random_splits_are_stable() -> None:
-    items = [Item(f"folder/{k}.jpg", (), None) for k in range(1000)]
-    train, val = split_items(items, 0.2)
-    assert 150 < len(val) < 250 and sorted(names_of(train + val)) == sorted(names_of(items))
-    more = [*items, *(Item(f"folder/{k}.jpg", (), None) for k in range(1000, 1200))]
-    assert set(names_of(val)) <= set(names_of(split_items(more, 0.2)[1]))
-    with pytest.raises(SourceError, match="--val-fraction 0.001 of 2 images gives 2 and 0"):
-        split_items(items[:2], 0.001)
 
 
 def test_descriptions(tmp_path: Path) -> None:
