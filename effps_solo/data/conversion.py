@@ -53,7 +53,7 @@ class Job:
         states = [os.stat(path) for path in self.sources if os.path.exists(path)]
         parts = [settings, repr(self.task), *self.sources]
         parts += [f"{state.st_mtime_ns}:{state.st_size}" for state in states]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def convert_all(

@@ -97,7 +97,7 @@ def _checked_categories(categories: List[Dict[str, Any]], file: str) -> List[Dic
     if not categories:
         raise DatasetError(f"{file} lists no categories")
     for category in categories:
-        _require(category, ("name", "isthing"), f"{file}: category {category}")
+        _require(category, ("name", "isthing"), f"{file}: category {category}", {"name": str})
         numbers = category.get("id"), category["isthing"]
         if not all(isinstance(n, int) for n in numbers) or category["isthing"] not in (0, 1):
             raise DatasetError(
@@ -231,12 +231,14 @@ def _check_image_files(images: Mapping[Any, Dict[str, Any]], files: CocoPanoptic
         )
 
 
-def _require(entry: Any, keys: Sequence[str], subject: str) -> None:
-    """Raises DatasetError unless an entry of the JSON has these keys, with values that can be used."""
+def _require(
+    entry: Any, keys: Sequence[str], subject: str, types: Mapping[str, Any] = _TYPES
+) -> None:
+    """Raises DatasetError unless an entry of the JSON has these keys, with values of these types."""
     if not isinstance(entry, dict):
         raise DatasetError(f"{subject} is no object")
     if missing := [key for key in keys if key not in entry]:
         raise DatasetError(f"{subject} has no {examples(missing)}")
     for key in keys:
-        if not isinstance(entry[key], _TYPES.get(key, object)):
+        if not isinstance(entry[key], types.get(key, object)):
             raise DatasetError(f"{subject} has the {key} {entry[key]!r}, which has the wrong type")

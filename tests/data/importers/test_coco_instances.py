@@ -197,3 +197,107 @@ def test_files_that_do_not_fit(load: Load, tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text("[]")
     with pytest.raises(SourceError, match="instances.json has no list of objects 'images'"):
         find(json_file, images)
+
+
+SQUARE = [[5.0, 5.0, 25.0, 5.0, 25.0, 25.0, 5.0, 25.0]]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        SQUARE,
+        SQUARE[0],
+        [np.reshape(SQUARE, (4, 2)).tolist()],
+        [[{"x": x, "y": y} for x, y in np.reshape(SQUARE, (4, 2)).tolist()]],
+        [{"size": list(SIZE), "counts": [205, *[20, 20] * 19, 20, 1415]}],
+    ],
+)
+def test_segmentations_as_the_field_writes_them(load: Load, draw: Any, segmentation: Any) -> None:
+    export, _ = load([{"id": 1, "category_id": 0, "segmentation": segmentation}])
+    ids, info, _ = draw(export)
+    assert [s["bbox"] for s in info] == [[5, 5, 20, 20]] and (ids[5:25, 5:25] == 1).all()
+
+
+def test_ids_of_two_types_and_flags_as_text(load: Load, draw: Any) -> None:
+    shape = {"category_id": "0", "segmentation": SQUARE}
+    annotations = [
+        {"id": 1, "image_id": "9", "iscrowd": "0", **shape},
+        {"id": 2, "image_id": 9.0, "iscrowd": "1", **shape},
+    ]
+    export, _ = load(annotations, height="40", width=60.0)
+    _, info, left_out = draw(export)
+    assert [s["iscrowd"] for s in info] == [0] and left_out == {"covered entirely by others": 1}
+
+
+def test_annotations_listed_twice(load: Load, draw: Any) -> None:
+    one = {"id": 1, "category_id": 0, "segmentation": SQUARE}
+    other = {**one, "segmentation": [[30, 5, 40, 5, 40, 25]]}  # with the id of the first
+    _, info, left_out = draw(load([one, one, other])[0])
+    assert len(info) == 2 and left_out == {"listed twice": 1}
+
+
+def write(path: Path, images: Any, annotations: Any, categories: Any) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_two_images_with_one_id(tmp_path: Path, write_image: Any) -> None:
+    images = [{"id": i, "file_name": name} for i, name in ((1, "a.jpg"), ("1", "b.jpg"))]
+    with pytest.raises(SourceError, match="images a.jpg and b.jpg have the id 1"):
+        find(write(tmp_path / "c.json", images, [], CATEGORIES))
+    with pytest.raises(SourceError, match="image .* has no id or no file_name"):
+        find(write(tmp_path / "c.json", [{"id": 1, "file_name": None}], [], CATEGORIES))
+    with pytest.raises(SourceError, match="categories 'a' and 'b' have the id 3"):
+        find(write(tmp_path / "c.json", [], [], [{"id": 3, "name": n} for n in "ab"]))
+
+
+def test_categories_of_one_name_and_of_several_files(tmp_path: Path, write_image: Any) -> None:
+    """Roboflow's root has the name of a class; the files of an export number their classes apart."""
+    lists = {
+        "train": [{"id": 0, "name": "car"}, {"id": 1, "name": "car"}, {"id": 2, "name": "bus"}],
+        "valid": [{"id": 1, "name": "bus", "color": "#0a0b0c"}, {"id": 7, "name": "car "}],
+    }
+    for split, categories in lists.items():
+        write_image(f"{split}/a.jpg", 30, 30)
+        used = [c["id"] for c in categories if c["id"]]
+        annotations = [{"id": k, "image_id": 5, "category_id": k} for k in used]
+        image = {"id": 5, "file_name": "a.jpg"}
+        write(tmp_path / split / "x.json", [image], annotations, categories)
+    export = find(str(tmp_path))
+    assert {k: [i.image for i in v] for k, v in export.splits.items()} == {
+        "train": [f"{tmp_path}/train/a.jpg"],
+        "val": [f"{tmp_path}/valid/a.jpg"],
+    }
+    assert export.count_labels() == [Label("car", 2, id=1), Label("bus", 2, id=2)]
+    assert "left out: car (id 0)" in export.remarks[-1]
+
+
+def test_a_list_of_classes_for_categories(load: Load, tmp_path: Path) -> None:
+    export, _ = load([{"id": k, "category_id": c} for k, c in enumerate((0, 500))])
+    entries = [{"name": "pet", "isthing": 1, "labels": ["cat"]}, {"name": "dog", "isthing": 0}]
+    assert ClassList(export.complete(entries, "f"), "f").categories == [
+        {"id": 500, "name": "pet", "isthing": 1},
+        {"id": 0, "name": "dog", "isthing": 0},
+    ]
+
+
+def test_folders_of_exports(tmp_path: Path, write_image: Any) -> None:
+    write_image("images/a.jpg", 30, 30)
+    image = [{"id": 1, "file_name": "a.jpg"}]
+    for name in ("annotations/instances_default.json", "annotations/person_keypoints_default.json"):
+        write(tmp_path / name, image, [], CATEGORIES)
+    write(tmp_path / "annotations/panoptic_default.json", image, [{"segments_info": []}], [])
+    (tmp_path / "annotations" / "captions.json").write_text('{"images": [], "annotations": []}')
+    export = find(str(tmp_path))
+    assert [item.image for item in export.splits[""]] == [f"{tmp_path}/images/a.jpg"]
+    assert export.images == str(tmp_path)
+    assert find(f"{tmp_path}/annotations").splits.keys() == {""}  # whose images lie beside
+    file = f"{tmp_path}/annotations/instances_default.json"
+    assert [item.image for item in find(file).splits[""]] == [f"{tmp_path}/images/a.jpg"]
+    write(tmp_path / "annotations/instances_extra.json", image, [], CATEGORIES)
+    with pytest.raises(SourceError, match="instances_extra.json, .*; name one file, or keep one"):
+        find(str(tmp_path))
+    with pytest.raises(SourceError, match="none cannot be read as JSON: .* No such file"):
+        find(f"{tmp_path}/none", "")

@@ -194,3 +194,58 @@ def test_labels(load: Load, tmp_path: Path) -> None:
     assert load(shapes).count_labels() == [Label("cell", 2), Label("dish", 1)]
     with pytest.raises(SourceError, match="--annotations 'nowhere' is no folder with"):
         find("nowhere")
+
+
+def test_images_that_the_files_tell_of(load: Load, tmp_path: Path, write_image: Any) -> None:
+    """The name in the file counts where none lies beside it, seen from the file, with backslashes."""
+    load([box("cell", 0, 0, 1, 1)])
+    (tmp_path / "a" / "1.jpg").unlink()
+    photo = write_image("photos/deep/shot.jpg", *SIZE)
+    path = tmp_path / "a" / "1.json"
+    told = json.loads(path.read_text())
+    for name in ("..\\photos\\deep\\shot.jpg", "D:\\work\\shot.jpg", "shot.jpg", "x/shot.jpeg"):
+        path.write_text(json.dumps({**told, "imagePath": name}))
+        (item,) = find(str(tmp_path)).splits[""]
+        assert item.image == str(photo), name
+    path.write_text(json.dumps({**told, "imagePath": "../photos/deep/shot.jpg"}))
+    export = find(str(tmp_path / "a"))  # whose images lie elsewhere
+    assert export.images == str(tmp_path) and export.splits[""][0].image == str(photo)
+    with pytest.raises(SourceError, match="no image named '1'"):
+        find(str(tmp_path / "a"), str(write_image("other/x.jpg", *SIZE).parent))
+    path.write_text(json.dumps({**told, "imagePath": 7}))
+    with pytest.raises(SourceError, match="1.json: no image named '1'"):
+        find(str(tmp_path))
+
+
+def test_files_that_are_none_of_labelme(load: Load, tmp_path: Path) -> None:
+    load([])
+    (tmp_path / "a" / "trainval.json").write_text('{"images": []}')
+    export = find(str(tmp_path))
+    assert len(export.splits[""]) == 1
+    assert export.remarks == ("no files of labelme: a/trainval.json",)
+    (tmp_path / "a" / "1.json").unlink()
+    (tmp_path / "a" / "1.jpg").rename(tmp_path / "a" / "2.jpg")
+    with pytest.raises(SourceError, match="holds no JSON file of labelme"):
+        find(str(tmp_path))
+
+
+def test_no_size_is_no_contradiction(load: Load, draw: Any) -> None:
+    square = {"label": 900, "points": [[1, 1], [9, 1], [9, 9], [1, 9]]}
+    classes = ClassList([{"name": "900", "isthing": 1}], "")
+    for size in ((None, None), ("20", "30"), (0, 30), (20.0, 30.0)):
+        assert [s["area"] for s in draw(load([square], size), classes=classes)[1]] == [81]
+
+
+@pytest.mark.parametrize("kind", ["rectangle", "oriented_rectangle", "rotation", "polygon"])
+def test_four_corners(load: Load, draw: Any, kind: str) -> None:
+    corners = [[2, 3], [12, 3], [12, 13], [2, 13]]
+    shape = {"label": "cell", "points": corners, "shape_type": kind}
+    assert [s["area"] for s in draw(load([shape]), classes=CLASSES)[1]] == [121]
+
+
+def test_labels_that_are_missing(load: Load, draw: Any) -> None:
+    shapes = [box(label, 0, 0, 3, 3) for label in (None, "", " ")]  # type: ignore[arg-type]
+    _, info, left_out = draw(load(shapes), classes=CLASSES)
+    assert info == [] and left_out == {"without a label": 3}
+    odd = [{**box("cell", 0, 0, 3, 3), "flags": ["iscrowd"], "group_id": {}}]
+    assert len(draw(load(odd), classes=CLASSES)[1]) == 1

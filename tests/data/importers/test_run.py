@@ -1,8 +1,10 @@
 """From a source to files: names, splits, descriptions, repetition."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
@@ -179,3 +181,69 @@ def test_the_size_of_a_turned_tiff(tmp_path: Path) -> None:
         path = tmp_path / f"turned.{suffix}"
         Image.new("RGB", (60, 40)).save(path, exif=exif)
         assert image_size(str(path)) == read_image(path, "RGB").shape[:2] == (60, 40)
+
+
+def test_names_that_are_no_utf8_and_labels_of_other_scripts(tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path / "raw") + b"\xe9")
+    os.mkdir(folder)
+    name = os.fsdecode(b"caf\xe9")
+    Image.new("RGB", (30, 20)).save(f"{folder}/{name}.jpg")
+    labels = ["地面", "차량", "طريق", "आकाश"]
+    shapes = [
+        {"label": label, "points": [[9 * k, 0], [9 * k + 5, 0], [9 * k, 9]]}
+        for k, label in enumerate(labels[:3])
+    ]
+    Path(folder, f"{name}.json").write_text(json.dumps({"shapes": shapes}))
+    classes = ClassList([{"name": label, "isthing": 1} for label in labels], "")
+    export = find(folder)
+    found = Source(export.images, export.splits[""], classes, export.draw)
+    imported = import_split(found, found.items, tmp_path / "out", "train", 1)
+    assert imported.num_segments == {"地面": 1, "차량": 1, "طريق": 1, "आकाश": 0}
+    path = write_description(tmp_path / "out", "mine", "train", folder)
+    assert yaml.safe_load(path.read_text())["splits"]["train"]["images"] == folder
+    assert read(tmp_path / "out")["images"][0]["file_name"] == f"{name}.jpg"
+
+
+def test_a_size_that_the_orientation_of_the_image_contradicts(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    for width, height, message in (
+        (30, 20, r"for 30x20 pixels, but its image has 20x30 \(stored as 30x20 with an EXIF"),
+        (31, 20, r"for 31x20 pixels, but its image has 20x30 \(stored as 30x20 with an EXIF"),
+    ):
+        content = {"shapes": [], "imageHeight": height, "imageWidth": width}
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        export = find(str(tmp_path))
+        found = Source(export.images, export.splits[""], CLASSES, export.draw)
+        with pytest.raises(ConversionError, match=message):
+            import_split(found, found.items, tmp_path / "out", "train", 1)
+
+
+def test_two_annotations_of_one_image(tmp_path: Path) -> None:
+    items = [Item(str(tmp_path / "a.jpg"), (), None)] * 2
+    source = Source(str(tmp_path), items, CLASSES, print)
+    with pytest.raises(SourceError, match="several annotations are of the image a.jpg; keep one"):
+        import_split(source, items, tmp_path, "train", 1)
+
+
+def test_other_options_draw_anew(source: Callable[[], Source], tmp_path: Path) -> None:
+    found, out = source(), tmp_path / "out"
+
+    def stamps(**changes: Any) -> List[int]:
+        changed = replace(found, **changes)
+        import_split(changed, changed.items, out, "train", 1)
+        return [path.stat().st_mtime_ns for path in sorted(out.rglob("*.png"))]
+
+    first = stamps()
+    assert stamps() == first
+    other = ClassList(CLASSES.categories, "", "sky")
+    for changes in ({"classes": other}, {"crowds_as_objects": True}):
+        now = stamps(**changes)
+        assert not set(now) & set(first)
+        first = now
+
+
+def test_the_description_as_seen_from_its_folder(tmp_path: Path) -> None:
+    path = write_description(tmp_path / "out", "m", "train", str(tmp_path / "raw"), relative=True)
+    assert yaml.safe_load(path.read_text())["splits"]["train"] == {"images": "../raw"}
