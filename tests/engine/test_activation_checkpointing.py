@@ -116,7 +116,8 @@ def test_the_trainer_turns_it_on_by_key(tiny_config: Path) -> None:
 PEAK_OF_A_STEP = """
 import resource, sys, torch
 from detectron2.utils.env import seed_all_rng
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 torch.set_num_threads(1)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -281,7 +281,8 @@ def test_mistakes(tiny_config: Path) -> None:
 
 PEAK_OF_AN_IMAGE = """
 import re, sys, torch
-from effps_solo.engine import Trainer, load_config
+from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.inference.test_time_augmentation import EfficientPSWithTTA
 torch.set_num_threads(1)
 def memory(what):
