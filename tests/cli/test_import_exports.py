@@ -260,8 +260,18 @@ def test_boxes_alone(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) ->
         for annotation in content["annotations"]:
             annotation["segmentation"] = []
         path.write_text(json.dumps(content))
+    assert run() == 2
+    message = capsys.readouterr().err
+    assert "none of the 11 annotations has a mask; boxes alone cannot teach" in message
+    assert not (tmp_path / "out").exists()
+    path = tmp_path / "export" / "train" / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0].update(segmentation=[[90, 0, 99, 0, 99, 9]])
+    path.write_text(json.dumps(content))
     assert run("--stuff", *STUFF) == 2
-    assert "of 11: 11 with a box alone, without a mask" in capsys.readouterr().err
+    assert "of 11: 1 without a pixel in the image, 10 with a box alone, without a mask" in (
+        capsys.readouterr().err
+    )
 
 
 def test_the_format_is_what_it_looks_like(

@@ -72,6 +72,7 @@ def find(annotations: str, images: str = "", *, semantic: str = "") -> Export:
         indexes = [ImageIndex(f) for f in _image_folders(path, annotations, images)]
         splits[split] = _items(path, content, {c.key: c.name for c in listed}, indexes, semantic)
         categories += listed
+    _refuse_boxes_alone(contents)
     declared, remarks = declared_labels(categories)
     if is_folder:
         remarks = [
@@ -126,6 +127,15 @@ def _contents_of_folder(folder: str) -> Contents:
     return found
 
 
+def _refuse_boxes_alone(contents: Contents) -> None:
+    every = [a for _, content in contents.values() for a in content["annotations"]]
+    if any(a.get("bbox") for a in every) and not any(a.get("segmentation") for a in every):
+        raise SourceError(
+            f"{', '.join(path for path, _ in contents.values())}: none of the {len(every)} annotations has a "
+            "mask; boxes alone cannot teach segmentation: export polygons or masks"
+        )
+
+
 def _image_folders(path: str, annotations: str, images: str) -> List[str]:
     """Where the images of a JSON file may lie, the likely folder first."""
     folder = Path(path).parent
@@ -165,8 +175,8 @@ def _items(
             f"{path}: annotations have image_id {lost[0]}, which 'images' does not list"
         )
     items = []
-    for image_id, (name, entry) in files.items():
-        image = find_in(indexes, name, path)
+    found = _find_images([name for name, _ in files.values()], indexes, path)
+    for (image_id, (name, entry)), image in zip(files.items(), found):
         png = _semantic_png(semantic, name) if semantic else ""
         size = (entry.get("height"), entry.get("width"))
         task = CocoImage(f"{name} of {path}", png, size, of_image[image_id])
@@ -188,6 +198,20 @@ def _files_of_images(
             raise SourceError(f"{path}: images {files[key][0]} and {name} have the id {key}")
         files[key] = (name, image)
     return files
+
+
+def _find_images(names: List[str], indexes: Sequence[ImageIndex], path: str) -> List[str]:
+    """Raises SourceError with the first that is not found, and how many there are."""
+    found, errors = [], []
+    for name in names:
+        try:
+            found.append(find_in(indexes, name, path))
+        except SourceError as error:
+            errors.append(error)
+    if errors:
+        more = f" (one of {len(errors)} such images)" if len(errors) > 1 else ""
+        raise SourceError(f"{errors[0]}{more}") from errors[0]
+    return found
 
 
 def _semantic_png(folder: str, file_name: str) -> str:

@@ -283,6 +283,14 @@ def test_a_list_of_classes_for_categories(load: Load, tmp_path: Path) -> None:
     ]
 
 
+def test_images_that_are_missing(tmp_path: Path, write_image: Any) -> None:
+    write_image("a.jpg", 30, 30)
+    images = [{"id": k, "file_name": f"{name}.jpg"} for k, name in enumerate("abc")]
+    file = write(tmp_path / "c.json", images, [], CATEGORIES)
+    with pytest.raises(SourceError, match=r"c.json: no image named 'b.jpg' .* \(one of 2 such"):
+        find(file)
+
+
 def test_folders_of_exports(tmp_path: Path, write_image: Any) -> None:
     write_image("images/a.jpg", 30, 30)
     image = [{"id": 1, "file_name": "a.jpg"}]
