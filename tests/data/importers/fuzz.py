@@ -90,24 +90,6 @@ def cityscapes_polygons() -> Files:
     return {f"{name[0]}_polygons.json": json.dumps(content) for name in IMAGES}
 
 
-def yolo() -> Files:
-    lines = "0 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6\n1 0 0.5 1 0.5 1 1 0 1\n0 0.5 0.5 0.2 0.2\n"
-    texts = {f"{name[0]}.txt": lines for name in IMAGES}
-    return {"data.yaml": "train: .\nnc: 2\nnames: [car, road]\n", **texts}
-
-
-def cvat() -> Files:
-    shapes = """<polygon label="car" points="1.5,2.0;9.0,2.0;9.0,8.5" z_order="1" group_id="3"/>
-<box label="car" xtl="4" ytl="5" xbr="16" ybr="9" rotation="30" z_order="0"></box>
-<mask label="road" rle="1, 1, 1, 3" left="2" top="10" width="3" height="2" z_order="0"></mask>
-<polyline label="road" points="1.0,1.0;2.0,2.0"/>"""
-    images = "".join(
-        f'<image id="{k}" name="{name}" width="{W}" height="{H}">{shapes}</image>'
-        for k, name in enumerate(IMAGES)
-    )
-    return {"annotations.xml": f"<annotations><version>1.1</version>{images}</annotations>"}
-
-
 def panoptic() -> Files:
     segments = [
         {
@@ -185,8 +167,6 @@ CASES: Dict[str, Case] = {
     "cityscapes-polygons": Case(
         cityscapes_polygons, importing("cityscapes-polygons", "--stuff"), entries("objects")
     ),
-    "yolo-seg": Case(yolo, importing("yolo-seg", "--stuff")),
-    "cvat": Case(cvat, importing("cvat", "--stuff")),
     "panoptic": Case(panoptic, checking),
 }
 
@@ -198,9 +178,9 @@ ODD: List[Any] = [
 ]  # fmt: skip
 
 
-def damage(text: str, rng: random.Random, as_json: bool) -> str:
+def damage(text: str, rng: random.Random) -> str:
     """One to three random changes of the tree, or of the letters."""
-    if not as_json or rng.random() < 0.15:
+    if rng.random() < 0.15:
         return _damage_text(text, rng)
     tree = json.loads(text)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
@@ -259,7 +239,7 @@ def attempt(case: Case, seed: int, folder: Path) -> str:
     rng = random.Random(seed)
     files = case.files()
     name = rng.choice(sorted(files))
-    files[name] = damage(files[name], rng, name.endswith(".json"))
+    files[name] = damage(files[name], rng)
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(text.encode("utf-8", "surrogatepass"))
