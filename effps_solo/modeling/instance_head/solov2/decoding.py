@@ -76,7 +76,7 @@ class Decoder:
         scores = candidates.scores * maskness
         keep = candidates.valid & (areas >= self.min_mask_area) & (scores >= lowest)
         # Ranked last they lower no other score.
-        scores = scores.masked_fill(~keep, _DROPPED)
+        scores = torch.where(keep, scores, _DROPPED)
         iou = inference.same_class_iou(intersections, candidates.classes)
         scores, order = self.suppressed(iou, scores, lowest)
         logits, boxes = maps.maps(order)
@@ -98,8 +98,11 @@ class Decoder:
             scores: (K,).
             lowest: others are dropped.
         """
-        scores = inference.decayed_scores(iou, scores, kernel=self.nms_kernel, sigma=self.nms_sigma)
-        scores, order = scores.sort(descending=True, stable=True)
+        decayed = inference.decayed_scores(
+            iou, scores, kernel=self.nms_kernel, sigma=self.nms_sigma
+        )
+        # The linear kernel makes 0 of any score, also of one that is dropped.
+        scores, order = decayed.minimum(scores).sort(descending=True, stable=True)
         rank = torch.arange(scores.shape[0], device=scores.device)
         best = indices_where((scores >= lowest) & (rank < self.max_detections))
         return scores[best], order[best]

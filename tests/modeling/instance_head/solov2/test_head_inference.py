@@ -1,5 +1,6 @@
 """Decoding of the SOLOv2 head against loops, its limits and its score cut."""
 
+import contextlib
 import math
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from detectron2.structures import Instances
 
 from effps_solo.modeling.instance_head import SOLOv2InstanceHead
+from effps_solo.modeling.instance_head.solov2.decoding import Decoder
+from effps_solo.modeling.instance_head.solov2.dynamic_masks import DynamicMasks
 
 GRIDS = [(8, 12), (6, 10), (5, 7), (3, 4), (2, 3)]
 SIZE = (64, 96)
@@ -161,6 +164,21 @@ def test_limits(make_lively: MakeHead, make_features: MakeFeatures) -> None:
     assert nothing.pred_boxes.tensor.shape == (0, 4)
     assert nothing.thing_index.dtype == torch.int64
     assert nothing.mask_source.stride4_logits((16, 24)).shape == (0, 16, 24)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_equal_masks_that_are_too_small_stay_out(
+    kernel: str, all_at_once: Callable[[], Any], as_exported: Callable[[], Any]
+) -> None:
+    """The linear kernel makes 0 of the score of a mask that equals a better one; 0 is the threshold."""
+    decoder = Decoder(update_thresh=0.0, min_mask_area=5, nms_kernel=kernel)
+    features = torch.full((1, 8, 8), -1.0)
+    features[0, :2, :2] = 1.0  # of 4 points
+    masks, scores = DynamicMasks(torch.ones(3, 1), features), torch.tensor([[0.9], [0.8], [0.7]])
+    for form in (contextlib.nullcontext, all_at_once, as_exported):
+        with form():
+            found = decoder(scores, masks, torch.ones(3), (32, 32))
+        assert not found.valid.any()
 
 
 def test_a_detection_for_every_cell(make_lively: MakeHead, make_features: MakeFeatures) -> None:
