@@ -10,6 +10,8 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import nn
 
+Features = Dict[str, torch.Tensor]  # the neck's outputs by name
+Sizes = List[Tuple[int, int]]  # (h, w) of each image
 Window = Tuple[float, float, float, float]
 
 
@@ -182,11 +184,7 @@ class InstanceHead(nn.Module, ABC):
 
     @abstractmethod
     def losses(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        targets: InstanceTargets,
-        totals: StepTotals,
+        self, features: Features, image_sizes: Sizes, targets: InstanceTargets, totals: StepTotals
     ) -> Dict[str, torch.Tensor]:
         """
         Args:
@@ -202,12 +200,7 @@ class InstanceHead(nn.Module, ABC):
 
     @abstractmethod
     def inference(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        *,
-        min_score: float = 0.0,
-        scale: float = 1.0,
+        self, features: Features, image_sizes: Sizes, *, min_score: float = 0.0, scale: float = 1.0
     ) -> List[Instances]:
         """
         Args:

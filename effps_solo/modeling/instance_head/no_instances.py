@@ -5,7 +5,7 @@ from typing import Dict, List, Tuple
 import torch
 from detectron2.structures import Boxes, Instances
 
-from .base import InstanceHead, InstanceTargets, StepTotals, Stride4Masks
+from .base import Features, InstanceHead, InstanceTargets, Sizes, StepTotals, Stride4Masks
 
 STRIDE = 4
 
@@ -16,22 +16,13 @@ class NoInstanceHead(InstanceHead):
     num_classes = 0
 
     def losses(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        targets: InstanceTargets,
-        totals: StepTotals,
+        self, features: Features, image_sizes: Sizes, targets: InstanceTargets, totals: StepTotals
     ) -> Dict[str, torch.Tensor]:
         """{}; see :meth:`InstanceHead.losses`."""
         return {}
 
     def inference(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        *,
-        min_score: float = 0.0,
-        scale: float = 1.0,
+        self, features: Features, image_sizes: Sizes, *, min_score: float = 0.0, scale: float = 1.0
     ) -> List[Instances]:
         """See :meth:`InstanceHead.inference`; K is 0."""
         like = next(iter(features.values())).float()

@@ -11,7 +11,7 @@ N images padded to (Hp, Wp), T thing classes, P proposals, K instances.
 """
 
 import contextlib
-from typing import Any, ContextManager, Dict, Iterator, List, Tuple
+from typing import Any, ContextManager, Dict, Iterator, List
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -22,7 +22,13 @@ from detectron2.structures import ImageList, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage, has_event_storage
 from torch import nn
 
-from effps_solo.modeling.instance_head.base import InstanceHead, InstanceTargets, StepTotals
+from effps_solo.modeling.instance_head.base import (
+    Features,
+    InstanceHead,
+    InstanceTargets,
+    Sizes,
+    StepTotals,
+)
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
 from effps_solo.utils.errors import ConfigError
 
@@ -73,11 +79,7 @@ class MaskRCNNInstanceHead(InstanceHead):
         }
 
     def losses(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        targets: InstanceTargets,
-        totals: StepTotals,
+        self, features: Features, image_sizes: Sizes, targets: InstanceTargets, totals: StepTotals
     ) -> Dict[str, torch.Tensor]:
         """{"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}.
 
@@ -99,12 +101,7 @@ class MaskRCNNInstanceHead(InstanceHead):
         return {**losses, **roi_losses}
 
     def inference(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        *,
-        min_score: float = 0.0,
-        scale: float = 1.0,
+        self, features: Features, image_sizes: Sizes, *, min_score: float = 0.0, scale: float = 1.0
     ) -> List[Instances]:
         """See :meth:`InstanceHead.inference`; pred_boxes are those of the box head.
 
@@ -120,9 +117,7 @@ class MaskRCNNInstanceHead(InstanceHead):
         detections = self.roi_heads.forward_with_given_boxes(features, detections)
         return [_to_contract(x) for x in detections]
 
-    def _detect_boxes(
-        self, features: Dict[str, torch.Tensor], proposals: List[Instances]
-    ) -> List[Instances]:
+    def _detect_boxes(self, features: Features, proposals: List[Instances]) -> List[Instances]:
         """The box half of StandardROIHeads: pred_boxes, scores and pred_classes, best first."""
         heads = self.roi_heads
         levels = [features[f] for f in heads.box_in_features]
@@ -153,7 +148,7 @@ def ignored_fraction(boxes: torch.Tensor, ignore: torch.Tensor) -> torch.Tensor:
     return pool(ignore[None, None].to(boxes.dtype), rois).flatten()
 
 
-def _image_list(features: Dict[str, torch.Tensor], image_sizes: List[Tuple[int, int]]) -> ImageList:
+def _image_list(features: Features, image_sizes: Sizes) -> ImageList:
     """What Detectron2's modules expect of the images: they only look at the sizes."""
     return ImageList(next(iter(features.values())), [(int(h), int(w)) for h, w in image_sizes])
 

@@ -19,8 +19,10 @@ from detectron2.structures import Boxes, Instances
 
 from effps_solo.modeling.detections import Detections
 from effps_solo.modeling.instance_head.base import (
+    Features,
     InstanceHead,
     InstanceTargets,
+    Sizes,
     StepTotals,
     Stride4Masks,
 )
@@ -162,7 +164,7 @@ class SOLOv2InstanceHead(InstanceHead):
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def forward(self, features: Dict[str, torch.Tensor], cells: Cells) -> SOLOv2Output:
+    def forward(self, features: Features, cells: Cells) -> SOLOv2Output:
         """Neck features -> the dense outputs of the three branches for ``cells``."""
         levels = [features[f] for f in self.in_features]
         category, kernels = self.grid_branches(levels, cells.num_grids)
@@ -188,11 +190,7 @@ class SOLOv2InstanceHead(InstanceHead):
         return SOLOv2Targets(instances, ignore_masks, counts, cells, grids, has_mask)
 
     def losses(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        targets: InstanceTargets,
-        totals: StepTotals,
+        self, features: Features, image_sizes: Sizes, targets: InstanceTargets, totals: StepTotals
     ) -> Dict[str, torch.Tensor]:
         """{"loss_category", "loss_mask"}; see :meth:`InstanceHead.losses`."""
         assert isinstance(targets, SOLOv2Targets)
@@ -220,12 +218,7 @@ class SOLOv2InstanceHead(InstanceHead):
         }
 
     def inference(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        *,
-        min_score: float = 0.0,
-        scale: float = 1.0,
+        self, features: Features, image_sizes: Sizes, *, min_score: float = 0.0, scale: float = 1.0
     ) -> List[Instances]:
         """See :meth:`InstanceHead.inference`.
 
@@ -235,12 +228,7 @@ class SOLOv2InstanceHead(InstanceHead):
         return [self._as_instances(*each) for each in zip(found, image_sizes)]
 
     def detections(
-        self,
-        features: Dict[str, torch.Tensor],
-        image_sizes: List[Tuple[int, int]],
-        *,
-        min_score: float = 0.0,
-        scale: float = 1.0,
+        self, features: Features, image_sizes: Sizes, *, min_score: float = 0.0, scale: float = 1.0
     ) -> List[Detections]:
         """:meth:`inference` as tensors.
 
