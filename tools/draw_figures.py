@@ -25,7 +25,8 @@ from effps_solo.evaluation.oracle import OracleMapper, OracleModel
 from effps_solo.inference.load import SHIPPED_WEIGHTS
 from effps_solo.inference.predictor import Predictor, paste_things
 from effps_solo.modeling.instance_head.solov2.output import cell_scores
-from effps_solo.modeling.instance_head.solov2.targets import IGNORED, MASK_STRIDE, assign_to_grid
+from effps_solo.modeling.instance_head.solov2.targets import IGNORED, assign_to_grid
+from effps_solo.modeling.upsampling import STRIDE
 from effps_solo.visualization.overlay import panoptic_overlay
 
 DPI = 100
@@ -112,7 +113,7 @@ def draw_masks(predictor: Predictor, sample: Dict[str, Any]) -> Figure:
             ),
         ):
             _show_logits(axes, values)
-            x, y = (masks.centers[cell] / MASK_STRIDE).tolist()
+            x, y = (masks.centers[cell] / STRIDE).tolist()
             axes.plot(x, y, "+", color="black", markersize=8, markeredgewidth=1.6)
             axes.set_title(title, fontsize=9)
         panels[3 * row + 2].contour(logits.numpy(), levels=[0], colors="black", linewidths=0.8)

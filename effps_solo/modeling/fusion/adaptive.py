@@ -32,13 +32,14 @@ from effps_solo.modeling.execution import works_in_parts
 from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.modeling.upsampling import (
     PointSampler,
+    Size,
     best_channel,
     scores_of,
     upsampled_labels,
 )
 from effps_solo.structures.label_space import PanopticLabelSpace
 
-from .base import PanopticFusion, SegmentsInfo, Size
+from .base import PanopticFusion, SegmentsInfo
 from .build import PANOPTIC_FUSION_REGISTRY
 from .overlaps import in_support, support_windows, without_overlaps
 from .segments import SegmentTable, mean_winning_probability, segments_info

@@ -13,11 +13,11 @@ from detectron2.structures import Instances
 from torch import nn
 
 from effps_solo.modeling.outputs import FusionThresholds
+from effps_solo.modeling.upsampling import Size
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .segments import SegmentTable, number_segments
 
-Size = Tuple[int, int]
 SegmentsInfo = List[Dict[str, Any]]
 
 

@@ -15,9 +15,9 @@ from detectron2.structures import Instances
 from effps_solo.modeling.execution import works_in_parts
 from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.modeling.postprocessing import output_masks, windowed_masks
-from effps_solo.modeling.upsampling import upsampled_argmax
+from effps_solo.modeling.upsampling import Size, upsampled_argmax
 
-from .base import PanopticFusion, SegmentsInfo, Size
+from .base import PanopticFusion, SegmentsInfo
 from .build import PANOPTIC_FUSION_REGISTRY
 from .overlaps import first_come, kept_in_rounds
 from .segments import mean_winning_probability, segments_info

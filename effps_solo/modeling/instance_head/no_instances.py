@@ -5,9 +5,9 @@ from typing import Dict, List, Tuple
 import torch
 from detectron2.structures import Boxes, Instances
 
-from .base import Features, InstanceHead, InstanceTargets, Sizes, StepTotals, Stride4Masks
+from effps_solo.modeling.upsampling import stride4_size
 
-STRIDE = 4
+from .base import Features, InstanceHead, InstanceTargets, Sizes, StepTotals, Stride4Masks
 
 
 class NoInstanceHead(InstanceHead):
@@ -31,10 +31,9 @@ class NoInstanceHead(InstanceHead):
 
 def _no_instances(image_size: Tuple[int, int], like: torch.Tensor) -> Instances:
     """Empty ``Instances`` with the fields of the contract, on the device of ``like``."""
-    height, width = (-(-side // STRIDE) for side in image_size)
     instances = Instances(image_size)
     instances.scores = like.new_zeros(0)
     instances.thing_index = like.new_zeros(0, dtype=torch.int64)
     instances.pred_boxes = Boxes(like.new_zeros(0, 4))
-    instances.mask_source = Stride4Masks(like.new_zeros(0, height, width))
+    instances.mask_source = Stride4Masks(like.new_zeros(0, *stride4_size(image_size)))
     return instances

@@ -8,11 +8,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 
 from effps_solo.modeling.checks import registered
+from effps_solo.modeling.upsampling import STRIDE
 from effps_solo.utils.errors import ConfigError
 
 from .base import SemanticHead
-
-STRIDE = 4
 
 
 class Detectron2SemanticHead(SemanticHead):

@@ -30,9 +30,10 @@ from effps_solo.modeling.instance_head.base import (
     StepTotals,
 )
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
+from effps_solo.modeling.upsampling import STRIDE
 from effps_solo.utils.errors import ConfigError
 
-from .pasted_masks import STRIDE, PastedMasks
+from .pasted_masks import PastedMasks
 
 # Proposals of which a larger part lies in crowds and void are no negatives.
 MAX_IGNORED_FRACTION = 0.5

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from effps_solo.modeling.instance_head.base import MaskSource, Window
+from effps_solo.modeling.upsampling import STRIDE
 
-STRIDE = 4
 # Probabilities are cut to [EPSILON, 1 - EPSILON]: outside its box an instance has logit -9.2.
 EPSILON = 1e-4
 # The logit of probability 0.5, which Detectron2 counts as inside.

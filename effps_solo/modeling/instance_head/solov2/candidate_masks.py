@@ -10,12 +10,11 @@ import torch
 
 from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.execution import works_in_parts
+from effps_solo.modeling.upsampling import Size
 
 from . import inference
 from .dynamic_masks import DynamicMasks
 from .inference import MaskMeasures
-
-Size = Tuple[int, int]
 
 
 class CandidateMasks(ABC):

@@ -20,12 +20,11 @@ import torch
 
 from effps_solo.modeling.detections import Detections
 from effps_solo.modeling.execution import indices_where
-from effps_solo.modeling.upsampling import stride4_size
+from effps_solo.modeling.upsampling import STRIDE, stride4_size
 
 from . import inference
 from .candidate_masks import candidate_masks
 from .dynamic_masks import DynamicMasks
-from .targets import MASK_STRIDE
 
 _DROPPED = -1.0  # a score that ranks below all others
 
@@ -111,6 +110,6 @@ class Decoder:
 def in_pixels(boxes: torch.Tensor, image_size: Tuple[int, int]) -> torch.Tensor:
     """(K, 4) boxes in stride-4 points -> in pixels, cut to an image of (h, w)."""
     height, width = image_size
-    boxes = boxes * MASK_STRIDE
+    boxes = boxes * STRIDE
     x, y = boxes[:, 0::2].clamp(max=width), boxes[:, 1::2].clamp(max=height)
     return torch.stack([x, y], dim=2).flatten(1)

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from effps_solo.modeling.detections import boxes_from_extents
+from effps_solo.modeling.upsampling import STRIDE
 
 from .inference import TILE, tiles_in_reach
 from .position_prior import position_prior_bounds, position_prior_terms
-from .targets import MASK_STRIDE
 
 # Of the largest product that the Cauchy-Schwarz inequality allows; more than bf16 rounds.
 _ROUNDING = 0.02
@@ -137,7 +137,7 @@ def cell_frame(features: torch.Tensor) -> torch.Tensor:
     """(2,) width and height in pixels of the network's frame, of (..., h, w) mask features."""
     height, width = features.shape[-2:]
     return torch.tensor(
-        [width * MASK_STRIDE, height * MASK_STRIDE], dtype=torch.float32, device=features.device
+        [width * STRIDE, height * STRIDE], dtype=torch.float32, device=features.device
     )
 
 

@@ -9,10 +9,10 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import nn
 
+from effps_solo.modeling.upsampling import STRIDE
 from effps_solo.utils.errors import ConfigError
 
 from .position_prior import base_extents
-from .targets import MASK_STRIDE
 
 Grids = Sequence[Tuple[int, int]]
 
@@ -55,11 +55,11 @@ def check_mask_features(
 ) -> None:
     """Raise ConfigError unless the mask branch begins at stride 4, and misses no level if ``consecutive``."""
     strides = [input_shape[name].stride for name in mask_in_features]
-    wanted = [MASK_STRIDE * 2**level for level in range(len(strides))]
-    if strides[:1] != [MASK_STRIDE] or (consecutive and strides != wanted):
+    wanted = [STRIDE * 2**level for level in range(len(strides))]
+    if strides[:1] != [STRIDE] or (consecutive and strides != wanted):
         raise ConfigError(
             f"MODEL.SOLOV2.MASK_IN_FEATURES {list(mask_in_features)} have strides {strides}; they must "
-            f"begin at stride {MASK_STRIDE}" + (" and double" if consecutive else "")
+            f"begin at stride {STRIDE}" + (" and double" if consecutive else "")
         )
 
 

@@ -14,7 +14,7 @@ from typing import Sequence, Tuple
 
 import torch
 
-from .targets import MASK_STRIDE
+from effps_solo.modeling.upsampling import STRIDE
 
 NUM_PARAMETERS = 5  # dx, dy, log x extent, log y extent, bias
 PEAK_LOGIT = 2.0  # of an untrained prior, at its centre
@@ -93,7 +93,7 @@ def _gaussians(
 
 def _points(count: int, like: torch.Tensor) -> torch.Tensor:
     """(count,) where the stride-4 points lie, in pixels."""
-    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) * MASK_STRIDE
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) * STRIDE
 
 
 def _tile_distance(center: torch.Tensor, count: int, tile: int) -> torch.Tensor:

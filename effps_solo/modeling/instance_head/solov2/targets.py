@@ -13,8 +13,9 @@ from typing import Optional, Sequence, Tuple
 
 import torch
 
+from effps_solo.modeling.upsampling import STRIDE
+
 IGNORED = -1  # category of a cell without loss
-MASK_STRIDE = 4
 
 
 @dataclass
@@ -128,8 +129,8 @@ def _background(
         if ignore is not None:
             y = (torch.arange(rows, device=device) + 0.5) * (padded_size[0] / rows)
             x = (torch.arange(columns, device=device) + 0.5) * (padded_size[1] / columns)
-            y = (y / MASK_STRIDE).long().clamp(max=ignore.shape[0] - 1)
-            x = (x / MASK_STRIDE).long().clamp(max=ignore.shape[1] - 1)
+            y = (y / STRIDE).long().clamp(max=ignore.shape[0] - 1)
+            x = (x / STRIDE).long().clamp(max=ignore.shape[1] - 1)
             level[ignore[y][:, x]] = IGNORED
         levels.append(level.flatten())
     return torch.cat(levels)
