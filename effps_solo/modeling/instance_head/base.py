@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,14 @@ from torch import nn
 
 Features = Dict[str, torch.Tensor]  # the neck's outputs by name
 Sizes = List[Tuple[int, int]]  # (h, w) of each image
+Index = Union[slice, torch.Tensor]
 Window = Tuple[float, float, float, float]
 
 
 class MaskSource(ABC):
     """The mask logits of K instances of one image, sampled where and as finely as asked for.
 
-    A field of ``Instances``: has a length and can be indexed by an int64 or bool tensor.
+    A field of ``Instances``: has a length and can be indexed by a slice and by an int64 or bool tensor.
     Coordinates are those of the network input without padding, (0, 0) the corner of its first
     pixel.
     """
@@ -27,7 +28,7 @@ class MaskSource(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitem__(self, index: torch.Tensor) -> "MaskSource": ...
+    def __getitem__(self, index: Index) -> "MaskSource": ...
 
     @abstractmethod
     def logits(self, k: int, window: Window, size: Tuple[int, int]) -> torch.Tensor:
@@ -65,9 +66,7 @@ class Stride4Masks(MaskSource):
     def __len__(self) -> int:
         return len(self.maps)
 
-    def __getitem__(self, index: torch.Tensor) -> "Stride4Masks":
-        if isinstance(index, int):
-            index = slice(index, index + 1)
+    def __getitem__(self, index: Index) -> "Stride4Masks":
         return Stride4Masks(self.maps[index], self.of_probabilities)
 
     def to(self, *args: object, **kwargs: object) -> "Stride4Masks":

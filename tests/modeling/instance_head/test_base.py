@@ -115,6 +115,7 @@ def test_indexing() -> None:
     assert len(source) == 3
     assert values(source[torch.tensor([2, 0, 2])]) == [2.0, 0.0, 2.0]
     assert values(source[torch.tensor([True, False, True])]) == [0.0, 2.0]
+    assert values(source[1:]) == [1.0, 2.0]
     assert len(source[torch.zeros(0, dtype=torch.int64)]) == 0
     assert len(source[torch.zeros(3, dtype=torch.bool)]) == 0
 

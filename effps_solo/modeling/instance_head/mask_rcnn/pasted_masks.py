@@ -11,7 +11,7 @@ from typing import Tuple
 import torch
 import torch.nn.functional as F
 
-from effps_solo.modeling.instance_head.base import MaskSource, Window
+from effps_solo.modeling.instance_head.base import Index, MaskSource, Window
 from effps_solo.modeling.upsampling import STRIDE
 
 # Probabilities are cut to [EPSILON, 1 - EPSILON]: outside its box an instance has logit -9.2.
@@ -39,9 +39,7 @@ class PastedMasks(MaskSource):
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    def __getitem__(self, index: torch.Tensor) -> "PastedMasks":
-        if isinstance(index, int):
-            index = slice(index, index + 1)
+    def __getitem__(self, index: Index) -> "PastedMasks":
         return PastedMasks(self.probabilities[index], self.boxes[index])
 
     def to(self, *args: object, **kwargs: object) -> "PastedMasks":
