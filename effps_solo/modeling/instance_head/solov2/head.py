@@ -267,11 +267,11 @@ class SOLOv2InstanceHead(InstanceHead):
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
         cells: Cells,
-        **published: Any,
+        one_owner: bool = True,
     ) -> List[GridTargets]:
         settings = {"center_sigma": self.center_sigma, "num_classes": self.num_classes}
         return assign_instances(
-            padded_size, instances, ignore_masks, cells, **settings, **published
+            padded_size, instances, ignore_masks, cells, one_owner=one_owner, **settings
         )
 
     def _has_mask(self, grids: List[GridTargets], instances: List[Instances]) -> List[torch.Tensor]:

@@ -5,7 +5,7 @@ equals the published head and its training on one process: on several, the count
 are means over all of them. What differs from :class:`SOLOv2InstanceHead`: :mod:`.targets`, :mod:`.decoding`.
 """
 
-from typing import Any, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from detectron2.structures import Instances
@@ -69,9 +69,9 @@ class PublishedSOLOv2InstanceHead(SOLOv2InstanceHead):
         instances: List[Instances],
         ignore_masks: Optional[torch.Tensor],
         cells: Cells,
-        **published: Any,
+        one_owner: bool = False,
     ) -> List[GridTargets]:
-        return super()._assign(padded_size, instances, None, cells, one_owner=False)
+        return super()._assign(padded_size, instances, None, cells, one_owner)
 
     def _has_mask(self, grids: List[GridTargets], instances: List[Instances]) -> List[torch.Tensor]:
         return [torch.ones_like(t.cell_index, dtype=torch.bool) for t in grids]
