@@ -60,21 +60,17 @@ def read_record(path: Union[str, Path]) -> EvaluationRecord:
     """Raises UserError, which names ``path``, where it is not there, or no record of this version."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content["format"] != _FORMAT:
-            raise UserError(f"{path} was written by another version; evaluate again")
-        return EvaluationRecord(
-            data_set=content["data_set"],
-            classes=tuple(_class(values) for values in content["classes"]),
-            images=tuple(_image(values) for values in content["images"]),
-        )
+        if content["format"] == _FORMAT:
+            return EvaluationRecord(
+                data_set=content["data_set"],
+                classes=tuple(map(PanopticClass.from_dict, content["classes"])),
+                images=tuple(map(_image, content["images"])),
+            )
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); evaluate first") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no record of an evaluation ({error!r})") from error
-
-
-def _class(values: Dict[str, Any]) -> PanopticClass:
-    return PanopticClass(**{**values, "color": tuple(values["color"])})
+    raise UserError(f"{path} was written by another version; evaluate again")
 
 
 def _image(values: Dict[str, Any]) -> EvaluatedImage:

@@ -23,8 +23,8 @@ from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.execution import works_in_parts
 from effps_solo.modeling.instance_head import Stride4Masks
 from effps_solo.modeling.instance_head.solov2.inference import (
+    decayed_scores,
     mask_intersections,
-    matrix_nms,
     same_class_iou,
 )
 from effps_solo.modeling.meta_arch import EfficientPS
@@ -130,11 +130,9 @@ class EfficientPSWithTTA(PanopticNetwork):
     def _merge(self, found: "Candidates") -> Instances:
         """One instance of every object, best first, in a frame that the stride-4 map covers exactly."""
         found = found.best(len(found.scores))
-        inside = found.masks > 0
-        decayed = matrix_nms(
-            inside, found.classes, found.scores, kernel=self.nms_kernel, sigma=self.nms_sigma
-        )
-        same = same_class_iou(mask_intersections(inside), found.classes) >= SAME_OBJECT_IOU
+        iou = same_class_iou(mask_intersections(found.masks > 0), found.classes)
+        decayed = decayed_scores(iou, found.scores, kernel=self.nms_kernel, sigma=self.nms_sigma)
+        same = iou >= SAME_OBJECT_IOU
         support = mean_support(found, same, len(self.scales), self._views_per_scale)
         # Matrix NMS lowers the scores of repetitions; what few views have seen is lowered, too.
         scores, order = (decayed / found.scores * support).sort(descending=True, stable=True)

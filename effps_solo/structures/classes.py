@@ -2,7 +2,7 @@
 
 import colorsys
 from dataclasses import dataclass
-from typing import Any, List, Tuple
+from typing import Any, List, Mapping, Tuple
 
 from .label_space import PanopticLabelSpace
 
@@ -24,6 +24,11 @@ class PanopticClass:
     isthing: bool
     dataset_id: int
     color: Tuple[int, int, int]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PanopticClass":
+        """From ``dataclasses.asdict`` of a class, through JSON too. KeyError, TypeError: it is not."""
+        return cls(**{**values, "color": tuple(values["color"])})
 
 
 def classes_from_metadata(metadata: Any) -> Tuple[PanopticClass, ...]:

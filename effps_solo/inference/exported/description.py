@@ -52,22 +52,19 @@ class ModelDescription:
             raise UserError(
                 f"{path} does not say what its classes are: it was not made by `effps-solo export`"
             )
-        content: Dict[str, Any] = json.loads(text)
-        version = content.pop("format", 0)
-        if version > FORMAT:
-            raise UserError(
-                f"{path} has format {version}, this program knows {FORMAT}; update effps_solo"
-            )
         try:
-            content["classes"] = tuple(
-                PanopticClass(**{**entry, "color": tuple(entry["color"])})
-                for entry in content["classes"]
-            )
-            for name in ("input_size", "output_size", "padding"):
-                if content.get(name) is not None:
-                    content[name] = tuple(int(value) for value in content[name])
-            return cls(**content)
-        except (KeyError, TypeError) as error:
+            content: Dict[str, Any] = json.loads(text)
+            version = content.pop("format", 0)
+            if version <= FORMAT:
+                content["classes"] = tuple(map(PanopticClass.from_dict, content["classes"]))
+                for name in ("input_size", "output_size", "padding"):
+                    if content.get(name) is not None:
+                        content[name] = tuple(int(value) for value in content[name])
+                return cls(**content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"the description in {path} is damaged ({error}); export again"
             ) from error
+        raise UserError(
+            f"{path} has format {version}, this program knows {FORMAT}; update effps_solo"
+        )

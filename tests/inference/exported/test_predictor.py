@@ -51,8 +51,12 @@ def test_a_description_survives_its_file() -> None:
         ModelDescription.from_json("", "m.onnx")
     with pytest.raises(UserError, match="m.onnx has format 99"):
         ModelDescription.from_json('{"format": 99}', "m.onnx")
+
+
+@pytest.mark.parametrize("text", ['{"format": 1}', "{", "[]", "5", '{"format": "x"}'])
+def test_a_damaged_description(text: str) -> None:
     with pytest.raises(UserError, match="the description in m.onnx is damaged"):
-        ModelDescription.from_json('{"format": 1}', "m.onnx")
+        ModelDescription.from_json(text, "m.onnx")
 
 
 def test_images_are_resized_as_detectron2_does() -> None:
