@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from effps_solo.utils.image_io import UNREADABLE, ImageError
+from effps_solo.utils.image_io import open_image
 
 VOID = 0
 _COLOR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
@@ -14,11 +14,8 @@ _IHDR_BIT_DEPTH = 24  # offset in the file; the colour type follows
 
 def read_segment_ids(file_name: str) -> np.ndarray:
     """(H, W) int32 segment ids of a panoptic PNG. ImageError when the file cannot be read."""
-    try:
-        with Image.open(file_name) as image:
-            rgb = np.asarray(image.convert("RGB"), dtype=np.int32)
-    except UNREADABLE as error:
-        raise ImageError(f"{file_name} cannot be read as a panoptic PNG ({error})") from error
+    with open_image(file_name) as image:
+        rgb = np.asarray(image.convert("RGB"), dtype=np.int32)
     return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
 
 
@@ -28,13 +25,8 @@ def wrong_png_mode(file_name: str) -> str:
     The pixels of other files are no segment ids, although :func:`read_segment_ids` converts them.
     Reads the header only. ImageError when that cannot be read.
     """
-    try:
-        with Image.open(file_name) as image:
-            file_format = image.format
-        with open(file_name, "rb") as file:
-            header = file.read(_IHDR_BIT_DEPTH + 2)
-    except UNREADABLE as error:
-        raise ImageError(f"{file_name} cannot be read as a panoptic PNG ({error})") from error
+    with open_image(file_name) as image, open(file_name, "rb") as file:
+        file_format, header = image.format, file.read(_IHDR_BIT_DEPTH + 2)
     if file_format != "PNG":
         return f"a {file_format} file"
     depth, color_type = header[_IHDR_BIT_DEPTH], header[_IHDR_BIT_DEPTH + 1]

@@ -2,10 +2,11 @@
 
 import io
 import os
-from typing import TYPE_CHECKING, Any, Union
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Iterator, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from .errors import UserError
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 MAX_MEGAPIXELS = 50.0  # of an image to predict, unless told otherwise: about 12 GB in torch
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
+# What Pillow raises; a damaged length in a file makes it ask for as much memory.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError)
+_METADATA = {b"eXIf", b"iTXt", b"tEXt", b"zTXt"}  # chunks of a PNG
 
+Path = Union[str, "os.PathLike[str]"]
 ImageSource = Union[str, "os.PathLike[str]", bytes, Image.Image, np.ndarray, "torch.Tensor"]
 
 
@@ -25,7 +29,47 @@ class ImageError(UserError):
     """Something cannot be read as an image; the message names it."""
 
 
-def read_image(path: Union[str, "os.PathLike[str]"], image_format: str) -> np.ndarray:
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Pillow's image of a file. Raises ImageError when it cannot be opened, or read in the block."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{os.fspath(path)} does not exist") from error
+    except UNREADABLE as error:
+        reason = str(error) or "not enough memory"
+        raise ImageError(f"{os.fspath(path)} cannot be read as an image ({reason})") from error
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """1 .. 8, 1 is upright, of a file that was opened; reads its pixels only if it must.
+
+    Pillow turns TIFFs when it reads their pixels: they are upright.
+    """
+    if image.format == "TIFF":
+        return 1
+    # Of a PNG ``getexif`` reads all pixels first, for there may be metadata behind them.
+    early = image.format == "PNG" and image.fp is not None and not _has_late_metadata(image.fp)
+    exif = Image.Image.getexif(image) if early else image.getexif()
+    turn = exif.get(ExifTags.Base.Orientation)
+    return turn if turn in range(1, 9) else 1
+
+
+def _has_late_metadata(png: IO[bytes]) -> bool:
+    """Whether there are chunks with metadata behind the pixels."""
+    position, chunks = png.tell(), [b""]
+    png.seek(8)  # behind the signature
+    while chunks[-1] != b"IEND" and len(head := png.read(8)) == 8:
+        chunks.append(head[4:])
+        png.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    png.seek(position)
+    return b"IDAT" in chunks and not _METADATA.isdisjoint(chunks[chunks.index(b"IDAT") :])
+
+
+def read_image(path: Path, image_format: str) -> np.ndarray:
     """Read an image as Detectron2's ``read_image`` does, upright after its EXIF orientation.
 
     Grey images of 16 bits, which Pillow would cut off at 255, give the upper byte of each value. Of
@@ -41,13 +85,8 @@ def read_image(path: Union[str, "os.PathLike[str]"], image_format: str) -> np.nd
     Raises:
         ImageError: the file is missing, no image, or damaged.
     """
-    try:
-        with Image.open(path) as image:
-            rgb = _pixels(image)
-    except FileNotFoundError as error:
-        raise ImageError(f"{os.fspath(path)} does not exist") from error
-    except UNREADABLE as error:
-        raise ImageError(f"{os.fspath(path)} cannot be read as an image ({error})") from error
+    with open_image(path) as image:
+        rgb = _pixels(image)
     return rgb if image_format == "RGB" else rgb[..., ::-1]
 
 

@@ -56,7 +56,7 @@ def test_other_formats_and_no_image(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3)).save(tmp_path / "ids.png", format="BMP")
     assert wrong_png_mode(str(tmp_path / "ids.png")) == "a BMP file"
     (tmp_path / "ids.png").write_text("no image")
-    with pytest.raises(ImageError, match="ids.png cannot be read as a panoptic PNG"):
+    with pytest.raises(ImageError, match="ids.png cannot be read as an image"):
         wrong_png_mode(str(tmp_path / "ids.png"))
 
 

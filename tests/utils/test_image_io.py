@@ -1,5 +1,8 @@
 """What reads as an image, and what the error says."""
 
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ from detectron2.data import detection_utils
 from PIL import Image
 
 from effps_solo.structures.panoptic_png import read_segment_ids
-from effps_solo.utils.image_io import ImageError, as_rgb, read_image
+from effps_solo.utils.image_io import ImageError, as_rgb, exif_orientation, open_image, read_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -56,6 +59,59 @@ def test_orientation_of_a_camera(tmp_path: Path) -> None:
     Image.fromarray(NOISE).save(tmp_path / "turned.png", exif=exif)
     assert (read_image(tmp_path / "turned.png", "RGB") == np.rot90(NOISE, -1)).all()
     assert (as_rgb(Image.open(tmp_path / "turned.png")) == np.rot90(NOISE, -1)).all()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data).to_bytes(4, "big")
+    return len(data).to_bytes(4, "big") + kind + data + checksum
+
+
+@pytest.mark.parametrize("kind", [b"eXIf", b"iTXt"])
+def test_an_orientation_before_or_behind_the_pixels_of_a_png(tmp_path: Path, kind: bytes) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    xmp = b"XML:com.adobe.xmp\0\0\0\0\0tiff:Orientation='8'".replace(b"'", b'"')
+    own = chunk(kind, exif.tobytes().removeprefix(b"Exif\0\0") if kind == b"eXIf" else xmp)
+    Image.fromarray(NOISE).save(tmp_path / "plain.png")
+    plain = (tmp_path / "plain.png").read_bytes()
+    for before in (b"IDAT", b"IEND"):
+        at = plain.index(before) - 4
+        (tmp_path / "turned.png").write_bytes(plain[:at] + own + plain[at:])
+        with Image.open(tmp_path / "turned.png") as image:
+            assert exif_orientation(image) == 8
+            assert (np.asarray(image) == NOISE).all()
+        assert (read_image(tmp_path / "turned.png", "RGB") == np.rot90(NOISE)).all()
+
+
+def test_an_orientation_is_read_without_the_pixels(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for name, options in (("a.png", {}), ("b.png", {"exif": exif}), ("c.jpg", {"exif": exif})):
+        Image.fromarray(NOISE).save(tmp_path / name, **options)
+        content = (tmp_path / name).read_bytes()
+        at = content.index(b"IDAT") + 4 if name.endswith("png") else content.index(b"\xff\xda") + 14
+        (tmp_path / name).write_bytes(content[:at] + bytes(len(content) - at))
+        with open_image(tmp_path / name) as image:
+            assert exif_orientation(image) == (3 if options else 1)
+        (tmp_path / name).write_bytes(content[:at])  # cut off
+        with open_image(tmp_path / name) as image:
+            assert exif_orientation(image) == (3 if options else 1)
+
+
+def test_a_damaged_length_takes_no_memory(tmp_path: Path) -> None:
+    """Pillow asks for as much memory as the file says that it needs."""
+    path = tmp_path / "length.png"
+    Image.fromarray(NOISE).save(path)
+    content = path.read_bytes()
+    at = content.index(b"IDAT") - 4
+    path.write_bytes(content[:at] + b"\xff\xff\xff\xf0" + content[at + 4 :])
+    code = (
+        "import resource, sys\nfrom effps_solo.utils.image_io import read_image\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))\n"
+        "read_image(sys.argv[1], 'RGB')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert "length.png cannot be read as an image (not enough memory)" in done.stderr
 
 
 def test_the_first_picture_of_an_animation(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from effps_solo.data.geometry import stride4_majority
 from effps_solo.structures.panoptic_png import read_segment_ids, wrong_png_mode
 from effps_solo.structures.segment_measures import SegmentMeasures, measure_segments
-from effps_solo.utils.image_io import UNREADABLE, ImageError, read_image
+from effps_solo.utils.image_io import ImageError, open_image, read_image
 
 from .entries import Category, Segment
 from .findings import Finding
@@ -120,14 +120,13 @@ def _read_ids(job: ImageJob, result: ImageResult) -> Optional[np.ndarray]:
     try:
         if wrong_mode := wrong_png_mode(file_name):
             result.findings.append(Finding("wrong-png-mode", job.png_name, f"is {wrong_mode}"))
-            with Image.open(file_name) as image:
+            with open_image(file_name) as image:
                 image.load()  # it may be cut off as well
             result.png_size = (image.height, image.width)
             return None
         ids = read_segment_ids(file_name)
-    except (ImageError, *UNREADABLE) as error:
-        text = f"cannot be read ({error.__cause__ or error})"
-        result.findings.append(Finding("unreadable-png", job.png_name, text))
+    except ImageError as error:
+        result.findings.append(Finding("unreadable-png", job.png_name, str(error)))
         return None
     result.png_size = (ids.shape[0], ids.shape[1])
     return ids

@@ -5,9 +5,11 @@ from typing import Optional
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from effps_solo.utils.image_io import exif_orientation, open_image
+
 from .findings import Finding
 
-_QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF's orientations 1 .. 8, of which 1 is upright
+_QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF's orientations
 # By so much stronger edges must lie below the borders of labels that were turned.
 _MIN_GAIN = 1.1
 
@@ -21,10 +23,9 @@ def orientation_finding(
         rgb: (H, W, 3) uint8, upright.
         ids: of any size.
     """
-    with Image.open(file) as image:
-        # Pillow turns TIFFs itself while it reads them.
-        turn = image.getexif().get(ExifTags.Base.Orientation, 1) if image.format != "TIFF" else 1
-    if turn not in range(2, 9):
+    with open_image(file) as image:
+        turn = exif_orientation(image)
+    if turn == 1:
         return None
     size = rgb.shape[:2]
     stored = size[::-1] if turn in _QUARTER_TURNS else size

@@ -13,7 +13,6 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 from cityscapesscripts.helpers.labels import trainId2label
-from PIL import Image
 
 from effps_solo.data.conversion import Job, convert_all
 from effps_solo.data.importers.classes import ClassList
@@ -22,7 +21,7 @@ from effps_solo.data.importers.run import Imported, summary
 from effps_solo.structures.panoptic_png import encode_segment_ids
 from effps_solo.structures.segment_measures import measured_segments
 from effps_solo.utils.atomic import write_atomically
-from effps_solo.utils.image_io import UNREADABLE
+from effps_solo.utils.image_io import open_image
 
 from .cityscapes_labels import IMAGE_SUFFIX, LABEL_SUFFIXES, label_images
 from .family import Family, require_same_size
@@ -106,11 +105,8 @@ def _convert(classes: ClassList, task: Tuple[str, str], output: Path) -> Dict[st
     polygons = Path(task[0])
     _write_missing_labels(polygons)
     path = _label_files(polygons)[-1]
-    try:
-        with Image.open(path) as image:
-            instances = np.asarray(image, dtype=np.int32)
-    except UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read ({error})") from error
+    with open_image(path) as image:
+        instances = np.asarray(image, dtype=np.int32)
     size = require_same_size(instances, str(path), task[1])
     segments: Dict[int, Dict[str, int]] = {}
     for value in np.unique(instances).tolist():

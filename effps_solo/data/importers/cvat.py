@@ -23,7 +23,7 @@ from .geometry import FaultyShapeError, short
 from .image_index import ImageIndex, common_folder, find_in
 from .rasterize import CORNERS
 from .source import AnnotatedImage, Export, Item, Shape, Size
-from .splits import SPLIT_WORDS, TRAIN, by_folder
+from .splits import SPLIT_WORDS, by_folder
 
 _IMAGES = "images"  # the folder of an export
 _NO_SUBSET = ("", "default")
@@ -144,7 +144,7 @@ def _indexes(path: str, folder: str, is_given: bool) -> List[ImageIndex]:
 def _by_subset(items: Mapping[str, Item], subsets: Mapping[str, str]) -> Dict[str, List[Item]]:
     splits: Dict[str, List[Item]] = {}
     for key, item in items.items():
-        split = SPLIT_WORDS.get(subsets[key].lower(), subsets[key]) or TRAIN
+        split = SPLIT_WORDS.get(subsets[key].lower(), subsets[key])
         splits.setdefault(split, []).append(item)
     return splits
 

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
-from PIL import Image
 
 from effps_solo.structures.panoptic_png import read_segment_ids, wrong_png_mode
 from effps_solo.utils.errors import UserError
-from effps_solo.utils.image_io import UNREADABLE
+from effps_solo.utils.image_io import exif_orientation, open_image
 
 from .canvas import SegmentCanvas
 from .geometry import stated_size
 
-_EXIF_ORIENTATION, _ROTATED = 0x0112, (5, 6, 7, 8)  # quarter turns exchange height and width
+_QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF's orientations; they exchange height and width
 
 
 class SourceError(UserError):
@@ -86,7 +85,7 @@ def read_lists(path: str, *keys: str) -> Dict[str, Any]:
 
 
 def image_size(path: str) -> Tuple[int, int]:
-    """(height, width) as training sees the image, upright. Raises SourceError."""
+    """(height, width) as training sees the image, upright. Raises ImageError."""
     return _size_and_turn(path)[0]
 
 
@@ -97,14 +96,11 @@ def stored_size(path: str) -> Optional[Tuple[int, int]]:
 
 
 def _size_and_turn(path: str) -> Tuple[Tuple[int, int], bool]:
-    try:
-        with Image.open(path) as image:
-            if image.format == "TIFF":
-                image.load()  # turns the image and forgets its orientation
-            width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION) in _ROTATED
-    except UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+    with open_image(path) as image:
+        if image.format == "TIFF":
+            image.load()  # turns the image
+        width, height = image.size
+        turned = exif_orientation(image) in _QUARTER_TURNS
     return ((width, height) if turned else (height, width)), turned
 
 
@@ -112,13 +108,11 @@ def read_pixels(path: str, canvas: SegmentCanvas) -> Tuple[str, np.ndarray]:
     """Pillow's mode and the (H, W) or (H, W, channels) int32 values of an annotation image.
 
     Raises:
-        SourceError: it cannot be read, or has another size than its image.
+        ImageError: it cannot be read.
+        SizeError: it has another size than its image.
     """
-    try:
-        with Image.open(path) as image:
-            mode, pixels = image.mode, np.asarray(image, dtype=np.int32)
-    except UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+    with open_image(path) as image:
+        mode, pixels = image.mode, np.asarray(image, dtype=np.int32)
     require_size(canvas, pixels.shape[0], pixels.shape[1], path)
     return mode, pixels
 

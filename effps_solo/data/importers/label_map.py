@@ -3,16 +3,14 @@
 H x W pixels. A line of the file is "label:r,g,b:parts:actions".
 """
 
-import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
-from PIL import Image
 
-from effps_solo.utils.image_io import UNREADABLE
+from effps_solo.utils.image_io import open_image
 
 from .classes import Label, label_key
 from .files import SourceError
@@ -96,12 +94,9 @@ def read_label_map(path: Path) -> LabelMap:
 
 
 def mask_size(path: str) -> Tuple[int, int]:
-    """(height, width), from the head of a file. Raises SourceError."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+    """(height, width), from the head of a file. Raises ImageError."""
+    with open_image(path) as image:
+        return image.height, image.width
 
 
 def read_mask(path: str, labels: Optional[LabelMap] = None) -> Tuple[np.ndarray, str]:
@@ -114,22 +109,19 @@ def read_mask(path: str, labels: Optional[LabelMap] = None) -> Tuple[np.ndarray,
         (H, W) int32 values, a colour as r * 65536 + g * 256 + b, and COLOR, PALETTE or GREY.
 
     Raises:
-        SourceError: it cannot be read, was compressed with losses, or holds no whole numbers.
+        ImageError: it cannot be read.
+        SourceError: it was compressed with losses, or holds no whole numbers.
     """
-    try:
-        # In memory: a damaged length in a file would make Pillow ask for as much.
-        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
-            if image.format not in ("PNG", "BMP", "TIFF"):
-                raise SourceError(f"{path} is a {image.format}, {LOSSY}")
-            by_color = labels is not None and labels.is_color(image.mode)
-            if by_color or image.mode in ("RGB", "RGBA", "PA"):
-                rgb = np.asarray(image.convert("RGB"))
-                values = rgb[..., 0].astype(np.int32) << 16
-                return values | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2], COLOR
-            mode = PALETTE if image.mode == "P" else GREY
-            numbers = np.asarray(image.convert("L") if image.mode == "LA" else image)
-    except UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read as an image ({error})") from error
+    with open_image(path) as image:
+        if image.format not in ("PNG", "BMP", "TIFF"):
+            raise SourceError(f"{path} is a {image.format}, {LOSSY}")
+        by_color = labels is not None and labels.is_color(image.mode)
+        if by_color or image.mode in ("RGB", "RGBA", "PA"):
+            rgb = np.asarray(image.convert("RGB"))
+            values = rgb[..., 0].astype(np.int32) << 16
+            return values | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2], COLOR
+        mode = PALETTE if image.mode == "P" else GREY
+        numbers = np.asarray(image.convert("L") if image.mode == "LA" else image)
     if numbers.ndim != 2 or numbers.dtype.kind not in "bui" or numbers.min(initial=0) < 0:
         raise SourceError(f"{path} holds other values than the numbers of labels, from 0 on")
     return numbers.astype(np.int32), mode

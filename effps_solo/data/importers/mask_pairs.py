@@ -33,7 +33,7 @@ from .label_map import (
 )
 from .rasterize import CORNERS
 from .source import AnnotatedImage, Export, Item, Shape, Size
-from .splits import SPLIT_WORDS, TRAIN, by_folder
+from .splits import SPLIT_WORDS, by_folder
 
 _VOC, _VOC_OBJECTS = "SegmentationClass", "SegmentationObject"
 _SEMANTIC, _INSTANCE = "semantic", "instance"  # words in the names of folders
@@ -75,8 +75,6 @@ def find(annotations: str, images: str = "") -> Export:
         raise ForeignFileError(
             f"--annotations '{annotations}' holds no masks in {_VOC} or {_SEMANTIC}"
         )
-    if len(splits) > 1 and "" in splits:
-        splits[TRAIN] = splits.get(TRAIN, []) + splits.pop("")
     found = [item for part in splits.values() for item in part]
     alone = sum(not item.annotation.objects for item in found)
     if alone:

@@ -158,8 +158,9 @@ def choose_splits(
     Raises:
         SourceError: the options do not fit the export, or there is no image.
     """
-    items = [item for part in found.values() for item in part]
-    splits = {split: items} if split else {name or TRAIN: part for name, part in found.items()}
+    splits: Dict[str, List[Item]] = {}
+    for name, part in found.items():
+        splits.setdefault(split or name or TRAIN, []).extend(part)
     remarks = [f"split {name} has no image: left out" for name, part in splits.items() if not part]
     splits = {name: part for name, part in splits.items() if part}
     if not splits:
@@ -178,6 +179,7 @@ def choose_splits(
         groups = grouped(splits[own], name_of, group_by)
         splits[own], splits[VAL] = drawn_split(groups, val_fraction)
     elif group_by:
+        items = [item for part in splits.values() for item in part]
         splits, moved = keep_groups(splits, grouped(items, name_of, group_by))
         remarks += [f"{moved} images moved to the split of their group"] * bool(moved)
     return splits, remarks

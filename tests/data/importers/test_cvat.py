@@ -136,7 +136,7 @@ def test_subsets_are_splits(tmp_path: Path, write_image: Any) -> None:
         "val": [str(tmp_path / "images/Validation/a.jpg")],
     }
     (tmp_path / "annotations.xml").write_text(document(images[1], image(shapes, "Train/a.jpg")))
-    assert sorted(find(str(tmp_path)).splits) == ["train", "val"]
+    assert sorted(find(str(tmp_path)).splits) == ["", "val"]
 
 
 def test_several_files(tmp_path: Path, write_image: Any, draw: Any) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from effps_solo.data.importers.classes import ClassList, Label
 from effps_solo.data.importers.files import SourceError
 from effps_solo.data.importers.mask_pairs import find
+from effps_solo.utils.image_io import ImageError
 
 SIZE = (20, 30)
 LABELS = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:128,0,0::\nroad:0,128,0:kerb:\n"
@@ -208,7 +209,11 @@ def test_masks_that_cannot_be_used(write: Write, tmp_path: Path, draw: Any) -> N
     with pytest.raises(SourceError, match="SegmentationObject/a.png is made for 30x19 pixels"):
         draw(find(str(tmp_path)), classes=CLASSES)
     (tmp_path / "SegmentationClass" / "a.png").write_bytes(b"\x89PNG")
-    with pytest.raises(SourceError, match="cannot be read as an image"):
+    with pytest.raises(ImageError, match="SegmentationClass/a.png cannot be read as an image"):
+        draw(find(str(tmp_path)), classes=CLASSES)
+    (tmp_path / "SegmentationObject" / "a.png").unlink()
+    Image.new("L", SIZE[::-1]).save(tmp_path / "SegmentationClass" / "a.png", format="JPEG")
+    with pytest.raises(SourceError, match="^[^ ]*a.png is a JPEG, whose compression"):
         draw(find(str(tmp_path)), classes=CLASSES)
     with pytest.raises(SourceError, match="holds no masks in SegmentationClass or semantic"):
         find(str(tmp_path / "JPEGImages"))

@@ -144,6 +144,8 @@ def test_the_splits_of_an_import() -> None:
     assert choose(export, split="all") == {"all": 5}
     assert choose(export, split="train", val_fraction=0.4) == {"train": 3, "val": 2}
     assert choose({"": numbered(1, 2)}) == {"train": 2}
+    both = {"": numbered(1, 2), "train": numbered(3)}
+    assert choose(both) == {"train": 3} and [len(part) for part in both.values()] == [2, 1]
     assert choose({"": numbered(1, 2)}, val_fraction=0.5) == {"train": 1, "val": 1}
     assert choose({"": numbered(1, 2)}, group_by=re.compile("(.)")) == {"train": 2}
     assert choose({"train": numbered(1, 2), "test": numbered(3)}, val_fraction=0.1) == {
