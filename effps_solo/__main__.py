@@ -33,7 +33,7 @@ COMMANDS: Dict[str, str] = {
     "replay": "repeat a training step whose loss was no number",
 }
 # They run networks in this process and nothing else; what measures networks sees to its memory itself.
-_RUN_NETWORKS = ("demo", "app", "export")
+_RUN_NETWORKS = ("demo", "app", "export", "show-dataset")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
