@@ -20,20 +20,20 @@ COMMANDS: Dict[str, str] = {
     "demo": "draw panoptic predictions of images, folders and videos",
     "app": "serve a web page to drop images into",
     "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
-    "import-dataset": "make a data set from COCO instances, labelme or Cityscapes polygons",
+    "import-dataset": "make a data set from labels of other tools: COCO, labelme, YOLO, CVAT and more",
     "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
     "evaluate": "evaluate an exported model on the data sets of a config",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
     "report": "write an HTML report of an evaluation, or compare two",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
-    "show-dataset": "draw ground truth, and what training sees of it, as contact sheets",
+    "show-dataset": "draw ground truth, what training sees of it, and where a model disagrees with it",
     "benchmark": "measure time, memory and arithmetic, in torch and in other runtimes",
     "analyze": "show which modules the time and the arithmetic go to",
     "compare": "train methods alike on several seeds, and tell which differences are real",
     "replay": "repeat a training step whose loss was no number",
 }
 # They run networks in this process and nothing else; what measures networks sees to its memory itself.
-_RUN_NETWORKS = ("demo", "app", "export")
+_RUN_NETWORKS = ("demo", "app", "export", "show-dataset")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -86,5 +86,6 @@ def _unflat(value: Any) -> Any:
     kind, *parts = value if isinstance(value, tuple) and value else (None,)
     if kind == _INSTANCES:
         return Instances(parts[0], **{name: _unflat(field) for name, field in parts[1].items()})
-    made_of = {_BOXES: Boxes, _MASKS: ObjectMasks}.get(kind)
-    return made_of(*parts) if made_of else value
+    if kind == _BOXES:
+        return Boxes(*parts)
+    return ObjectMasks(*parts) if kind == _MASKS else value

@@ -27,7 +27,8 @@ def tell_of_unlearned_sizes(
     """Warn of the share of objects outside ``scale_ranges`` in a few augmented training images."""
     count = len(dataset.records)
     chosen = np.linspace(0, count - 1, min(count, NUM_IMAGES)).astype(int).tolist()
-    samples = [dataset[Sample(index, seed, position)] for position, index in enumerate(chosen)]
+    # One after the other: each is an image with labels and masks, tens of megabytes at 1024x2048.
+    samples = (dataset[Sample(index, seed, position)] for position, index in enumerate(chosen))
     found = [x["instances"].gt_boxes.tensor for x in samples if "instances" in x]
     share = share_outside(torch.cat([torch.zeros(0, 4), *found]), scale_ranges)
     if share > 0:
@@ -35,6 +36,6 @@ def tell_of_unlearned_sizes(
             "%.1f %% of the objects in %d training images have sizes outside MODEL.SOLOV2.SCALE_RANGES "
             "%s: the instance head does not learn them",
             100 * share,
-            len(samples),
+            len(chosen),
             [list(limits) for limits in scale_ranges],
         )

@@ -47,3 +47,10 @@ def test_a_batch_of_the_mapper_survives(tiny_config: Path, tmp_path: Path) -> No
     assert found is not None and found.counts.tolist() == [5, 3] and found.num_parts == 4
     assert loaded.passes[0].losses == {"loss": 0.1}
     assert loaded.passes[1].batch == [] and loaded.passes[1].totals is None
+
+
+def test_what_else_is_in_a_record_survives(tmp_path: Path) -> None:
+    batch = [{"camera": ([1.0, 2.0], {"f": 3}), "none": (), "name": ("Image", 5)}]
+    path = str(tmp_path / "dump.pth")
+    save_dump(StepDump(0, (), {}, [ForwardPass(batch, None, {})]), path)
+    assert load_dump(path).passes[0].batch == batch
