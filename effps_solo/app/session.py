@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -53,8 +54,9 @@ class Session:
         """Overlay, id PNG and JSON of every result, in a new folder; those of an hour ago are removed."""
         base = Path(self._folder.name)
         for old in base.iterdir():
-            if time.time() - old.stat().st_mtime > SECONDS_OF_FILES:
-                shutil.rmtree(old, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another user's call has removed it
+                if time.time() - old.stat().st_mtime > SECONDS_OF_FILES:
+                    shutil.rmtree(old, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(dir=base))
         paths = [path for result, name in zip(results, names) for path in result.save(folder, name)]
         return [str(path) for path in paths]

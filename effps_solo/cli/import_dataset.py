@@ -153,14 +153,14 @@ def _import(args: argparse.Namespace, output: Path) -> None:
     from effps_solo.data.importers.splits import choose_splits
 
     export = _find(args)
-    splits, remarks = choose_splits(
+    splits, moved = choose_splits(
         export.splits,
         export.images,
         split=args.split,
         val_fraction=args.val_fraction,
         group_by=args.group_by,
     )
-    classes = choose_classes(
+    classes, remarks = choose_classes(
         export,
         output,
         file=args.classes,
@@ -168,7 +168,7 @@ def _import(args: argparse.Namespace, output: Path) -> None:
         background=args.background,
         splits=list(splits),
     )
-    remarks = [*export.remarks, *remarks]
+    remarks += moved
     if classes is None:
         words = shlex.join([sys.executable, "-m", "effps_solo", *getattr(args, "words", ())])
         print(

@@ -11,7 +11,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
-from onnxscript import opset18 as op
 
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.inference.exported.description import KEY, ModelDescription, Size
@@ -32,7 +31,7 @@ SIZE_DIVISOR = 32  # of the networks
 # In multiples of it, of graphs for any size: with fewer points the coarsest level is a special case.
 MIN_UNITS, MAX_UNITS = 3, 512
 _PROBES = ((96, 160), (1080, 1920))  # images of very different sizes
-OPSET = 18  # the first with reductions in ScatterElements and antialiasing; that of ``op``
+OPSET = 18  # the first with reductions in ScatterElements and antialiasing; that of :func:`_sort_stable`
 
 
 def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> ModelDescription:
@@ -166,6 +165,8 @@ def _sort_stable(
     x: Any, stable: bool = True, dim: int = -1, descending: bool = False
 ) -> Tuple[Any, Any]:
     """``aten.sort.stable``: ONNX's TopK puts the earlier of equal values first."""
+    from onnxscript import opset18 as op  # seconds, which .pt2 does not need
+
     length: Any = op.Shape(x, start=dim, end=dim + 1 if dim != -1 else None)
     return op.TopK(x, length, axis=dim, largest=int(descending), sorted=1)
 

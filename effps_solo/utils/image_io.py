@@ -52,9 +52,10 @@ def exif_orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1
     # Of a PNG ``getexif`` reads all pixels first, for there may be metadata behind them.
-    early = image.format == "PNG" and image.fp is not None and not _has_late_metadata(image.fp)
+    file = getattr(image, "fp", None)
+    early = image.format == "PNG" and file is not None and not _has_late_metadata(file)
     exif = Image.Image.getexif(image) if early else image.getexif()
-    turn = exif.get(ExifTags.Base.Orientation)
+    turn = exif.get(ExifTags.Base.Orientation, 1)
     return turn if turn in range(1, 9) else 1
 
 

@@ -106,6 +106,8 @@ def test_old_files_are_removed(tmp_path: Path) -> None:
     os.utime(old, (an_hour_ago, an_hour_ago))
     session.downloads(results, ["a"])
     assert not old.exists() and young.exists()
+    old.symlink_to("what another call has just removed")
+    assert len(session.downloads(results, ["a"])) == 3
     del session
     assert not young.exists()
 

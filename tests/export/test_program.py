@@ -1,5 +1,6 @@
 """Exported files in their real runtimes, in a process without torch and Detectron2."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from PIL import Image
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.config import load_config
-from effps_solo.export import check_formats, describe
+from effps_solo.export import check_formats, describe, program
 from effps_solo.export.quantization import quantized
 from effps_solo.inference.exported import load_exported
 from effps_solo.inference.exported.sessions import EXPORTED_SUFFIXES
@@ -223,6 +224,12 @@ def test_int8_is_for_openvino(suffix: str, capsys: pytest.CaptureFixture[str]) -
 def test_int8_without_images(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--int8 names no image"):
         quantized(None, [], None)  # type: ignore[arg-type]
+
+
+def test_torch_files_need_no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnx", "onnxscript", "openvino", "nncf"):
+        monkeypatch.setitem(sys.modules, name, None)
+    importlib.reload(program)
 
 
 def test_nothing_is_loaded_for_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ def choose_classes(
     stuff: Optional[Sequence[str]] = None,
     background: str = "",
     splits: Sequence[str] = (),
-) -> Optional[ClassList]:
-    """The classes of an import.
+) -> Tuple[Optional[ClassList], List[str]]:
+    """The classes of an import, and remarks: the export's, and which labels are no classes.
 
     In this order: ``file``; things but for ``stuff`` and ``background``; classes.yaml in the output; what
     the annotations say themselves, if they say it of every label.
@@ -33,7 +33,7 @@ def choose_classes(
         splits: that are imported; classes of other splits in the output stay.
 
     Returns:
-        None: nobody says it; classes.yaml was written for the user to edit.
+        None instead of the classes: nobody says it; classes.yaml was written for the user to edit.
 
     Raises:
         SourceError: a list cannot be used, or the annotations have no such label.
@@ -45,26 +45,38 @@ def choose_classes(
         file = str(template)
     if file:
         entries = export.complete(read_entries(file), file)
-        return ClassList(entries, file, background)
-    labels = export.count_labels()
-    if not labels:
+        return ClassList(entries, file, background), [*export.remarks]
+    declared = export.count_labels()
+    if not declared:
         raise SourceError("no annotation has a label")
+    labels = [label for label in declared if label.num_annotations] or declared
+    unused = ", ".join(label.name for label in declared if label not in labels)
+    remarks = [
+        *export.remarks,
+        *[f"labels of nothing with an area are left out: {unused}"] * bool(unused),
+    ]
     said = all(label.isthing is not None for label in labels)
     if stuff is None and not background and not said:
-        write_template(template, labels, export.remarks)
-        return None
-    entries = [as_entry(label) for label in _with_stuff(labels, stuff or ())]
-    return ClassList(_with_others(entries, output, splits), "the annotations", background)
+        write_template(template, labels, remarks)
+        return None, remarks
+    entries = [as_entry(label) for label in _with_stuff(labels, stuff or (), background)]
+    classes = ClassList(_with_others(entries, output, splits), "the annotations", background)
+    return classes, remarks
 
 
-def _with_stuff(labels: Sequence[Label], stuff: Sequence[str]) -> List[Label]:
+def _with_stuff(labels: Sequence[Label], stuff: Sequence[str], background: str) -> List[Label]:
+    """Labels that the user calls stuff are stuff; the background is, unless the annotations deny it."""
     names = [label.name for label in labels]
     for name in stuff:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
             raise SourceError(f"--stuff names '{name}', which no annotation has; {hint}")
-    return [label._replace(isthing=0) if label.name in stuff else label for label in labels]
+    labels = [label._replace(isthing=0) if label.name in stuff else label for label in labels]
+    return [
+        label._replace(isthing=label.isthing or 0) if label.name == background else label
+        for label in labels
+    ]
 
 
 def _with_others(entries: Entries, output: Path, splits: Sequence[str]) -> Entries:

@@ -80,7 +80,7 @@ def find(annotations: str, images: str = "") -> Export:
             subsets[key] = "" if subset in _NO_SUBSET else re.sub(r"[^\w-]+", "_", subset)
     if not items:
         raise ForeignFileError(f"--annotations '{annotations}' holds no images of CVAT")
-    declared, remarks = _declared(tasks)
+    declared = _declared(tasks)
     found = [item.image for item in items.values()]
     return Export(
         images=images or common_folder(found, folder),
@@ -89,7 +89,6 @@ def find(annotations: str, images: str = "") -> Export:
         overlap=READER.overlap,
         count_labels=lambda: list(declared.values()),
         complete=partial(complete_entries, declared, False),
-        remarks=tuple(remarks),
     )
 
 
@@ -149,8 +148,8 @@ def _by_subset(items: Mapping[str, Item], subsets: Mapping[str, str]) -> Dict[st
     return splits
 
 
-def _declared(tasks: Mapping[str, _Task]) -> Tuple[Dict[str, Label], List[str]]:
-    """The labels that shapes with an area have, and remarks about the others.
+def _declared(tasks: Mapping[str, _Task]) -> Dict[str, Label]:
+    """The labels by name, with the number of shapes that have an area.
 
     One that is alone is a thing: shapes are objects.
     """
@@ -160,15 +159,10 @@ def _declared(tasks: Mapping[str, _Task]) -> Tuple[Dict[str, Label], List[str]]:
         colors = {**task.colors, **colors}
         for _, shapes in task.images:
             counts.update(label_key(own.get("label")) for tag, own in shapes if tag in _DATA)
+    del counts[""]
+    isthing = 1 if len(counts) == 1 else None
     names = [name for name in dict.fromkeys([*colors, *counts]) if name]
-    used = [name for name in names if counts[name]]
-    isthing = 1 if len(used) == 1 else None
-    declared = {
-        name: Label(name, counts[name], isthing, color=rgb(colors.get(name))) for name in used
-    }
-    unused = [name for name in names if name not in declared]
-    remark = f"labels without a shape that has an area are left out: {', '.join(unused)}"
-    return declared, [remark] * bool(unused)
+    return {n: Label(n, counts[n], isthing, color=rgb(colors.get(n))) for n in names}
 
 
 def read(annotation: CvatImage, size: Size) -> AnnotatedImage:

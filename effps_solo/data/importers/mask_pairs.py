@@ -166,13 +166,14 @@ def _listed(folder: Path, items: Dict[str, Item]) -> Tuple[Dict[str, List[Item]]
 
 
 def count_labels(items: Sequence[Item]) -> List[Label]:
-    """The labels that occur, and in how many masks each.
+    """The labels of labelmap.txt and those that occur, and in how many masks each.
 
     Raises:
         SourceError: a mask cannot be read, or has another size than its image.
     """
     counts: Counter = Counter()
-    maps: Dict[str, LabelMap] = {}
+    maps = {name: i.annotation.labels for i in items for name in i.annotation.labels.names}
+    named = list(maps)
     for item in items:
         pair: MaskPair = item.annotation
         own, size = mask_size(pair.semantic), image_size(item.image)
@@ -184,10 +185,8 @@ def count_labels(items: Sequence[Item]) -> List[Label]:
             if label is not None and (pair.labels.names or value not in VOID[mode]):
                 counts[label] += 1
                 maps[label] = pair.labels
-    order = dict.fromkeys(name for labels in maps.values() for name in labels.names)
-    numbers = sorted(counts.keys() - order.keys(), key=lambda label: (len(label), label))
-    names = [name for name in (*order, *numbers) if counts[name]]
-    return [maps[name].declared(name, counts[name]) for name in names]
+    numbers = sorted(counts.keys() - {*named}, key=lambda label: (len(label), label))
+    return [maps[name].declared(name, counts[name]) for name in (*named, *numbers)]
 
 
 def complete(entries: Entries, file: str) -> Entries:

@@ -98,7 +98,7 @@ class Export:
         splits: the items by split; "" where the export has no splits.
         draw: see ``Source.draw``.
         overlap: what lies on top where shapes overlap, as a sentence for people.
-        count_labels: lists the labels that occur; may read every file. Raises SourceError.
+        count_labels: lists the labels that occur or are declared; may read every file. Raises SourceError.
         complete: (entries of a class list, its file) -> entries with what the export knows of them.
         remarks: what was left out of account, one line each.
     """

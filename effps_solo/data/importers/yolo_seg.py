@@ -7,7 +7,7 @@ may hold several polygons, joined by points that come twice: the way there and b
 
 import os
 from collections import Counter
-from typing import Iterator, List, Mapping, NamedTuple, Set, Tuple
+from typing import Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from .classes import Label
 from .drawing import SMALL_ON_TOP, ShapeReader
@@ -73,18 +73,18 @@ def find(annotations: str, images: str = "") -> Export:
     if not listed:
         splits = by_folder({_path(item, images or folder, folder): item for item in items})
     counts: Counter = Counter()
+    num_empty = 0
     for item in items:
-        counts.update(line.label for line in _read_lines(item.annotation) if line.is_polygon)
-    unused = [name for name in names or () if name not in counts]
-    if unused:
-        remarks.append(f"classes without a polygon are left out: {', '.join(unused)}")
+        lines = list(_read_lines(item.annotation))
+        num_empty += not lines
+        counts.update(line.label for line in lines if line.is_polygon)
     return Export(
         images=images or common_folder([item.image for item in items], folder),
         splits=splits,
         draw=READER.draw,
         overlap=READER.overlap,
-        count_labels=lambda: _labels(counts, annotations),
-        remarks=(*remarks, *_remarks(items, files)),
+        count_labels=lambda: _labels(counts, names or (), annotations),
+        remarks=(*remarks, *_remarks(items, num_empty, files)),
     )
 
 
@@ -99,11 +99,10 @@ def _path(item: Item, images: str, folder: str) -> str:
     return os.path.join(os.path.relpath(item.image, images), *text)
 
 
-def _remarks(items: List[Item], files: LabelFiles) -> Iterator[str]:
+def _remarks(items: List[Item], num_empty: int, files: LabelFiles) -> Iterator[str]:
     """Images without an object, and objects without an image."""
-    empty = sum(not any(_read_lines(item.annotation)) for item in items)
-    if empty:
-        yield f"images without an object, whose text file is missing or empty: {empty}"
+    if num_empty:
+        yield f"images without an object, whose text file is missing or empty: {num_empty}"
     lost = Counter(
         {file: _num_objects(file) for file in files.others([i.annotation.file for i in items])}
     )
@@ -119,14 +118,15 @@ def _num_objects(file: str) -> int:
         return 0
 
 
-def _labels(counts: Mapping[str, int], annotations: str) -> List[Label]:
-    """The labels of polygons. One that is alone is a thing: the lines are objects."""
+def _labels(counts: Counter, names: Sequence[str], annotations: str) -> List[Label]:
+    """Those of polygons, then the others. One that is alone is a thing: the lines are objects."""
     if not counts:
         raise SourceError(
             f"--annotations '{annotations}' has no polygon; boxes cannot teach segmentation"
         )
     isthing = 1 if len(counts) == 1 else None
-    return [Label(name, n, isthing) for name, n in Counter(counts).most_common()]
+    unused = [(name, 0) for name in names if name not in counts]
+    return [Label(name, count, isthing) for name, count in [*counts.most_common(), *unused]]
 
 
 class _Line(NamedTuple):

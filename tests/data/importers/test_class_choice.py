@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
@@ -18,13 +18,14 @@ def export(*labels: Label) -> Export:
     return Export("", {}, print, "", lambda: list(labels), remarks=("root: left out",))
 
 
-def categories(classes: Any) -> List[Dict[str, Any]]:
-    assert isinstance(classes, ClassList)
+def categories(choice: Tuple[Optional[ClassList], List[str]]) -> List[Dict[str, Any]]:
+    classes, _ = choice
+    assert classes is not None
     return classes.categories
 
 
 def test_nobody_says_it(tmp_path: Path) -> None:
-    assert choose_classes(export(CAR, ROAD), tmp_path) is None
+    assert choose_classes(export(CAR, ROAD), tmp_path) == (None, ["root: left out"])
     path = tmp_path / "classes.yaml"
     assert path.read_text().splitlines()[1:] == [
         "# root: left out",
@@ -38,7 +39,7 @@ def test_nobody_says_it(tmp_path: Path) -> None:
 
 def test_the_annotations_say_it_of_all_or_of_none(tmp_path: Path) -> None:
     road = ROAD._replace(isthing=0)
-    assert choose_classes(export(CAR, road), tmp_path) is None
+    assert choose_classes(export(CAR, road), tmp_path)[0] is None
     assert read_entries(str(tmp_path / "classes.yaml"))[1]["isthing"] == 0
     (tmp_path / "classes.yaml").unlink()
     found = categories(choose_classes(export(CAR._replace(isthing=1), road), tmp_path))
@@ -55,14 +56,31 @@ def test_words_of_the_command_line(tmp_path: Path) -> None:
     found = categories(choose_classes(export(CAR, ROAD), tmp_path, stuff=[]))
     assert {c["name"]: c["isthing"] for c in found} == {"car": 1, "road": 1}
     said = ROAD._replace(isthing=0)
-    classes = choose_classes(export(CAR, said), tmp_path, background="sky")
-    assert {c["name"]: c["isthing"] for c in categories(classes)} == {
+    choice = choose_classes(export(CAR, said), tmp_path, background="sky")
+    assert {c["name"]: c["isthing"] for c in categories(choice)} == {
         "car": 1,
         "road": 0,
         "sky": 0,
     }
-    assert classes is not None and classes.background == {"id": 8, "name": "sky", "isthing": 0}
+    assert choice[0] and choice[0].background == {"id": 8, "name": "sky", "isthing": 0}
+    found = categories(choose_classes(export(CAR, ROAD), tmp_path, background="road"))
+    assert {c["name"]: c["isthing"] for c in found} == {"car": 1, "road": 0}
     assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_nothing(tmp_path: Path) -> None:
+    """They are told and are no classes; but where no label is used, all are."""
+    dog, cat = Label("dog", 0), Label("cat", 0, isthing=0)
+    words: Dict[str, Any] = {"stuff": ["road"]}
+    choice = choose_classes(export(CAR, dog, ROAD, cat), tmp_path, **words)
+    assert [c["name"] for c in categories(choice)] == ["car", "road"]
+    assert choice[1] == ["root: left out", "labels of nothing with an area are left out: dog, cat"]
+    assert (
+        choose_classes(export(dog, ROAD), tmp_path)[1]
+        == choose_classes(export(dog, ROAD), tmp_path / "none", stuff=[])[1]
+    )
+    choice = choose_classes(export(dog), tmp_path, stuff=[])
+    assert [c["name"] for c in categories(choice)] == ["dog"] and len(choice[1]) == 1
 
 
 def test_words_that_cannot_be_meant(tmp_path: Path) -> None:
@@ -73,7 +91,7 @@ def test_words_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--stuff and --classes both say"):
         choose_classes(export(CAR), tmp_path, stuff=[], file="list.yaml")
     with pytest.raises(SourceError, match="--background car is a thing in the annotations"):
-        choose_classes(export(CAR, ROAD), tmp_path, background="car")
+        choose_classes(export(CAR._replace(isthing=1), ROAD), tmp_path, background="car")
     with pytest.raises(SourceError, match="no annotation has a label"):
         choose_classes(export(), tmp_path)
 

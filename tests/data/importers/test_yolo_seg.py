@@ -48,11 +48,8 @@ def test_a_polygon_and_its_classes(load: Any, draw: Any) -> None:
     files = {"data.yaml": YAML, "labels/train/a.txt": SQUARE + "\n", "labels/val/b.txt": ""}
     export = load(files, "images/train/a.jpg", "images/val/b.jpg", "images/val/c.jpg")
     assert splits_of(export) == {"train": ["a.jpg a.txt"], "val": ["b.jpg b.txt", "c.jpg "]}
-    assert export.count_labels() == [Label("car", 1, 1)]
-    assert export.remarks == (
-        "classes without a polygon are left out: road",
-        "images without an object, whose text file is missing or empty: 2",
-    )
+    assert export.count_labels() == [Label("car", 1, 1), Label("road", 0, 1)]
+    assert export.remarks == ("images without an object, whose text file is missing or empty: 2",)
     ids, info, left_out = draw(export)
     expected = np.zeros(SIZE)
     expected[4:12, 4:20] = 1
@@ -77,7 +74,9 @@ def test_trees_without_data_yaml(load: Any, draw: Any, tmp_path: Path) -> None:
     export = load({"a.txt": SQUARE, "sub/b.txt": "3" + SQUARE[1:]}, "a.jpg", "sub/b.jpg")
     assert [label.name for label in export.count_labels()] == ["0", "3"]
     (tmp_path / "classes.txt").write_text("car\nroad\nsky\n\u00e9cole\n", encoding="utf-8")
-    assert [label.name for label in find(str(tmp_path)).count_labels()] == ["car", "\u00e9cole"]
+    labels = find(str(tmp_path)).count_labels()
+    assert [label.name for label in labels if label.num_annotations] == ["car", "\u00e9cole"]
+    assert [label.name for label in labels if not label.num_annotations] == ["road", "sky"]
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
         (tmp_path / f"{split}.txt").write_text("images/a.jpg\n")  # a list, no labels
