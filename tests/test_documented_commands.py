@@ -90,7 +90,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".venv").symlink_to(sys.prefix)
     shutil.copytree(ROOT / "configs", folder / "configs")
     shorten_configs(folder / "configs")
-    for name in ("pedestrian_zone", "nuclei"):
+    for name in ("facades", "pedestrian_zone", "nuclei"):
         write_panoptic_set(folder / "data" / name)
     words = ["--num-train", "4", "--num-val", "2", "--height", "128", "--width", "256"]
     script = ROOT / "datasets" / "generate_street_scenes.py"
@@ -122,6 +122,7 @@ def shorten_configs(folder: Path) -> None:
     }
     for name, changes in (
         ("quickstart/effps_lite0_solov2.yaml", [short]),
+        ("facades/effps_lite0_solov2.yaml", [short, any_classes]),
         ("nuclei/effps_lite0_solov2.yaml", [short, any_classes]),
         ("pedestrian_zone/effps_lite0_solov2.yaml", [short, any_classes]),
         ("cityscapes/effps_b5_solov2.yaml", [short, b5]),

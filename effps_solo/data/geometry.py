@@ -41,6 +41,17 @@ def geometry_from_id_map(ids: np.ndarray, num_objects: int) -> ObjectGeometry:
         ids: (H, W) integers; 0 and ids above ``num_objects`` belong to no object.
         num_objects: M.
     """
+    centers, areas = mass_centers(ids, num_objects)
+    return ObjectGeometry(
+        boxes=boxes_from_id_map(ids, num_objects),
+        centers=centers,
+        areas=areas,
+        stride4_masks=_stride4_masks(ids, num_objects),
+    )
+
+
+def mass_centers(ids: np.ndarray, num_objects: int) -> Tuple[np.ndarray, np.ndarray]:
+    """The centres and areas of :func:`geometry_from_id_map` alone."""
     flat = np.flatnonzero((ids > 0) & (ids <= num_objects))
     y, x = np.divmod(flat, ids.shape[1])
     obj = ids.reshape(-1)[flat].astype(np.int64) - 1
@@ -48,12 +59,7 @@ def geometry_from_id_map(ids: np.ndarray, num_objects: int) -> ObjectGeometry:
     count = np.maximum(areas, 1)
     center_x = np.bincount(obj, x, minlength=num_objects) / count
     center_y = np.bincount(obj, y, minlength=num_objects) / count
-    return ObjectGeometry(
-        boxes=boxes_from_id_map(ids, num_objects),
-        centers=np.stack([center_x, center_y], axis=1).astype(np.float32),
-        areas=areas,
-        stride4_masks=_stride4_masks(ids, num_objects),
-    )
+    return np.stack([center_x, center_y], axis=1).astype(np.float32), areas
 
 
 def boxes_from_id_map(ids: np.ndarray, num_objects: int) -> np.ndarray:

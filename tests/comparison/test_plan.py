@@ -29,8 +29,13 @@ def test_runs_of_a_table(table: Path, tmp_path: Path) -> None:
 
 def test_the_table_of_the_project(project_root: Path) -> None:
     plan = read_table(project_root / "configs" / "comparison.yaml")
-    assert len(plan.methods) == 3 and len(plan.runs) == 3 * 5
-    assert plan.seeds == {"nuclei": (1, 2), "pedestrian_zone": (1, 2), "quickstart": (1,)}
+    assert len(plan.methods) == 3 and len(plan.runs) == 3 * 7
+    assert plan.seeds == {
+        "facades": (1, 2),
+        "nuclei": (1, 2),
+        "pedestrian_zone": (1, 2),
+        "quickstart": (1,),
+    }
     folders = {run.name.split("/")[1] for run in plan.runs}
     assert folders == {"solov2", "mask_rcnn", "panoptic_fpn"}
 

@@ -70,6 +70,7 @@ def test_there_are_configs() -> None:
         "ade20k",
         "cityscapes",
         "coco",
+        "facades",
         "idd",
         "kitti",
         "nuclei",

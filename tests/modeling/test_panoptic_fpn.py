@@ -327,7 +327,7 @@ def test_train_net_trains_and_evaluates(project_root: Path, tiny_config: Path) -
     assert "AP" in results["segm"]
 
 
-@pytest.mark.parametrize("folder", ["quickstart", "pedestrian_zone", "nuclei"])
+@pytest.mark.parametrize("folder", ["quickstart", "pedestrian_zone", "nuclei", "facades"])
 def test_methods_differ_behind_the_neck_only(
     folder: str, project_root: Path, clean_catalogs: None
 ) -> None:
