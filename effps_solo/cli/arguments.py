@@ -81,3 +81,11 @@ def regular_expression(text: str) -> "re.Pattern[str]":
         return re.compile(text)
     except re.error as error:
         raise argparse.ArgumentTypeError(f"{text} is no regular expression: {error}") from error
+
+
+def positive_float(text: str) -> float:
+    """The type of an option that takes a positive number."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value

@@ -1,5 +1,6 @@
 """A config for a data set and a machine, every value with its reason.
 
-:mod:`.fingerprint` measures the training images, :mod:`.machine` the machine, :mod:`.rules` decide from both,
-:mod:`.config_file` writes what they decide, :mod:`.bound` tells what it costs. :func:`.planner.plan` runs them.
+:mod:`.fingerprint` measures the training images, :mod:`.machine` a training step. The rules are in
+:mod:`.frame` (sizes), :mod:`.levels` (the instance head), :mod:`.training` and :mod:`.network`;
+:mod:`.planner` applies them, :mod:`.config_file` writes the result, :mod:`.bound` tells what it costs.
 """

@@ -56,7 +56,6 @@ class Fingerprint:
         names: of the C classes by contiguous id.
         label_space: of the data set.
         images: those whose pixels were read.
-        sizes: (N, 2) height and width of all.
         num_objects: (N,) things that are no crowd.
         num_images_of_class: (C,) images of N that show the class.
     """
@@ -64,14 +63,18 @@ class Fingerprint:
     names: Sequence[str]
     label_space: PanopticLabelSpace
     images: Sequence[ImageFacts]
-    sizes: np.ndarray
     num_objects: np.ndarray
     num_images_of_class: np.ndarray
 
     @property
     def num_images(self) -> int:
         """N."""
-        return len(self.sizes)
+        return len(self.num_objects)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Height and width of every measured image."""
+        return np.array([image.size for image in self.images])
 
     @property
     def sides(self) -> np.ndarray:
@@ -116,7 +119,6 @@ def take_fingerprint(
         names=list(names),
         label_space=label_space,
         images=list(facts),
-        sizes=np.array([(record["height"], record["width"]) for record in records]),
         num_objects=np.array([count for count, _ in counts]),
         num_images_of_class=np.sum([classes for _, classes in counts], axis=0),
     )
@@ -165,9 +167,7 @@ def count_touching(objects: np.ndarray, classes: np.ndarray) -> int:
     return len(np.unique(np.concatenate(touching)))
 
 
-def _objects_and_classes(
-    record: Record, label_space: PanopticLabelSpace
-) -> Tuple[int, np.ndarray]:
+def _objects_and_classes(record: Record, label_space: PanopticLabelSpace) -> Tuple[int, np.ndarray]:
     """The objects of a dataset dict, and (C,) whether it shows each class."""
     shows = np.zeros(label_space.num_classes, dtype=np.int64)
     num_objects = 0

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import platform
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict
 
@@ -15,6 +17,11 @@ _KEEP_ALL = {
     -1: -1,  # M_TRIM_THRESHOLD: the heap never shrinks
     -8: 1,  # M_ARENA_MAX: one heap for all threads; only the first one can grow without bound
 }
+# Of control groups, version 2 and 1: folder, limit, usage.
+_CGROUP_FILES = (
+    ("/sys/fs/cgroup/", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory/", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 _TUNABLES = ("MALLOC_", "GLIBC_TUNABLES")  # environment variables of people who know better
 
 
@@ -22,7 +29,7 @@ def cpu() -> Dict[str, Any]:
     """Model, usable cores, and the flags that make bf16 fast."""
     model, flags = platform.processor() or platform.machine(), ""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        for line in _read("/proc/cpuinfo").splitlines():
             key, _, value = line.partition(":")
             model = value.strip() if key.strip() == "model name" else model
             flags = value if key.strip() == "flags" else flags
@@ -37,6 +44,25 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: what is free, and what its control group allows.
+
+    Where the system says neither, as much as it has.
+    """
+    limits = []
+    with suppress(OSError):
+        found = re.search(r"^MemAvailable:\s*(\d+)", _read("/proc/meminfo"), re.M)
+        limits += [int(found[1]) * 1024] if found else []
+    for folder, limit, usage in _CGROUP_FILES:
+        with suppress(OSError, ValueError):  # "max" is no number
+            limits.append(int(_read(folder + limit)) - int(_read(folder + usage)))
+    return max(0, min(limits or [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]))
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def keep_freed_memory() -> bool:

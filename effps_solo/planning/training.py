@@ -1,0 +1,154 @@
+"""Rules for the training: what it sees, how often, and for how long."""
+
+import math
+from typing import List
+
+import numpy as np
+
+from .choice import Choice
+from .fingerprint import Fingerprint
+from .frame import Frame
+from .machine import GIGABYTE, Machine, StepCost
+
+RARE_IMAGES = 0.25  # of the images: a class on fewer of them is rare
+EMPTY_IMAGES = 0.2  # share of images without objects from which crops look for objects
+COMPLETE = 0.01  # share of void below which every pixel is taken to have a class
+MAX_STUFF_FRACTION = 0.001  # of the image: about that of EfficientPS (2048 px of 1024x2048)
+STUFF_PERCENT = 1
+BATCH_SIZE = {"cpu": 2, "cuda": 8}
+REFERENCE_BATCH_SIZE = 2  # of the learning rate
+TRAINING_SHARE = 0.9  # of the time; the rest is for evaluation and checkpoints
+MIN_ITERATIONS, ITERATION_STEP = 50, 10
+WARMUP_SHARE, MIN_WARMUP, MAX_WARMUP = 1 / 40, 30, 500
+NUM_CHECKPOINTS, NUM_EVALUATIONS = 10, 4
+EMA_ITERATIONS = 1000  # an average of fewer holds too many weights of the beginning
+# Passes over the images from which on, range of the factor on the size, and colour jitter.
+AUGMENTATION = ((0, (0.8, 1.25), 0.0), (5, (0.75, 1.33), 0.2), (100, (0.5, 2.0), 0.3))
+
+
+def data_choices(data: Fingerprint) -> List[Choice]:
+    """Sampling, crops around objects, and what the fusion does with void and small regions."""
+    choices = _sampling(data)
+    empty = float(np.mean(data.num_objects == 0))
+    probability = 0.5 if EMPTY_IMAGES < empty < 1 else 0.0
+    reason = f"{100 * empty:.0f} % of the images hold no object"
+    reason += "; every other crop looks for one where there are any." if probability else "."
+    choices.append(Choice("INPUT.CROP_OBJECT_PROB", probability, reason))
+    void = max(0.0, 1 - float(data.class_share.sum()))
+    complete = void < COMPLETE
+    reason = f"{100 * void:.1f} % of the pixels are void"
+    reason += (
+        ": a pixel that no object claims gets a class of stuff."
+        if complete
+        else ": a pixel of a thing that no object claims becomes void, too."
+    )
+    choices.append(Choice("MODEL.PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS", not complete, reason))
+    choices.append(
+        Choice(
+            "MODEL.PANOPTIC_FUSION.SCORE_THRESH",
+            0.2,
+            "Scores of SOLOv2 are low; `effps-solo tune` finds the best one after training.",
+        )
+    )
+    return [*choices, _stuff_area(data)]
+
+
+def _sampling(data: Fingerprint) -> List[Choice]:
+    occurs = data.num_images_of_class > 0
+    shares = np.where(occurs, data.num_images_of_class / data.num_images, np.inf)
+    rarest = int(shares.argmin())
+    reason = (
+        f"The rarest class, {data.names[rarest]}, is on {data.num_images_of_class[rarest]} of "
+        f"{data.num_images} images"
+    )
+    if shares[rarest] >= RARE_IMAGES:
+        return [Choice("DATALOADER.SAMPLER_TRAIN", "TrainingSampler", f"{reason}: none is rare.")]
+    reason += ": an image comes more often by the root of how rare its rarest class is."
+    sampler = Choice("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", reason)
+    return [sampler, Choice("DATALOADER.REPEAT_THRESHOLD", 1.0)]
+
+
+def _stuff_area(data: Fingerprint) -> Choice:
+    key = "MODEL.PANOPTIC_FUSION.STUFF_AREA_FRACTION"
+    if len(data.label_space.stuff_ids) < 2:
+        return Choice(key, 0.0, "There is no other class of stuff to mistake a small region for.")
+    areas = np.concatenate([image.stuff_areas for image in data.images])
+    smallest = float(np.percentile(areas, STUFF_PERCENT)) if len(areas) else 0.0
+    fraction = min(MAX_STUFF_FRACTION, smallest / 2)
+    rounded = float(f"{fraction:.0e}")
+    reason = (
+        f"{STUFF_PERCENT} % of the regions of stuff are smaller than {smallest:.2g} of the image; half of "
+        f"it, at most {MAX_STUFF_FRACTION:g}. Smaller ones become void."
+    )
+    return Choice(key, rounded, reason)
+
+
+def batch_choices(machine: Machine, *, one_by_one: bool, recompute: bool) -> List[Choice]:
+    """Batch, accumulation, checkpointing of activations, workers."""
+    size = BATCH_SIZE[machine.device]
+    workers = 0 if machine.num_cores <= 2 else min(8, machine.num_cores // 2)
+    choices = [
+        Choice(
+            "SOLVER.IMS_PER_BATCH",
+            size,
+            "Many small steps reach more than few large ones."
+            if machine.device == "cpu"
+            else "Fills a GPU.",
+        ),
+        Choice("SOLVER.REFERENCE_BATCH_SIZE", REFERENCE_BATCH_SIZE, "Of the learning rate."),
+        Choice(
+            "DATALOADER.NUM_WORKERS",
+            workers,
+            "The network wants both cores." if not workers else "One process for two cores.",
+        ),
+    ]
+    memory = f"{machine.memory / GIGABYTE:.0f} GB of memory"
+    if recompute:
+        choices.append(Choice("SOLVER.ACTIVATION_CHECKPOINTING", True, f"To stay within {memory}."))
+    if one_by_one:
+        choices.append(Choice("SOLVER.ACCUMULATION_STEPS", size, f"To stay within {memory}."))
+    return choices
+
+
+def num_iterations(cost: StepCost, minutes: float) -> int:
+    """How many steps the time allows."""
+    possible = TRAINING_SHARE * 60 * minutes / cost.seconds
+    return max(MIN_ITERATIONS, ITERATION_STEP * int(possible / ITERATION_STEP))
+
+
+def schedule_choices(
+    data: Fingerprint, frame: Frame, batch_size: int, iterations: int, reason: str, has_test: bool
+) -> List[Choice]:
+    """What follows from the number of iterations; ``reason`` is theirs."""
+    passes = iterations * batch_size / data.num_images
+    _, scales, jitter = max(row for row in AUGMENTATION if row[0] <= passes)
+    factors = tuple(round(frame.test_scale * factor, 2) for factor in scales)
+    warmup = round(min(MAX_WARMUP, max(MIN_WARMUP, WARMUP_SHARE * iterations)))
+    told = f"{passes:.1f} passes over the images"
+    around = f" around the test scale {frame.test_scale:g}" if frame.test_scale != 1 else ""
+    average = iterations >= EMA_ITERATIONS
+    period = math.ceil(iterations / NUM_CHECKPOINTS)
+    evaluation = math.ceil(iterations / NUM_EVALUATIONS) if has_test else 0
+    return [
+        Choice("SOLVER.MAX_ITER", iterations, f"{reason}; {told}."),
+        Choice("SOLVER.WARMUP_ITERS", warmup, "A fortieth of it, 30 to 500."),
+        Choice("SOLVER.CHECKPOINT_PERIOD", period, "A tenth of the training is lost at most."),
+        Choice(
+            "SOLVER.EMA.ENABLED",
+            average,
+            f"Averaged weights pay from about {EMA_ITERATIONS} iterations on.",
+        ),
+        Choice(
+            "TEST.EVAL_PERIOD",
+            evaluation,
+            f"{NUM_EVALUATIONS} evaluations; the best weights are kept."
+            if has_test
+            else "There is no split to evaluate on.",
+        ),
+        Choice(
+            "INPUT.SCALE_RANGE",
+            factors,
+            f"{told}: the more, the stronger the augmentation{around}.",
+        ),
+        Choice("INPUT.COLOR_JITTER", jitter),
+    ]
