@@ -14,6 +14,9 @@ def add_effps_solo_config(cfg: CN) -> None:
     cfg.EFFPS_SOLO = CN()
     # The version that writes this config into a file, for those that read it; see migration.py.
     cfg.EFFPS_SOLO.VERSION = __version__
+    # Factors on the losses of classes, by name: [["bicycle", 2.0], ...]; others have 1. Of the semantic head
+    # of EfficientPS and of SOLOv2. They fill the two keys CLASS_WEIGHTS below, which are by number.
+    cfg.MODEL.CLASS_WEIGHTS = []
     _add_input_keys(cfg)
     _add_backbone_keys(cfg)
     _add_sem_seg_head_keys(cfg)
@@ -111,6 +114,8 @@ def _add_sem_seg_head_keys(cfg: CN) -> None:
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"
     # Fraction of the hardest pixels of an image that the loss keeps, in (0, 1].
     cfg.MODEL.SEM_SEG_HEAD.TOP_FRACTION = 0.25
+    # C factors by contiguous id; empty: 1.
+    cfg.MODEL.SEM_SEG_HEAD.CLASS_WEIGHTS = []
 
 
 def _add_solov2_keys(cfg: CN) -> None:
@@ -120,6 +125,8 @@ def _add_solov2_keys(cfg: CN) -> None:
     # Number of thing classes T; stands for MODEL.ROI_HEADS.NUM_CLASSES, too. -1: as many as
     # DATASETS.TRAIN[0] has; 0, for data sets without things: no instance head.
     cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = -1
+    # T factors by thing index; empty: 1.
+    cfg.MODEL.INSTANCE_HEAD.CLASS_WEIGHTS = []
     # Levels of SOLOv2; Mask R-CNN has MODEL.RPN.IN_FEATURES and MODEL.ROI_HEADS.IN_FEATURES.
     cfg.MODEL.INSTANCE_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
 

@@ -1,8 +1,10 @@
 """From a config file and command-line overrides to a ready config."""
 
+import difflib
 import logging
+import math
 import os
-from typing import Sequence
+from typing import Any, List, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -11,6 +13,7 @@ from detectron2.utils import comm
 
 from effps_solo.data.datasets.files import expand
 from effps_solo.data.datasets.registration import register_datasets
+from effps_solo.structures.classes import PanopticClass, classes_from_metadata
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
@@ -74,16 +77,44 @@ def _find_descriptions(cfg: CfgNode, folder: str) -> None:
 
 
 def _fill_from_data(cfg: CfgNode) -> None:
-    """Set what the data set ``DATASETS.TRAIN[0]`` decides: each NUM_CLASSES of -1, and the id of void."""
+    """Set what ``DATASETS.TRAIN[0]`` decides: each NUM_CLASSES of -1, the id of void, weights of classes."""
     if not cfg.DATASETS.TRAIN:
         return
-    label_space = PanopticLabelSpace.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    label_space = PanopticLabelSpace.from_metadata(metadata)
     semantic, instance = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INSTANCE_HEAD
     semantic.IGNORE_VALUE = label_space.ignore_label
     if semantic.NUM_CLASSES == FROM_DATA:
         semantic.NUM_CLASSES = label_space.num_classes
     if instance.NUM_CLASSES == FROM_DATA:
         instance.NUM_CLASSES = label_space.num_things
+    if cfg.MODEL.CLASS_WEIGHTS:
+        classes = classes_from_metadata(metadata)
+        weights = _class_weights(cfg.MODEL.CLASS_WEIGHTS, classes)
+        semantic.CLASS_WEIGHTS = weights
+        instance.CLASS_WEIGHTS = [w for w, each in zip(weights, classes) if each.isthing]
+
+
+def _class_weights(pairs: Any, classes: Sequence[PanopticClass]) -> List[float]:
+    """``MODEL.CLASS_WEIGHTS`` by contiguous id. ConfigError: no pairs, unknown names, no positive numbers."""
+    names = [each.name for each in classes]
+    weights = [1.0] * len(names)
+    for pair in pairs:
+        if not (isinstance(pair, (list, tuple)) and len(pair) == 2):
+            raise ConfigError(
+                f'MODEL.CLASS_WEIGHTS holds {pair!r}; write pairs such as [["car", 2.0]]'
+            )
+        name, weight = pair
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+            raise ConfigError(f"MODEL.CLASS_WEIGHTS names the class '{name}'; {hint}")
+        if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+            raise ConfigError(
+                f"MODEL.CLASS_WEIGHTS gives {name} the weight {weight!r}; give a positive number"
+            )
+        weights[names.index(name)] = float(weight)
+    return weights
 
 
 def check_device(cfg: CfgNode) -> None:

@@ -42,6 +42,13 @@ TABLE = (
     _row("MODEL.BACKBONE.FREEZE_AT", _EFFICIENTNET, "set MODEL.EFFICIENTNET.FREEZE_AT"),
     _row("MODEL.RESNETS", _EFFICIENTNET, "set the keys of MODEL.EFFICIENTNET"),
     _row("MODEL.FPN", _EFFICIENTNET, "set the keys of MODEL.TWO_WAY_FPN"),
+    _row(
+        "MODEL.CLASS_WEIGHTS",
+        {
+            "MODEL.META_ARCHITECTURE": ("LabelSpacePanopticFPN",),
+        },
+        "its losses have no weights; take MODEL.META_ARCHITECTURE EfficientPS",
+    ),
     _row("MODEL.ROI_HEADS.NUM_CLASSES", _ALL_ARCHITECTURES, "set MODEL.INSTANCE_HEAD.NUM_CLASSES"),
     # Not MODEL.ROI_MASK_HEAD, which configs for either head give the width of their network.
     _row(

@@ -1,7 +1,7 @@
 """The keys of a config that name its data set."""
 
 import os
-from typing import List, Sequence
+from typing import List
 
 from detectron2.config import CfgNode
 
@@ -13,7 +13,7 @@ _VALIDATION = ("val", "valid", "validation", "test")
 
 
 def choices_of_description(path: str, folder: str) -> List[Choice]:
-    """Of a description, for a config in ``folder``: a split to train on, and one to evaluate on if there is one.
+    """Of a description, for a config in ``folder``: a split to train on and, if there is one, one to test on.
 
     Raises DatasetError as :func:`read_description`.
     """
@@ -31,7 +31,7 @@ def choices_of_description(path: str, folder: str) -> List[Choice]:
 
 
 def choices_of_config(cfg: CfgNode, defaults: CfgNode) -> List[Choice]:
-    """The DATASETS keys of another config that differ from the ``defaults``, and an OUTPUT_DIR beside its own."""
+    """The DATASETS keys of another config that differ from the ``defaults``; an OUTPUT_DIR beside its own."""
     own = _differences(cfg.DATASETS, defaults.DATASETS, "DATASETS")
     return [*own, Choice("OUTPUT_DIR", f"{cfg.OUTPUT_DIR.rstrip('/')}_planned")]
 
@@ -43,12 +43,5 @@ def _differences(node: CfgNode, defaults: CfgNode, prefix: str) -> List[Choice]:
         if isinstance(value, CfgNode):
             choices += _differences(value, defaults[key], name)
         elif value != defaults[key]:
-            choices.append(
-                Choice(
-                    name,
-                    list(value)
-                    if isinstance(value, Sequence) and not isinstance(value, str)
-                    else value,
-                )
-            )
+            choices.append(Choice(name, list(value) if isinstance(value, tuple) else value))
     return choices

@@ -1,7 +1,7 @@
 """From a data set and a machine to the text of a config."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence
 
 from .choice import Choice
 from .config_file import as_yaml
@@ -110,7 +110,7 @@ def make_plan(
     return Plan(write(budget, iterations, reason), cost, iterations)
 
 
-def _measured(measure: Measure, text: str) -> "StepCost | None":
+def _measured(measure: Measure, text: str) -> Optional[StepCost]:
     try:
         return measure(text)
     except MemoryError:
@@ -128,11 +128,9 @@ def _in_order(choices: Sequence[Choice]) -> List[Choice]:
 def _title(data: Fingerprint, machine: Machine) -> str:
     share = sorted(zip(data.class_share, data.names))
     classes = ", ".join(f"{name} {100 * part:.2g} %" for part, name in reversed(share))
-    size: Tuple[float, float] = tuple(
-        map(int, sorted(map(tuple, data.sizes))[len(data.sizes) // 2])
-    )
+    height, width = sorted(map(tuple, data.sizes))[len(data.sizes) // 2]
     return (
-        f"Planned for {data.num_images} training images ({size[0]}x{size[1]} px in the middle) with "
+        f"Planned for {data.num_images} training images ({height}x{width} px in the middle) with "
         f"{int(data.num_objects.sum())} objects on {machine.name}.\n"
         f"Pixels of the classes: {classes}."
     )

@@ -11,6 +11,8 @@ from .frame import Frame
 from .machine import GIGABYTE, Machine, StepCost
 
 RARE_IMAGES = 0.25  # of the images: a class on fewer of them is rare
+# Of the pixels: classes with less get weights, by the root of how much less.
+RARE_PIXELS, MAX_CLASS_WEIGHT = 0.005, 2.0
 EMPTY_IMAGES = 0.2  # share of images without objects from which crops look for objects
 COMPLETE = 0.01  # share of void below which every pixel is taken to have a class
 MAX_STUFF_FRACTION = 0.001  # of the image: about that of EfficientPS (2048 px of 1024x2048)
@@ -28,7 +30,7 @@ AUGMENTATION = ((0, (0.8, 1.25), 0.0), (5, (0.75, 1.33), 0.2), (100, (0.5, 2.0),
 
 def data_choices(data: Fingerprint) -> List[Choice]:
     """Sampling, crops around objects, and what the fusion does with void and small regions."""
-    choices = _sampling(data)
+    choices = [*_sampling(data), *_class_weights(data)]
     empty = float(np.mean(data.num_objects == 0))
     probability = 0.5 if EMPTY_IMAGES < empty < 1 else 0.0
     reason = f"{100 * empty:.0f} % of the images hold no object"
@@ -66,6 +68,26 @@ def _sampling(data: Fingerprint) -> List[Choice]:
     reason += ": an image comes more often by the root of how rare its rarest class is."
     sampler = Choice("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", reason)
     return [sampler, Choice("DATALOADER.REPEAT_THRESHOLD", 1.0)]
+
+
+def _class_weights(data: Fingerprint) -> List[Choice]:
+    rare = [
+        (name, share)
+        for name, share in zip(data.names, data.class_share)
+        if 0 < share < RARE_PIXELS
+    ]
+    if not rare:
+        return []
+    weights = [
+        [name, round(min(MAX_CLASS_WEIGHT, math.sqrt(RARE_PIXELS / share)), 1)]
+        for name, share in rare
+    ]
+    told = ", ".join(f"{name} {100 * share:.2g} %" for name, share in rare)
+    reason = (
+        f"Classes with less than {100 * RARE_PIXELS:g} % of the pixels: {told}; the root of how much less, "
+        f"at most {MAX_CLASS_WEIGHT:g}."
+    )
+    return [Choice("MODEL.CLASS_WEIGHTS", weights, reason)]
 
 
 def _stuff_area(data: Fingerprint) -> Choice:

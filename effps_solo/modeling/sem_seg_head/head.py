@@ -92,6 +92,7 @@ class EfficientPSSemanticHead(SemanticHead):
                 hard_pixel_cross_entropy,
                 top_fraction=node.TOP_FRACTION,
                 ignore_value=node.IGNORE_VALUE,
+                class_weights=node.CLASS_WEIGHTS,
             ),
             "loss_weight": node.LOSS_WEIGHT,
         }

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ def hard_pixel_cross_entropy(
     *,
     top_fraction: float = 0.25,
     ignore_value: int = 255,
+    class_weights: Sequence[float] = (),
 ) -> torch.Tensor:
     """Weighted log loss over the hardest pixels of each image (EfficientPS, section 3.3).
 
@@ -27,6 +29,8 @@ def hard_pixel_cross_entropy(
         logits: (N, C, H, W), any float type; the loss is computed in at least fp32.
         target: (N, H, W) int64, 0 .. C-1 or ``ignore_value``.
         top_fraction: in (0, 1].
+        class_weights: C factors on the loss of the pixels of each class, by which they are ranked, too;
+            empty: 1.
 
     Returns:
         scalar: the mean over the N images; 0, with a gradient of 0, where all pixels are ignored.
@@ -37,15 +41,23 @@ def hard_pixel_cross_entropy(
     if not 0 < top_fraction <= 1:
         raise ValueError(f"MODEL.SEM_SEG_HEAD.TOP_FRACTION must be in (0, 1], got {top_fraction}")
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    pixel_loss = _pixel_losses(logits, target, ignore_value).flatten(1)
+    weight = logits.new_tensor(class_weights) if class_weights else None
+    pixel_loss = _pixel_losses(logits, target, ignore_value, weight).flatten(1)
     num_hard = max(1, math.ceil(top_fraction * pixel_loss.shape[1]))
     hardest, _ = pixel_loss.topk(num_hard, dim=1, sorted=False)
     return hardest.mean()
 
 
-def _pixel_losses(logits: torch.Tensor, target: torch.Tensor, ignore_value: int) -> torch.Tensor:
-    """(N, H, W) log losses, 0 where ignored."""
-    cross_entropy = functools.partial(F.cross_entropy, ignore_index=ignore_value, reduction="none")
+def _pixel_losses(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    ignore_value: int,
+    weight: Optional[torch.Tensor],
+) -> torch.Tensor:
+    """(N, H, W) log losses times the (C,) ``weight`` of their class, 0 where ignored."""
+    cross_entropy = functools.partial(
+        F.cross_entropy, weight=weight, ignore_index=ignore_value, reduction="none"
+    )
     if logits.shape[1] >= _FAST_ROW and logits.is_contiguous(memory_format=torch.channels_last):
         rows = logits.permute(0, 2, 3, 1).flatten(0, 2)  # one of each pixel: no copies
         return cross_entropy(rows, target.flatten()).view_as(target)

@@ -72,6 +72,7 @@ class SOLOv2InstanceHead(InstanceHead):
         category_loss_weight: float = 1.0,
         mask_loss_weight: float = 3.0,
         mask_loss_chunk: int = 256,
+        class_weights: Sequence[float] = (),
         **decoding: Any,
     ) -> None:
         """
@@ -91,6 +92,7 @@ class SOLOv2InstanceHead(InstanceHead):
             category_loss, mask_loss: see the types.
             category_loss_weight, mask_loss_weight: factors on the two losses.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
+            class_weights: T factors on the mask losses of the objects of each class; empty: 1.
             decoding: of :class:`Decoder`.
 
         Raises:
@@ -111,7 +113,7 @@ class SOLOv2InstanceHead(InstanceHead):
         self.has_position_prior = variant == "efficient"
         self.category_loss, self.mask_loss = category_loss, mask_loss
         self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
-        self.mask_loss_chunk = mask_loss_chunk
+        self.mask_loss_chunk, self.class_weights = mask_loss_chunk, list(class_weights)
         self.decoder = self.decoder_type(**decoding)
         self.grid_branches = grid_type(
             input_shape[in_features[0]].channels,
@@ -150,11 +152,15 @@ class SOLOv2InstanceHead(InstanceHead):
             "norm": node.NORM,
             "center_sigma": node.CENTER_SIGMA,
             "category_loss": partial(
-                category_focal_loss, alpha=node.FOCAL_ALPHA, gamma=node.FOCAL_GAMMA
+                category_focal_loss,
+                alpha=node.FOCAL_ALPHA,
+                gamma=node.FOCAL_GAMMA,
+                class_weights=cfg.MODEL.INSTANCE_HEAD.CLASS_WEIGHTS,
             ),
             "category_loss_weight": node.CATEGORY_LOSS_WEIGHT,
             "mask_loss_weight": node.MASK_LOSS_WEIGHT,
             "mask_loss_chunk": node.MASK_LOSS_CHUNK,
+            "class_weights": cfg.MODEL.INSTANCE_HEAD.CLASS_WEIGHTS,
             "score_thresh": node.SCORE_THRESH,
             "nms_pre": node.NMS_PRE,
             "nms_kernel": node.NMS_KERNEL,
@@ -199,14 +205,7 @@ class SOLOv2InstanceHead(InstanceHead):
         loss_category = self.category_loss(output.category.flatten(0, 1), category)
         images = zip(output.of_images(), targets.grids, targets.has_mask, targets.instances)
         of_masks = [
-            mask_losses(
-                self.masks(each, targets.cells),
-                grid,
-                has_mask,
-                truth.gt_stride4_masks,
-                self.mask_loss,
-                chunk=self.mask_loss_chunk,
-            )
+            self._mask_losses(self.masks(each, targets.cells), grid, has_mask, truth)
             for each, grid, has_mask, truth in images
         ]
         num_positive, num_masks = totals.counts.to(loss_category)
@@ -273,6 +272,17 @@ class SOLOv2InstanceHead(InstanceHead):
         return assign_instances(
             padded_size, instances, ignore_masks, cells, one_owner=one_owner, **settings
         )
+
+    def _mask_losses(
+        self, predicted: DynamicMasks, grid: GridTargets, has_mask: torch.Tensor, truth: Instances
+    ) -> torch.Tensor:
+        """Those of one image, weighted."""
+        masks, chunk = truth.gt_stride4_masks, self.mask_loss_chunk
+        losses = mask_losses(predicted, grid, has_mask, masks, self.mask_loss, chunk=chunk)
+        if self.class_weights:
+            classes = truth.gt_classes[grid.instance_index[has_mask]]
+            losses = losses * losses.new_tensor(self.class_weights)[classes]
+        return losses
 
     def _has_mask(self, grids: List[GridTargets], instances: List[Instances]) -> List[torch.Tensor]:
         return [trains_mask(t, x.gt_stride4_masks) for t, x in zip(grids, instances)]

@@ -3,7 +3,7 @@
 They equal the published ones, which ignore no cell and no pixel.
 """
 
-from typing import Callable, Optional
+from typing import Callable, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +19,19 @@ def _at_least_fp32(x: torch.Tensor) -> torch.Tensor:
 
 
 def category_focal_loss(
-    logits: torch.Tensor, category: torch.Tensor, *, alpha: float = 0.25, gamma: float = 2.0
+    logits: torch.Tensor,
+    category: torch.Tensor,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    class_weights: Sequence[float] = (),
 ) -> torch.Tensor:
     """Sigmoid focal loss over grid cells, summed; the caller divides by (positives + 1).
 
     Args:
         logits: (cells, T).
         category: (cells,) int64: 0 .. T-1, T for background, -1 for ignored.
+        class_weights: T factors on the loss of the positive cells of each class; empty: 1.
 
     Returns:
         scalar.
@@ -37,6 +43,8 @@ def category_focal_loss(
     column = category.clamp(0, num_classes - 1)[:, None]
     target.scatter_(1, column, positive[:, None].to(target.dtype))
     loss = _focal_loss(logits, target, alpha, gamma)
+    if class_weights:
+        loss = loss * (1 + target * (loss.new_tensor(class_weights) - 1))
     return (loss * (category != IGNORED)[:, None]).sum()
 
 

@@ -1,0 +1,87 @@
+"""What training sees, how often, for how long."""
+
+from typing import Any, Dict, Sequence
+
+import pytest
+
+from effps_solo.planning.choice import Choice
+from effps_solo.planning.frame import Frame, choose_frame
+from effps_solo.planning.machine import Machine, StepCost
+from effps_solo.planning.training import (
+    batch_choices,
+    data_choices,
+    num_iterations,
+    schedule_choices,
+)
+
+
+def by_key(choices: Sequence[Choice]) -> Dict[str, Any]:
+    return {choice.key.split(".", 1)[1]: choice.value for choice in choices}
+
+
+def test_data_without_peculiarities(make_data: Any) -> None:
+    keys = by_key(data_choices(make_data([(64, 64)] * 4, [[9]] * 4)))
+    assert keys["SAMPLER_TRAIN"] == "TrainingSampler" and "CLASS_WEIGHTS" not in keys
+    assert keys["CROP_OBJECT_PROB"] == 0 and keys["PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS"] is False
+    assert keys["PANOPTIC_FUSION.STUFF_AREA_FRACTION"] == 0.001
+
+
+def test_rare_classes(make_data: Any) -> None:
+    data = make_data(
+        [(100, 100)] * 10, [[5]] * 10, shares=(0.0005, 0.3, 0.004), num_images_of_class=[1, 10, 9]
+    )
+    keys = by_key(data_choices(data))
+    assert keys["SAMPLER_TRAIN"] == "RepeatFactorTrainingSampler" and keys["REPEAT_THRESHOLD"] == 1
+    assert keys["CLASS_WEIGHTS"] == [["car", 2.0], ["sky", 1.1]]
+    assert keys["PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS"] is True  # two thirds are void
+
+
+def test_a_class_that_never_occurs_is_not_rare(make_data: Any) -> None:
+    data = make_data([(64, 64)] * 3, [[9]] * 3, (0.1, 0.9, 0), num_images_of_class=[3, 3, 0])
+    keys = by_key(data_choices(data))
+    assert keys["SAMPLER_TRAIN"] == "TrainingSampler" and "CLASS_WEIGHTS" not in keys
+
+
+def test_images_without_objects(make_data: Any) -> None:
+    some = by_key(data_choices(make_data([(64, 64)] * 4, [[9], [], [9], []])))
+    none = by_key(data_choices(make_data([(64, 64)] * 2, [[], []])))
+    assert some["CROP_OBJECT_PROB"] == 0.5 and none["CROP_OBJECT_PROB"] == 0
+
+
+@pytest.mark.parametrize(("areas", "limit"), [([0.0004], 0.0002), ([0.3], 0.001), ([], 0.0)])
+def test_small_regions(make_data: Any, areas: Any, limit: float) -> None:
+    keys = by_key(data_choices(make_data([(64, 64)], [[9]], stuff_areas=areas)))
+    found = keys["PANOPTIC_FUSION.STUFF_AREA_FRACTION"]
+    assert found <= limit and (found > 0) == (limit > 0)
+
+
+def test_batches(machine: Machine) -> None:
+    keys = by_key(batch_choices(machine, one_by_one=False, recompute=False))
+    assert keys == {"IMS_PER_BATCH": 2, "REFERENCE_BATCH_SIZE": 2, "NUM_WORKERS": 0}
+    keys = by_key(batch_choices(machine, one_by_one=True, recompute=True))
+    assert keys["ACCUMULATION_STEPS"] == 2 and keys["ACTIVATION_CHECKPOINTING"] is True
+
+
+def test_iterations() -> None:
+    assert num_iterations(StepCost(1.0, 0), minutes=30) == 1620
+    assert num_iterations(StepCost(100.0, 0), minutes=1) == 50
+
+
+@pytest.mark.parametrize(
+    ("iterations", "scales", "jitter"),
+    [(100, (1.2, 1.88), 0.0), (600, (1.12, 2.0), 0.2), (20000, (0.75, 3.0), 0.3)],
+)
+def test_augmentation_follows_the_passes(
+    make_data: Any, iterations: int, scales: Any, jitter: float
+) -> None:
+    data, frame = make_data([(64, 64)] * 200, [[9]] * 200), Frame(0, 1.5, (96, 96), "")
+    keys = by_key(schedule_choices(data, frame, 2, iterations, "", has_test=True))
+    assert keys["SCALE_RANGE"] == scales and keys["COLOR_JITTER"] == jitter
+    assert keys["EMA.ENABLED"] == (iterations >= 1000) and 30 <= keys["WARMUP_ITERS"] <= 500
+    assert keys["CHECKPOINT_PERIOD"] * 10 >= iterations and keys["EVAL_PERIOD"] * 4 >= iterations
+
+
+def test_without_images_to_evaluate_on(make_data: Any) -> None:
+    data = make_data([(64, 64)], [[9]])
+    keys = by_key(schedule_choices(data, choose_frame(data), 2, 100, "", has_test=False))
+    assert keys["EVAL_PERIOD"] == 0
