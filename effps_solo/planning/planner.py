@@ -1,5 +1,6 @@
 """From a data set and a machine to the text of a config."""
 
+import sys
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence
 
@@ -85,7 +86,8 @@ def make_plan(
         choices += schedule_choices(data, frame, batch_size, iterations, reason, has_test)
         return as_yaml(_in_order(choices), _title(data, machine))
 
-    budget = Budget(CROP_PIXELS[machine.device])
+    whole, _ = choose_crop(frame, sys.maxsize)
+    budget = Budget(min(CROP_PIXELS[machine.device], whole[0] * whole[1]))
     while True:
         cost = _measured(measure, write(budget, _TRIAL_ITERATIONS, ""))
         smaller = Budget(budget.crop_pixels // 2, budget.recompute, budget.one_by_one)

@@ -124,3 +124,29 @@ def test_missing_gpu_is_named(clean_catalogs: None, monkeypatch: pytest.MonkeyPa
         check_device(cfg)
     cfg.MODEL.DEVICE = "cpu"
     check_device(cfg)
+
+
+def test_weights_of_classes_by_name(tiny_config: Path) -> None:
+    """Things come first: person and car, then road and sky."""
+    words = ["MODEL.CLASS_WEIGHTS", "[['sky', 3], ['car', 0.5]]"]
+    cfg = load_config(str(tiny_config), words)
+    assert cfg.MODEL.SEM_SEG_HEAD.CLASS_WEIGHTS == [1.0, 0.5, 1.0, 3.0]
+    assert cfg.MODEL.INSTANCE_HEAD.CLASS_WEIGHTS == [1.0, 0.5]
+    model = build_model(cfg)
+    assert model.instance_head.class_weights == [1.0, 0.5]
+    assert load_config(str(tiny_config)).MODEL.SEM_SEG_HEAD.CLASS_WEIGHTS == []
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[['skyy', 2.0]]", "names the class 'skyy'; did you mean 'sky'"),
+        ("[['xxxx', 2.0]]", "there are person, car, road, sky"),
+        ("[['sky', 0]]", "gives sky the weight 0; give a positive number"),
+        ("[['sky', 'much']]", "gives sky the weight 'much'"),
+        ("['sky', 2.0]", "holds 'sky'; write pairs"),
+    ],
+)
+def test_weights_that_cannot_be_meant(tiny_config: Path, value: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(tiny_config), ["MODEL.CLASS_WEIGHTS", value])

@@ -159,3 +159,17 @@ def test_mistakes_name_the_key(top_fraction: float) -> None:
         hard_pixel_cross_entropy(
             torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4).long(), top_fraction=top_fraction
         )
+
+
+def test_class_weights() -> None:
+    """Pixels are weighted before the hardest are chosen."""
+    # Loss log 2 of class 0 and log(1 + e) of class 1, which weighs a half: the former are harder.
+    logits = torch.zeros(1, 2, 1, 4)
+    target = torch.tensor([[[0, 0, 1, 255]]])
+    logits[0, 0, 0, 2] = 1.0
+    actual = hard_pixel_cross_entropy(logits, target, top_fraction=0.5, class_weights=[1.0, 0.5])
+    assert float(actual) == pytest.approx(math.log(2))
+    actual = hard_pixel_cross_entropy(logits, target, top_fraction=0.75, class_weights=[1.0, 0.5])
+    assert float(actual) == pytest.approx((2 * math.log(2) + math.log1p(math.e) / 2) / 3)
+    plain = hard_pixel_cross_entropy(logits, target)
+    assert torch.equal(hard_pixel_cross_entropy(logits, target, class_weights=[1, 1]), plain)

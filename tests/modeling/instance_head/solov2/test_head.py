@@ -1,6 +1,7 @@
 """The SOLOv2 head: losses against formulas, gradients, empty batches, mistakes."""
 
 import math
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import pytest
@@ -428,3 +429,21 @@ def test_at_another_scale_cells_keep_their_size_in_pixels(
     after = head.inference(make_features(1), [SIZE])[0]
     assert torch.equal(after.scores, before.scores) and len(before) > 0
     assert head.cells.num_grids == head.test_cells.num_grids == GRIDS
+
+
+def test_class_weights(make_lively: MakeHead, make_features: MakeFeatures) -> None:
+    """The mask losses of a class count by its weight, and its positive cells do."""
+    features, instances = make_features(), _some_objects()
+    weights = [1.0, 2.5, 4.0]
+
+    def of(weighted: Sequence[float]) -> Dict[str, torch.Tensor]:
+        weigh = partial(category_focal_loss, class_weights=weighted)
+        head = make_lively(class_weights=weighted, category_loss=weigh)
+        with torch.no_grad():
+            return _losses(head, features, [SIZE] * 2, instances, None)
+
+    plain, single = of([]), [of([float(i == c) for i in range(NUM_CLASSES)]) for c in range(3)]
+    masks = sum(w * each["loss_mask"] for w, each in zip(weights, single))
+    torch.testing.assert_close(of(weights)["loss_mask"], masks)
+    torch.testing.assert_close(of([1.0] * 3)["loss_category"], plain["loss_category"])
+    assert float(of(weights)["loss_category"]) > float(plain["loss_category"])

@@ -165,3 +165,11 @@ def test_chunks_are_computed_again_for_their_gradients_only_if_there_are_several
 def test_no_cell_makes_no_chunk() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     assert in_chunks(lambda cells, objects: cells.float(), none, none, size=2).shape == (0,)
+
+
+def test_focal_class_weights() -> None:
+    """They weigh the positive cells of a class: by hand as above, the second class three times."""
+    category = torch.tensor([1, 0, 2, -1])
+    expected = ((3 + 1) * 0.0625 + 4 * 0.1875) * math.log(2)
+    actual = category_focal_loss(torch.zeros(4, 2), category, class_weights=[1.0, 3.0])
+    assert float(actual) == pytest.approx(expected)
