@@ -169,6 +169,7 @@ def tune(
         classes: by contiguous id.
         model: of :class:`Tuning`.
     """
+    counts = counts[:num_images]  # other parts are empty
     gain, error, halves = np.nan, np.nan, ()
     chosen = grid.current
     if num_images >= MIN_IMAGES:
