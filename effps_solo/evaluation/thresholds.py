@@ -6,7 +6,7 @@ G parts of the images; S x O x A candidate thresholds: scores, overlaps, stuff a
 """
 
 from dataclasses import dataclass
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -78,7 +78,8 @@ class ThresholdGrid:
     def steps(self) -> np.ndarray:
         """(S, O, A): how many values each candidate is away from the current one."""
         distances = [np.abs(np.arange(size) - here) for size, here in zip(self.shape, self.current)]
-        return sum(np.ix_(*distances))
+        scores, overlaps, areas = np.ix_(*distances)
+        return scores + overlaps + areas
 
 
 def _with(usual: Sequence[float], current: float, matters: bool) -> Tuple[float, ...]:
@@ -87,13 +88,13 @@ def _with(usual: Sequence[float], current: float, matters: bool) -> Tuple[float,
 
 @dataclass(frozen=True)
 class Curve:
-    """PQ along one threshold, the other two as chosen; percent, nan where there is no such class."""
+    """PQ along one threshold, the other two as chosen; percent, None where no such class occurs."""
 
     key: str
     values: List[float]
-    pq: List[float]
-    pq_things: List[float]
-    pq_stuff: List[float]
+    pq: List[Optional[float]]
+    pq_things: List[Optional[float]]
+    pq_stuff: List[Optional[float]]
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Tuning:
         current: of the config.
         chosen: the better ones, or the current ones where none are better on other images.
         pq_current, pq_chosen: of all images; the second one flatters, for they were chosen on these.
-        gain: of the rule on images that it did not see, by cross-validation; nan without enough of them.
+        gain: of the rule on images that it did not see, by cross-validation; None without enough of them.
         gain_error: its standard error.
         gains_of_halves: chosen on one half of the images, measured on the other, and the reverse.
         curves: of each threshold that was tuned.
@@ -118,8 +119,8 @@ class Tuning:
     chosen: FusionThresholds
     pq_current: float
     pq_chosen: float
-    gain: float
-    gain_error: float
+    gain: Optional[float]
+    gain_error: Optional[float]
     gains_of_halves: Tuple[float, ...]
     curves: List[Curve]
 
@@ -170,7 +171,8 @@ def tune(
         model: of :class:`Tuning`.
     """
     counts = counts[:num_images]  # other parts are empty
-    gain, error, halves = np.nan, np.nan, ()
+    gain, error = None, None
+    halves: Tuple[float, ...] = ()
     chosen = grid.current
     if num_images >= MIN_IMAGES:
         gain, error = cross_validated_gain(counts, grid)
@@ -187,8 +189,8 @@ def tune(
         chosen=grid.at(chosen),
         pq_current=float(quality[grid.current]),
         pq_chosen=float(quality[chosen]),
-        gain=float(gain),
-        gain_error=float(error),
+        gain=gain,
+        gain_error=error,
         gains_of_halves=halves,
         curves=_curves(counts.sum(axis=0), grid, chosen, classes),
     )
@@ -207,14 +209,14 @@ def best(counts: np.ndarray, grid: ThresholdGrid) -> Index:
     standard error: Breiman et al., 1984, section 3.4.3; here of paired differences, by the jackknife over
     the parts). Of these the one that is the fewest steps away from the current one, then the best.
     """
-    quality, without = _quality(counts.sum(axis=0)), _quality(counts.sum(axis=0) - counts)
-    steps = grid.steps()
-    order = np.lexsort((steps.ravel(), -quality.ravel()))
-    peak = np.unravel_index(order[0], quality.shape)
-    error = _jackknife_error(without[(slice(None), *peak, None, None, None)] - without)
+    flat = counts.reshape(len(counts), -1, *counts.shape[-2:])
+    quality, without = _quality(flat.sum(axis=0)), _quality(flat.sum(axis=0) - flat)
+    steps = grid.steps().ravel()
+    peak = np.lexsort((steps, -quality))[0]
+    error = _jackknife_error(without[:, [peak]] - without)
     as_good = quality[peak] - quality <= error
-    order = np.lexsort((-quality.ravel(), steps.ravel(), ~as_good.ravel()))
-    return tuple(int(i) for i in np.unravel_index(order[0], quality.shape))
+    chosen = np.lexsort((-quality, steps, ~as_good))[0]
+    return tuple(int(i) for i in np.unravel_index(chosen, grid.shape))
 
 
 def cross_validated_gain(counts: np.ndarray, grid: ThresholdGrid) -> Tuple[float, float]:
@@ -228,7 +230,8 @@ def cross_validated_gain(counts: np.ndarray, grid: ThresholdGrid) -> Tuple[float
     for part, of_part in enumerate(counts):
         others = np.delete(counts, part, axis=0)
         held_out[part] = of_part[best(others, grid)]
-    before = counts[(slice(None), *grid.current)]
+    s, o, a = grid.current
+    before = counts[:, s, o, a]
     gain = _quality(held_out.sum(axis=0)) - _quality(total[grid.current])
     without = _quality(held_out.sum(axis=0) - held_out) - _quality(total[grid.current] - before)
     return float(gain), float(_jackknife_error(without))
@@ -263,7 +266,6 @@ def _curves(
                 mean_pq(by_class[along][:, [isthing in (None, c.isthing) for c in classes]])
                 for _, _, isthing in GROUPS
             ]
-            curves.append(
-                Curve(_KEYS[axis.name], list(axis.values), *(c.tolist() for c in columns))
-            )
+            known = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
+            curves.append(Curve(_KEYS[axis.name], list(axis.values), *known))
     return curves

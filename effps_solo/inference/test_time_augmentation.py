@@ -109,15 +109,21 @@ class EfficientPSWithTTA(PanopticNetwork):
     ) -> List[Dict[str, Any]]:
         """See :meth:`PanopticNetwork.inference`. Images are taken one by one."""
         outputs = self.model.outputs if outputs is None else tuple(outputs)
-        wanted = {"outputs": outputs, "thresholds": thresholds, "whole_masks": whole_masks}
+        wanted: Dict[str, Any] = {
+            "outputs": outputs,
+            "thresholds": thresholds,
+            "whole_masks": whole_masks,
+        }
         return [self.model.image_outputs(*self._heads(x), **wanted) for x in batched_inputs]
 
     def unfused(
         self, batched_inputs: List[Dict[str, Any]], *, min_score: float = 0.0
     ) -> List[Unfused]:
         """See :meth:`PanopticNetwork.unfused`."""
-        found = map(self._heads, batched_inputs)
-        return [Unfused(heads[1].scores, partial(self.model.fusion, *heads)) for heads in found]
+        return [
+            Unfused(instances.scores, partial(self.model.fusion.forward, logits, instances, size))
+            for logits, instances, size in map(self._heads, batched_inputs)
+        ]
 
     def _heads(self, x: Dict[str, Any]) -> Tuple[Optional[torch.Tensor], Instances, Size]:
         """Semantic logits and instances of all views together, and the size of the output."""

@@ -181,7 +181,7 @@ class EfficientPS(PanopticNetwork):
         found = self.head_outputs(batched_inputs, min_score=min_score)
         sizes = [output_size_of(x, each.image_size) for x, (_, each) in zip(batched_inputs, found)]
         return [
-            Unfused(instances.scores, partial(self.fusion, logits, instances, size))
+            Unfused(instances.scores, partial(self.fusion.forward, logits, instances, size))
             for (logits, instances), size in zip(found, sizes)
         ]
 

@@ -5,6 +5,7 @@ import itertools
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -78,12 +79,20 @@ def svg_of_tuning(tuning: Tuning) -> str:
         for name, pq, color in zip(
             ("all", "things", "stuff"), (curve.pq, curve.pq_things, curve.pq_stuff), _PARTS
         ):
-            axes.plot(curve.values, pq, color=color, marker=".", linewidth=1.3, label=name)
+            axes.plot(
+                curve.values,
+                np.array(pq, dtype=float),
+                color=color,
+                marker=".",
+                linewidth=1.3,
+                label=name,
+            )
         for value, color in zip(values[curve.key], COLORS):
             axes.axvline(value, color=color, linewidth=1, linestyle=":")
         positive = [value for value in curve.values if value > 0]
         if max(positive) > 100 * min(positive):
             axes.set_xscale("symlog", linthresh=min(positive))
+            axes.set_xlim(left=-min(positive) / 2)
         axes.set(title=curve.key, xlabel="threshold", ylabel="PQ")
         axes.legend(frameon=False, fontsize=7)
     return _svg(figure)
