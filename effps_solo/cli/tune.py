@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from effps_solo.modeling.outputs import PanopticNetwork
 
 _FIRST_LINE = "# Written by effps-solo tune"
-_PLACES = ("MODEL.WEIGHTS", "OUTPUT_DIR")  # overrides that the written config holds
+_FUSION = "MODEL.PANOPTIC_FUSION"
+_PLACES = ("MODEL.WEIGHTS", "OUTPUT_DIR")  # overrides that the written config holds, too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "MODEL.SEM_SEG_HEAD.NAME is '': without a semantic head there is no fusion to tune"
         )
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TEST is empty: it names the data set to tune on")
     with_trained_weights(cfg)
     model = Predictor(cfg, allow_unsafe=args.allow_unsafe).model
     if not isinstance(model, PanopticNetwork):
@@ -120,7 +123,7 @@ def _as_text(tuning: "Tuning") -> str:
         rows = zip(curve.values, curve.pq, curve.pq_things, curve.pq_stuff)
         headers = [curve.key, "PQ", "PQ things", "PQ stuff"]
         parts.append(tabulate(rows, headers, floatfmt=("g", ".2f", ".2f", ".2f")))
-    headers = ["MODEL.PANOPTIC_FUSION", "config", "tuned"]
+    headers = [_FUSION, "config", "tuned"]
     parts.append(tabulate(tuning.rows(), headers, floatfmt="g"))
     return "\n\n".join([*parts, "\n".join(tuning.sentences())])
 
@@ -138,9 +141,10 @@ def _write_config(
         "_BASE_": os.path.relpath(Path(args.config_file).resolve(), here),
         "MODEL": {"PANOPTIC_FUSION": {key: value for key, _, value in tuning.rows()}},
     }
-    overrides: List[Tuple[str, str]] = list(zip(args.opts[0::2], args.opts[1::2]))
-    rest = [word for pair in overrides if pair[0] not in _PLACES for word in pair]
-    if len(rest) < len(args.opts):
+    given: List[Tuple[str, str]] = list(zip(args.opts[0::2], args.opts[1::2]))
+    written = (*_PLACES, *(f"{_FUSION}.{key}" for key, *_ in tuning.rows()))
+    rest = [word for pair in given if pair[0] not in written for word in pair]
+    if any(key in _PLACES for key, _ in given):
         content["MODEL"]["WEIGHTS"] = os.path.abspath(cfg.MODEL.WEIGHTS)
         content["OUTPUT_DIR"] = os.path.abspath(cfg.OUTPUT_DIR)
     if cfg.DATASETS.DESCRIPTIONS and here != Path(args.config_file).resolve().parent:

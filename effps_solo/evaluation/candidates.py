@@ -9,12 +9,12 @@ import os
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 
 from effps_solo.modeling.outputs import FusionThresholds, PanopticNetwork, Unfused
 from effps_solo.structures.classes import PanopticClass
 from effps_solo.structures.panoptic_png import read_segment_ids
 
+from .build import panoptic_metadata
 from .matching import ImageSegments, match_segments
 from .thresholds import NUM_PARTS, ThresholdGrid
 from .verdicts import count_array
@@ -107,9 +107,12 @@ def count_candidates(
 
     Args:
         batches: Detectron2's dicts with "image_id", as the test loader gives them.
-        data_set: its registered name, with panoptic ground truth.
+        data_set: its registered name.
+
+    Raises:
+        ConfigError: it has no panoptic ground truth.
     """
-    metadata = MetadataCatalog.get(data_set)
+    metadata = panoptic_metadata(data_set)
     with open(metadata.panoptic_json, encoding="utf-8-sig") as file:
         truth = {a["image_id"]: a for a in json.load(file)["annotations"]}
     lowest = min(into.grid.axes[0].values)

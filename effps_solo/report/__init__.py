@@ -60,12 +60,18 @@ def write_reports(cfg: CfgNode, results: Mapping[str, Any]) -> List[Path]:
 
 
 def add_tuning(cfg: CfgNode, tuning: Tuning) -> List[Path]:
-    """Keep it in ``OUTPUT_DIR`` for reports to come; returns those there are, written again with it."""
-    write_tuning(tuning, Path(cfg.OUTPUT_DIR))
+    """Keep it in ``OUTPUT_DIR`` for reports to come; returns those there are, written again with it.
+
+    An error is logged, not raised.
+    """
     written = []
-    for name in cfg.DATASETS.TEST:
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / name
-        if (folder / RECORD_NAME).is_file():
-            write_report(open_run(folder), folder / REPORT_NAME, NUM_IMAGES)
-            written.append(folder / REPORT_NAME)
+    try:
+        write_tuning(tuning, Path(cfg.OUTPUT_DIR))
+        for name in cfg.DATASETS.TEST:
+            folder = Path(cfg.OUTPUT_DIR) / "inference" / name
+            if (folder / RECORD_NAME).is_file():
+                write_report(open_run(folder), folder / REPORT_NAME, NUM_IMAGES)
+                written.append(folder / REPORT_NAME)
+    except (OSError, UserError) as error:
+        logger.warning("The reports do not show the thresholds: %s", error)
     return written

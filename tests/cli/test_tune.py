@@ -105,12 +105,15 @@ def test_two_images_are_too_few(
     """The config stays as it is; the new one stands for itself in another folder."""
     written = tmp_path / "elsewhere" / "mine.yaml"
     words = ["MODEL.WEIGHTS", str(lively_weights), "MODEL.DEVICE", "cpu"]
+    words += ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.44"]
     arguments = ["--config-file", str(tiny_config), "--output", str(written), "--opts", *words]
     assert main(["tune", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "2 images are too few" in printed
     assert printed.rstrip().endswith("--input IMAGES --opts MODEL.DEVICE cpu")
     cfg, before = load_config(str(written)), load_config(str(tiny_config))
+    assert cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH == 0.44
+    before.MODEL.PANOPTIC_FUSION.SCORE_THRESH = 0.44
     assert cfg.MODEL.PANOPTIC_FUSION == before.MODEL.PANOPTIC_FUSION
     assert cfg.MODEL.WEIGHTS == str(lively_weights)
     assert (tmp_path / "output" / TUNING_NAME).is_file()
@@ -150,4 +153,6 @@ def test_mistakes(
     weights = ["MODEL.WEIGHTS", str(lively_weights)]
     assert main([*arguments, "--opts", *without, *weights]) == 2
     assert "no fusion to tune" in capsys.readouterr().err
+    assert main([*arguments, "--opts", "DATASETS.TEST", "()", *weights]) == 2
+    assert "DATASETS.TEST is empty" in capsys.readouterr().err
     assert not mine.exists()
