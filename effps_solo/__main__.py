@@ -25,6 +25,7 @@ COMMANDS: Dict[str, str] = {
     "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
     "evaluate": "evaluate an exported model on the data sets of a config",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
+    "tune": "find the thresholds of the panoptic fusion on the validation images",
     "report": "write an HTML report of an evaluation, or compare two",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
     "show-dataset": "draw ground truth, what training sees of it, and where a model disagrees with it",
@@ -34,7 +35,7 @@ COMMANDS: Dict[str, str] = {
     "replay": "repeat a training step whose loss was no number",
 }
 # They run networks in this process and nothing else; what measures networks sees to its memory itself.
-_RUN_NETWORKS = ("demo", "app", "export", "show-dataset")
+_RUN_NETWORKS = ("demo", "app", "export", "tune", "show-dataset")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

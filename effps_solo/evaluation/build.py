@@ -6,7 +6,7 @@ import os
 from typing import List, Optional
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from effps_solo.utils.errors import ConfigError
@@ -33,12 +33,7 @@ def build_evaluator(
     Raises:
         ConfigError: the data set has no panoptic ground truth.
     """
-    metadata = MetadataCatalog.get(dataset_name)
-    if metadata.get("panoptic_json") is None or metadata.get("panoptic_root") is None:
-        raise ConfigError(
-            f"DATASETS.TEST: data set '{dataset_name}' has no panoptic_json and panoptic_root in "
-            "its metadata; only panoptic data sets can be evaluated"
-        )
+    metadata = panoptic_metadata(dataset_name)
     folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
     os.makedirs(folder, exist_ok=True)
     if not cfg.MODEL.SEM_SEG_HEAD.NAME:
@@ -53,6 +48,17 @@ def build_evaluator(
     else:
         evaluators += _coco_evaluators(cfg, dataset_name, folder)
     return DatasetEvaluators(evaluators)
+
+
+def panoptic_metadata(dataset_name: str) -> Metadata:
+    """The metadata of a data set. ConfigError when it has no panoptic ground truth."""
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("panoptic_json") is None or metadata.get("panoptic_root") is None:
+        raise ConfigError(
+            f"DATASETS.TEST: data set '{dataset_name}' has no panoptic_json and panoptic_root in "
+            "its metadata; only panoptic data sets can be evaluated"
+        )
+    return metadata
 
 
 def _cityscapes_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> List[DatasetEvaluator]:

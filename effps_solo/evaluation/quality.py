@@ -7,6 +7,8 @@ import csv
 import math
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
+import numpy as np
+
 Scores = Dict[str, float]
 Categories = Mapping[int, Mapping[str, Any]]  # by dataset id, with "isthing"
 
@@ -48,6 +50,21 @@ def group_scores(
         return dict.fromkeys(MEASURES, math.nan), 0
     means = {key: sum(scores[key] for scores in present) / len(present) for key in MEASURES}
     return means, len(present)
+
+
+def pq_by_class(counts: np.ndarray) -> np.ndarray:
+    """(..., 4) tp, fp, fn and iou -> (...) PQ in percent; nan where a class is absent."""
+    tp, fp, fn, iou = np.moveaxis(counts, -1, 0)
+    present = tp + fp + fn
+    return np.where(present > 0, 100 * iou / np.maximum(tp + 0.5 * fp + 0.5 * fn, 0.5), np.nan)
+
+
+def mean_pq(values: np.ndarray) -> np.ndarray:
+    """(..., C) -> (...) means over the classes that leave out nan; nan where there is nothing else."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=-1)
+    total = np.where(known, values, 0.0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def image_row(

@@ -12,7 +12,8 @@ whose order does not matter.
 V views, C classes, K instances; h x w the stride-4 map of the image.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from functools import partial
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,12 @@ from effps_solo.modeling.instance_head.solov2.inference import (
     same_class_iou,
 )
 from effps_solo.modeling.meta_arch import EfficientPS
-from effps_solo.modeling.outputs import FusionThresholds, PanopticNetwork, output_size_of
+from effps_solo.modeling.outputs import (
+    FusionThresholds,
+    PanopticNetwork,
+    Unfused,
+    output_size_of,
+)
 from effps_solo.modeling.upsampling import STRIDE, Size, resample, stride4_size
 from effps_solo.utils.errors import ConfigError
 
@@ -103,10 +109,24 @@ class EfficientPSWithTTA(PanopticNetwork):
     ) -> List[Dict[str, Any]]:
         """See :meth:`PanopticNetwork.inference`. Images are taken one by one."""
         outputs = self.model.outputs if outputs is None else tuple(outputs)
-        wanted = {"outputs": outputs, "thresholds": thresholds, "whole_masks": whole_masks}
-        return [self._one(x, **wanted) for x in batched_inputs]
+        wanted: Dict[str, Any] = {
+            "outputs": outputs,
+            "thresholds": thresholds,
+            "whole_masks": whole_masks,
+        }
+        return [self.model.image_outputs(*self._heads(x), **wanted) for x in batched_inputs]
 
-    def _one(self, x: Dict[str, Any], **wanted: Any) -> Dict[str, Any]:
+    def unfused(
+        self, batched_inputs: List[Dict[str, Any]], *, min_score: float = 0.0
+    ) -> List[Unfused]:
+        """See :meth:`PanopticNetwork.unfused`."""
+        return [
+            Unfused(instances.scores, partial(self.model.fusion.forward, logits, instances, size))
+            for logits, instances, size in map(self._heads, batched_inputs)
+        ]
+
+    def _heads(self, x: Dict[str, Any]) -> Tuple[Optional[torch.Tensor], Instances, Size]:
+        """Semantic logits and instances of all views together, and the size of the output."""
         image = x["image"].to(self.model.device)
         size = stride4_size(image.shape[-2:])
         semantic_sum: Optional[torch.Tensor] = None
@@ -125,7 +145,7 @@ class EfficientPSWithTTA(PanopticNetwork):
         num_views = len(self.scales) * self._views_per_scale
         semantic_logits = None if semantic_sum is None else semantic_sum / num_views
         output_size = output_size_of(x, tuple(image.shape[-2:]))
-        return self.model.image_outputs(semantic_logits, self._merge(found), output_size, **wanted)
+        return semantic_logits, self._merge(found), output_size
 
     def _merge(self, found: "Candidates") -> Instances:
         """One instance of every object, best first, in a frame that the stride-4 map covers exactly."""

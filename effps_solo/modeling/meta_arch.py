@@ -5,6 +5,7 @@
 N images, padded to (Hp, Wp); C classes, T of them things.
 """
 
+from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -25,7 +26,7 @@ from .instance_head import (
     build_instance_head,
     total_over_processes,
 )
-from .outputs import OUTPUTS, PanopticNetwork, check_outputs, output_size_of
+from .outputs import OUTPUTS, PanopticNetwork, Unfused, check_outputs, output_size_of
 from .postprocessing import instances_to_output
 from .sem_seg_head import SemanticHead, build_semantic_head
 from .upsampling import STRIDE, stride4_size, upsample_logits
@@ -171,6 +172,17 @@ class EfficientPS(PanopticNetwork):
             for x, (logits, instances) in zip(
                 batched_inputs, self.head_outputs(batched_inputs, min_score=min_score)
             )
+        ]
+
+    def unfused(
+        self, batched_inputs: List[Dict[str, Any]], *, min_score: float = 0.0
+    ) -> List[Unfused]:
+        """See :meth:`PanopticNetwork.unfused`."""
+        found = self.head_outputs(batched_inputs, min_score=min_score)
+        sizes = [output_size_of(x, each.image_size) for x, (_, each) in zip(batched_inputs, found)]
+        return [
+            Unfused(instances.scores, partial(self.fusion.forward, logits, instances, size))
+            for (logits, instances), size in zip(found, sizes)
         ]
 
     def count_targets(self, batched_inputs: List[Dict[str, Any]]) -> torch.Tensor:

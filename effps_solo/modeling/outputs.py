@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import torch
 from torch import nn
 
 from effps_solo.utils.errors import ConfigError
@@ -24,6 +25,18 @@ class FusionThresholds:
     score: float = 0.5
     overlap: float = 0.5
     stuff_area: float = 2048 / (1024 * 2048)
+
+
+class Unfused(NamedTuple):
+    """What the heads say of one image, for as many fusions as one likes.
+
+    Attributes:
+        scores: (K,) of the instances, in descending order.
+        fuse: thresholds -> "panoptic_seg" of the image, see :meth:`PanopticNetwork.inference`.
+    """
+
+    scores: torch.Tensor
+    fuse: Callable[[FusionThresholds], Tuple[torch.Tensor, List[Dict[str, Any]]]]
 
 
 class PanopticNetwork(nn.Module, ABC):
@@ -48,6 +61,17 @@ class PanopticNetwork(nn.Module, ABC):
 
         Returns:
             N dicts with the keys ``outputs``.
+        """
+
+    @abstractmethod
+    def unfused(
+        self, batched_inputs: List[Dict[str, Any]], *, min_score: float = 0.0
+    ) -> List[Unfused]:
+        """The heads of each image without the fusion, which needs a semantic head.
+
+        Args:
+            batched_inputs: see :meth:`inference`.
+            min_score: lowest score threshold of the fusions to come.
         """
 
 

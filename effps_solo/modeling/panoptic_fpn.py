@@ -12,7 +12,8 @@ Unlike EfficientPS's Mask R-CNN head it takes proposals in crowds and void for n
 C classes, T of them things, S = C - T stuff; H x W output pixels.
 """
 
-from typing import Any, Dict, List, Optional, Sequence
+from functools import partial
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -28,7 +29,7 @@ from effps_solo.utils.errors import ConfigError
 from .fusion import FusionThresholds
 from .fusion.segments import mean_winning_probability
 from .instance_head import StepTotals
-from .outputs import OUTPUTS, PanopticNetwork, check_outputs, output_size_of
+from .outputs import OUTPUTS, PanopticNetwork, Unfused, check_outputs, output_size_of
 
 THINGS = 0  # Detectron2's semantic label of all things
 _TARGET_FIELDS = ("gt_boxes", "gt_classes", "gt_masks")
@@ -160,30 +161,35 @@ class LabelSpacePanopticFPN(PanopticFPN, PanopticNetwork):
 
         Masks are whole, as Detectron2 makes them.
         """
-        detections, sem_seg = PanopticFPN.inference(self, batched_inputs, do_postprocess=False)
         if not do_postprocess:
-            return detections, sem_seg
+            return PanopticFPN.inference(self, batched_inputs, do_postprocess=False)
         wanted = (self.outputs if outputs is None else outputs, thresholds or self.thresholds)
-        images = zip(batched_inputs, detections, sem_seg)
-        return [self._image_outputs(*image, *wanted) for image in images]
+        return [self._image_outputs(*image, *wanted) for image in self._heads(batched_inputs)]
 
-    def _image_outputs(
-        self,
-        x: Dict[str, Any],
-        detections: Instances,
-        sem_seg: torch.Tensor,
-        outputs: Sequence[str],
-        thresholds: FusionThresholds,
-    ) -> Dict[str, Any]:
-        """Detectron2's post-processing of one image, then our label space.
+    def unfused(
+        self, batched_inputs: List[Dict[str, Any]], *, min_score: float = 0.0
+    ) -> List[Unfused]:
+        """See :meth:`PanopticNetwork.unfused`."""
+        return [
+            Unfused(instances.scores, partial(self._fused, instances, sem_seg))
+            for instances, sem_seg in self._heads(batched_inputs)
+        ]
 
-        Args:
-            sem_seg: (S + 1, Hp, Wp) logits.
-        """
-        image_size = detections.image_size
-        size = output_size_of(x, image_size)
-        sem_seg = sem_seg_postprocess(sem_seg, image_size, *size)
-        instances = detector_postprocess(detections, *size)
+    def _heads(self, batched_inputs: List[Dict[str, Any]]) -> List[Tuple[Instances, torch.Tensor]]:
+        """Detectron2's post-processing: instances and (S + 1, H, W) logits of each output."""
+        found = []
+        outputs = PanopticFPN.inference(self, batched_inputs, do_postprocess=False)
+        for x, detections, sem_seg in zip(batched_inputs, *outputs):
+            image_size = detections.image_size
+            size = output_size_of(x, image_size)
+            sem_seg = sem_seg_postprocess(sem_seg, image_size, *size)
+            found.append((detector_postprocess(detections, *size), sem_seg))
+        return found
+
+    def _fused(
+        self, instances: Instances, sem_seg: torch.Tensor, thresholds: FusionThresholds
+    ) -> Tuple[torch.Tensor, List[Dict[str, Any]]]:
+        """Detectron2's merging, then our label space."""
         labels = sem_seg.argmax(dim=0)
         if not self.void_unclaimed_things and self.label_space.stuff_ids:
             labels = sem_seg[1:].argmax(dim=0) + 1
@@ -194,7 +200,16 @@ class LabelSpacePanopticFPN(PanopticFPN, PanopticNetwork):
             max(1.0, thresholds.stuff_area * labels.numel()),
             thresholds.score,
         )
-        panoptic = (panoptic_seg, self._segments_info(panoptic_seg, segments, sem_seg))
+        return panoptic_seg, self._segments_info(panoptic_seg, segments, sem_seg)
+
+    def _image_outputs(
+        self,
+        instances: Instances,
+        sem_seg: torch.Tensor,
+        outputs: Sequence[str],
+        thresholds: FusionThresholds,
+    ) -> Dict[str, Any]:
+        panoptic = self._fused(instances, sem_seg, thresholds)
         result: Dict[str, Any] = {}
         if "panoptic_seg" in outputs:
             result["panoptic_seg"] = panoptic

@@ -6,12 +6,21 @@ from typing import Any, List, Mapping
 
 from detectron2.config import CfgNode
 
+from effps_solo.evaluation.record import RECORD_NAME
+from effps_solo.evaluation.thresholds import Tuning
 from effps_solo.utils.errors import UserError
 
 from .page import write_comparison, write_report
-from .run import open_run, write_results
+from .run import open_run, write_results, write_tuning
 
-__all__ = ["NUM_IMAGES", "open_run", "write_comparison", "write_report", "write_reports"]
+__all__ = [
+    "NUM_IMAGES",
+    "add_tuning",
+    "open_run",
+    "write_comparison",
+    "write_report",
+    "write_reports",
+]
 
 REPORT_NAME = "report.html"
 _TASKS = ("panoptic_seg", "sem_seg", "segm")
@@ -47,4 +56,22 @@ def write_reports(cfg: CfgNode, results: Mapping[str, Any]) -> List[Path]:
             continue
         written.append(path)
         logger.info("Report with tables and pictures: %s", path)
+    return written
+
+
+def add_tuning(cfg: CfgNode, tuning: Tuning) -> List[Path]:
+    """Keep it in ``OUTPUT_DIR`` for reports to come; returns those there are, written again with it.
+
+    An error is logged, not raised.
+    """
+    written = []
+    try:
+        write_tuning(tuning, Path(cfg.OUTPUT_DIR))
+        for name in cfg.DATASETS.TEST:
+            folder = Path(cfg.OUTPUT_DIR) / "inference" / name
+            if (folder / RECORD_NAME).is_file():
+                write_report(open_run(folder), folder / REPORT_NAME, NUM_IMAGES)
+                written.append(folder / REPORT_NAME)
+    except (OSError, UserError) as error:
+        logger.warning("The reports do not show the thresholds: %s", error)
     return written

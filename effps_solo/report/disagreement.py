@@ -13,11 +13,10 @@ from typing import Any, Iterable, List, Mapping, Sequence
 import numpy as np
 
 from effps_solo.evaluation.matching import match_segments
+from effps_solo.evaluation.verdicts import Verdicts
 from effps_solo.inference.result import PanopticResult
 from effps_solo.structures.panoptic_png import VOID
 from effps_solo.structures.segment_measures import measured_segments
-
-from .statistics import Verdicts
 
 NO_CLASS = "void"
 

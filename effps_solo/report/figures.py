@@ -5,10 +5,13 @@ import itertools
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
+
+from effps_solo.evaluation.thresholds import Tuning
 
 from .statistics import ScoreBin
 
@@ -65,6 +68,33 @@ def svg_of_training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
         set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if has_quality:
         _draw_curves(panels[1], list(histories), quality, "percent", smooth=False)
+    return _svg(figure)
+
+
+def svg_of_tuning(tuning: Tuning) -> str:
+    """PQ along each threshold, with a line at the value of the config and at the chosen one."""
+    figure, panels = _figure(len(tuning.curves), height=2.9)
+    values = {key: pair for key, *pair in tuning.rows()}
+    for axes, curve in zip(panels, tuning.curves):
+        for name, pq, color in zip(
+            ("all", "things", "stuff"), (curve.pq, curve.pq_things, curve.pq_stuff), _PARTS
+        ):
+            axes.plot(
+                curve.values,
+                np.array(pq, dtype=float),
+                color=color,
+                marker=".",
+                linewidth=1.3,
+                label=name,
+            )
+        for value, color in zip(values[curve.key], COLORS):
+            axes.axvline(value, color=color, linewidth=1, linestyle=":")
+        positive = [value for value in curve.values if value > 0]
+        if max(positive) > 100 * min(positive):
+            axes.set_xscale("symlog", linthresh=min(positive))
+            axes.set_xlim(left=-min(positive) / 2)
+        axes.set(title=curve.key, xlabel="threshold", ylabel="PQ")
+        axes.legend(frameon=False, fontsize=7)
     return _svg(figure)
 
 

@@ -9,13 +9,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from effps_solo.evaluation.matching import ImageSegments
 from effps_solo.evaluation.quality import GROUPS, class_scores
 from effps_solo.evaluation.record import PREDICTIONS_FOLDER, EvaluatedImage
+from effps_solo.evaluation.verdicts import count_classes, total
 from effps_solo.structures.classes import PanopticClass
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.errors import UserError
 from effps_solo.utils.image_io import ImageError, read_image
 from effps_solo.utils.version import __version__
 
-from .figures import svg_of_calibration, svg_of_training
+from .figures import svg_of_calibration, svg_of_training, svg_of_tuning
 from .pictures import (
     VERDICTS,
     data_url,
@@ -30,12 +31,10 @@ from .statistics import (
     SIZES,
     calibration,
     confusion,
-    count_classes,
     groups_of,
     image_pq,
     pq_differences,
     quality_by_size,
-    total,
 )
 
 Context = Dict[str, Any]
@@ -62,6 +61,7 @@ def write_report(run: Run, path: Path, num_images: int) -> None:
         "confusion": _confusion_table(images, classes),
         "calibration": _calibration([run]),
         "training": svg_of_training({run.name: run.history}),
+        "tuning": svg_of_tuning(run.tuning) if run.tuning and run.tuning.curves else "",
         "verdicts": VERDICTS,
         "galleries": [
             ("Worst images", [_pictures([image], [run], [pq]) for pq, image in worst]),

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 
 from effps_solo.evaluation.record import EvaluatedImage
+from effps_solo.evaluation.verdicts import Verdicts
 from effps_solo.structures.classes import PanopticClass
 from effps_solo.structures.panoptic_png import read_segment_ids
 from effps_solo.utils.image_io import ImageError
 from effps_solo.visualization.overlay import panoptic_overlay
-
-from .statistics import Verdicts
 
 MAX_SIZE = 720  # pixels of the longer side of a picture in the report
 _JPEG_QUALITY = 82

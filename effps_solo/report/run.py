@@ -3,16 +3,19 @@
 import json
 import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from effps_solo.evaluation.record import RECORD_NAME, EvaluationRecord, read_record
+from effps_solo.evaluation.thresholds import Curve, Tuning
+from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.errors import UserError
 
 RESULTS_NAME = "results.json"  # beside the record
 HISTORY_NAME = "metrics.json"  # in OUTPUT_DIR, by Detectron2
+TUNING_NAME = "thresholds.json"  # in OUTPUT_DIR, by ``effps-solo tune``
 _INFERENCE = "inference"
 
 
@@ -26,6 +29,7 @@ class Run:
         record: the segments of all images.
         results: task -> metric -> percent, of "panoptic_seg", "sem_seg" and "segm"; empty when unknown.
         history: the lines of metrics.json; empty without a training.
+        tuning: of the thresholds; None where they were not tuned.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Run:
     record: EvaluationRecord
     results: Mapping[str, Mapping[str, float]]
     history: List[Dict[str, Any]]
+    tuning: Optional[Tuning] = None
 
 
 def write_results(results: Mapping[str, Mapping[str, float]], folder: Path) -> None:
@@ -42,6 +47,11 @@ def write_results(results: Mapping[str, Mapping[str, float]], folder: Path) -> N
         for task, metrics in results.items()
     }
     write_atomically(folder / RESULTS_NAME, (json.dumps(known, indent=1) + "\n").encode())
+
+
+def write_tuning(tuning: Tuning, output_dir: Path) -> None:
+    """Write it as JSON for the reports to come."""
+    write_atomically(output_dir / TUNING_NAME, (json.dumps(asdict(tuning)) + "\n").encode())
 
 
 def open_run(path: Path, data_set: str = "") -> Run:
@@ -60,6 +70,7 @@ def open_run(path: Path, data_set: str = "") -> Run:
         record=read_record(folder / RECORD_NAME),
         results=_read_results(folder / RESULTS_NAME),
         history=_read_history(folder.parent.parent / HISTORY_NAME),
+        tuning=_read_tuning(folder.parent.parent / TUNING_NAME),
     )
 
 
@@ -89,6 +100,19 @@ def _read_results(path: Path) -> Dict[str, Dict[str, float]]:
         }
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read ({error}); evaluate again") from error
+
+
+def _read_tuning(path: Path) -> Optional[Tuning]:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        thresholds = {key: FusionThresholds(**content[key]) for key in ("current", "chosen")}
+        curves = [Curve(**curve) for curve in content["curves"]]
+        halves = tuple(content["gains_of_halves"])
+        return Tuning(**{**content, **thresholds, "curves": curves, "gains_of_halves": halves})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run tune again") from error
 
 
 def _read_history(path: Path) -> List[Dict[str, Any]]:

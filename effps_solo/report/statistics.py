@@ -2,13 +2,22 @@
 
 import math
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from effps_solo.evaluation.matching import ImageSegments
-from effps_solo.evaluation.quality import GROUPS, MEASURES, Scores, class_scores, group_scores
+from effps_solo.evaluation.quality import (
+    GROUPS,
+    MEASURES,
+    Scores,
+    class_scores,
+    group_scores,
+    mean_pq,
+    pq_by_class,
+)
+from effps_solo.evaluation.verdicts import Counts, Verdicts, count_array, count_classes, total
 from effps_solo.structures.classes import PanopticClass
 
 # COCO's sizes: name, in words, smallest area, and the area from which it is the next.
@@ -22,76 +31,6 @@ NUM_RESAMPLES = 1000
 _COVERAGE = 95  # percent of the interval of a difference
 MISSED = "missed"  # the column of true segments without a prediction
 NOTHING = "nothing"  # the row of predicted segments without truth
-
-
-@dataclass
-class Counts:
-    """True positives, false positives, false negatives; ``iou`` is the sum over the true positives."""
-
-    tp: int = 0
-    fp: int = 0
-    fn: int = 0
-    iou: float = 0.0
-
-
-class Verdicts:
-    """The segments of one image as true positives, false positives and false negatives.
-
-    Attributes:
-        partner: id of a true segment -> the prediction that matches it, of any class.
-        correct: id of a predicted segment of the right class -> IoU.
-        wrong_class: ids of predicted segments that match a true one of another class.
-        missed: ids of true segments without a prediction of their class; crowds are never missed.
-        false: ids of predicted segments that count against the model, those of the wrong class included.
-    """
-
-    def __init__(self, segments: ImageSegments) -> None:
-        predictions = {s.id: s for s in segments.predictions}
-        classes = {s.id: s.category_id for s in segments.truth}
-        self.partner = {pair.truth: predictions[pair.prediction] for pair in segments.pairs}
-        right = [p for p in segments.pairs if self.partner[p.truth].category_id == classes[p.truth]]
-        self.correct = {pair.prediction: pair.iou for pair in right}
-        self.wrong_class = {pair.prediction for pair in segments.pairs} - set(self.correct)
-        found = {pair.truth for pair in right}
-        self.missed = {s.id for s in segments.truth if not s.iscrowd and s.id not in found}
-        self.false = {
-            s.id for s in segments.predictions if not s.ignored and s.id not in self.correct
-        }
-
-
-def count_classes(
-    images: Iterable[ImageSegments],
-    classes: Sequence[PanopticClass],
-    areas: Tuple[float, float] = (0, math.inf),
-) -> Dict[int, Counts]:
-    """Dataset id of each class -> its counts.
-
-    Args:
-        areas: only segments of at least so many and of less than so many pixels: the true one's where
-            there is one, else the predicted one's.
-    """
-    counts = {c.dataset_id: Counts() for c in classes}
-    for segments in images:
-        verdicts = Verdicts(segments)
-        for segment in segments.truth:
-            if not areas[0] <= segment.area < areas[1]:
-                continue
-            of_class = counts[segment.category_id]
-            partner = verdicts.partner.get(segment.id)
-            if segment.id in verdicts.missed:
-                of_class.fn += 1
-            elif partner is not None:
-                of_class.tp += 1
-                of_class.iou += verdicts.correct[partner.id]
-        for prediction in segments.predictions:
-            if prediction.id in verdicts.false and areas[0] <= prediction.area < areas[1]:
-                counts[prediction.category_id].fp += 1
-    return counts
-
-
-def total(counts: Iterable[Counts]) -> Counts:
-    """Their sum; zeros for none."""
-    return Counts(*map(sum, zip(*map(astuple, counts))))
 
 
 def groups_of(counts: Mapping[int, Counts], classes: Sequence[PanopticClass]) -> List[Scores]:
@@ -221,13 +160,16 @@ def pq_differences(
         the differences of all classes, things and stuff, and those by dataset id of a class.
     """
     weights = _image_weights(len(first))
-    before, after = (_weighted_pq(weights, _counts(run, classes)) for run in (first, second))
+    before, after = (
+        pq_by_class(np.tensordot(weights, count_array(run, classes), axes=1))
+        for run in (first, second)
+    )
     differences = map(_difference, (after - before).T)
     by_class = dict(zip((c.dataset_id for c in classes), differences))
     groups = []
     for _, _, isthing in GROUPS:
         columns = [k for k, c in enumerate(classes) if isthing in (None, c.isthing)]
-        groups.append(_difference(_mean(after[:, columns]) - _mean(before[:, columns])))
+        groups.append(_difference(mean_pq(after[:, columns]) - mean_pq(before[:, columns])))
     return groups, by_class
 
 
@@ -238,27 +180,6 @@ def _image_weights(num_images: int) -> np.ndarray:
         shares = np.full(num_images, 1 / num_images)
         drawn = np.random.default_rng(0).multinomial(num_images, shares, NUM_RESAMPLES)
     return np.concatenate([np.ones((1, num_images)), drawn])
-
-
-def _counts(images: Sequence[ImageSegments], classes: Sequence[PanopticClass]) -> np.ndarray:
-    """(images, classes, 4): tp, fp, fn and iou of :class:`Counts`."""
-    rows = [
-        [(c.tp, c.fp, c.fn, c.iou) for c in count_classes([segments], classes).values()]
-        for segments in images
-    ]
-    return np.array(rows, dtype=float).reshape(len(images), len(classes), 4)
-
-
-def _weighted_pq(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(R, N) times of each image, (N, C, 4) -> (R, C) PQ in percent; nan where a class is absent."""
-    tp, fp, fn, iou = np.moveaxis(np.tensordot(weights, counts, axes=1), -1, 0)
-    present = tp + fp + fn
-    return np.where(present > 0, 100 * iou / np.maximum(tp + 0.5 * fp + 0.5 * fn, 0.5), np.nan)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """(R, C) -> (R,) means that leave out nan; nan where there is nothing else."""
-    return np.ma.masked_invalid(values).mean(axis=1).filled(np.nan)
 
 
 def _difference(values: np.ndarray) -> Difference:

@@ -6,9 +6,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict
 
+import numpy as np
 import pytest
 
-from effps_solo.evaluation.quality import COLUMNS, class_scores, group_scores, image_row, write_rows
+from effps_solo.evaluation.quality import (
+    COLUMNS,
+    class_scores,
+    group_scores,
+    image_row,
+    mean_pq,
+    pq_by_class,
+    write_rows,
+)
 
 CATEGORIES: Dict[int, Dict[str, Any]] = {
     0: {"isthing": 1},
@@ -60,3 +69,12 @@ def test_the_worst_come_first_and_the_empty_last(tmp_path: Path) -> None:
     assert written[0]["PQ"] == "3.2500" and written[-1]["PQ"] == ""
     write_rows([], str(path))
     assert path.read_text().split() == [",".join(COLUMNS)]
+
+
+def test_arrays_of_counts() -> None:
+    """(..., 4) tp, fp, fn and iou; what does not occur is left out of means."""
+    of_images = np.array([[[1, 2, 0, 0.8], [0, 0, 0, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]])
+    by_class = pq_by_class(of_images)
+    np.testing.assert_allclose(by_class, [[40, np.nan], [np.nan, np.nan]])
+    np.testing.assert_allclose(mean_pq(by_class), [40, np.nan])
+    assert mean_pq(by_class[0]) == 40

@@ -3,7 +3,9 @@
 import math
 from xml.etree import ElementTree
 
-from effps_solo.report.figures import svg_of_calibration, svg_of_training
+from effps_solo.evaluation.thresholds import Curve, Tuning
+from effps_solo.modeling.outputs import FusionThresholds
+from effps_solo.report.figures import svg_of_calibration, svg_of_training, svg_of_tuning
 from effps_solo.report.statistics import ScoreBin
 
 HISTORY = [
@@ -54,3 +56,16 @@ def test_calibration() -> None:
 
 def test_equal_input_gives_equal_bytes() -> None:
     assert svg_of_training({"run": HISTORY}) == svg_of_training({"run": HISTORY})
+
+
+def test_tuned_thresholds() -> None:
+    """Three curves a threshold, some of which there are not; without a stuff area that is 0."""
+    current, chosen = FusionThresholds(0.5, 0.5, 0.0), FusionThresholds(0.3, 0.5, 0.25)
+    curves = [
+        Curve("SCORE_THRESH", [0.3, 0.5], [50.0, 40.0], [50.0, 40.0], [None, None]),
+        Curve("STUFF_AREA_FRACTION", [0.0, 0.001, 0.25], [1.0, 2.0, 3.0], [None] * 3, [2.0] * 3),
+    ]
+    tuning = Tuning("model.pth", 9, current, chosen, 40.0, 50.0, 1.0, 0.5, (1.0, 3.0), curves)
+    svg = svg_of_tuning(tuning)
+    assert svg == svg_of_tuning(tuning)
+    assert all(word in svg for word in ("SCORE_THRESH", "STUFF_AREA_FRACTION", "things", "stuff"))

@@ -8,7 +8,16 @@ from typing import Callable
 import pytest
 
 from effps_solo.evaluation.record import RECORD_NAME
-from effps_solo.report.run import HISTORY_NAME, RESULTS_NAME, open_run, write_results
+from effps_solo.evaluation.thresholds import Curve, Tuning
+from effps_solo.modeling.outputs import FusionThresholds
+from effps_solo.report.run import (
+    HISTORY_NAME,
+    RESULTS_NAME,
+    TUNING_NAME,
+    open_run,
+    write_results,
+    write_tuning,
+)
 from effps_solo.utils.errors import UserError
 
 WriteRun = Callable[..., Path]
@@ -33,6 +42,21 @@ def test_by_its_output_dir_and_by_its_folder(write_run: WriteRun) -> None:
 def test_without_results_and_history(write_run: WriteRun) -> None:
     run = open_run(write_run("run"))
     assert run.results == {} and run.history == []
+
+
+def test_tuned_thresholds(write_run: WriteRun) -> None:
+    output = write_run("run")
+    assert open_run(output).tuning is None
+    current, chosen = FusionThresholds(), FusionThresholds(0.3, 0.5, 0.0)
+    curve = Curve("SCORE_THRESH", [0.3, 0.5], [50.0, 40.0], [50.0, 40.0], [None, None])
+    for gains in ((2.0, 0.5, (1.0, 3.0)), (None, None, ())):
+        tuning = Tuning("model.pth", 9, current, chosen, 40.0, 50.0, *gains, [curve])
+        write_tuning(tuning, output)
+        assert open_run(output).tuning == tuning
+    for damaged in ("", "[]", '{"current": {}}'):
+        (output / TUNING_NAME).write_text(damaged)
+        with pytest.raises(UserError, match="thresholds.json.*run tune again"):
+            open_run(output)
 
 
 def test_several_data_sets(write_run: WriteRun) -> None:

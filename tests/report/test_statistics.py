@@ -9,14 +9,13 @@ import pytest
 
 from effps_solo.evaluation.matching import ImageSegments, Pair, PredictedSegment, TrueSegment
 from effps_solo.evaluation.record import RECORD_NAME, read_record
+from effps_solo.evaluation.verdicts import Counts, count_classes
 from effps_solo.report.statistics import (
     MISSED,
     NOTHING,
-    Counts,
     Difference,
     calibration,
     confusion,
-    count_classes,
     groups_of,
     image_pq,
     pq_differences,
