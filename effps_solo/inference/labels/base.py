@@ -36,7 +36,8 @@ class LabelWriter(ABC):
 
         Args:
             entry: as :meth:`effps_solo.inference.result.PanopticResult.to_coco` makes it, with the absolute
-                path of the image as ``entry["image"]["source"]``.
+                path of the image as ``entry["image"]["source"]``; the ``file_name`` counts that it has in
+                :meth:`close`, since it depends on where all images lie.
             ids: (H, W) segment ids.
         """
         segments = entry["annotation"]["segments_info"]
