@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from effps_solo.inference.result import write_file
+from effps_solo.structures.panoptic_png import PANOPTIC_SUFFIX
 
 from .base import Entry, LabelWriter
 from .outlines import Outline
@@ -42,7 +43,7 @@ class LabelmeWriter(LabelWriter):
         self.write_classes()
 
     def _path(self, entry: Entry) -> Path:
-        name = entry["annotation"]["file_name"].removesuffix("_panoptic.png")
+        name = entry["annotation"]["file_name"].removesuffix(PANOPTIC_SUFFIX)
         return self.folder / FOLDER / f"{name}.json"
 
     def _shapes(self, outline: Outline) -> List[Dict[str, Any]]:
