@@ -3,6 +3,8 @@
 import ctypes
 import os
 import platform
+import re
+import sys
 from pathlib import Path
 from typing import Any, Dict
 
@@ -37,6 +39,21 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def peak_resident_memory() -> int:
+    """The most bytes that this process had resident; 0: unknown."""
+    # Linux counts the parent that started this program into ru_maxrss, but not into VmHWM.
+    status = Path("/proc/self/status")
+    peak = re.search(r"^VmHWM:\s*(\d+)", status.read_text(), re.M) if status.exists() else None
+    if peak:
+        return int(peak[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def keep_freed_memory() -> bool:

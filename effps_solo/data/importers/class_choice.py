@@ -1,8 +1,9 @@
 """Which classes an import has: a list of the user, what the annotations say, or a list to be edited first."""
 
-import difflib
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from effps_solo.utils.errors import hint_at
 
 from .classes import ClassList, Entries, Label, as_entry, read_entries, write_template
 from .files import SourceError, read_lists
@@ -69,8 +70,7 @@ def _with_stuff(labels: Sequence[Label], stuff: Sequence[str], background: str) 
     names = [label.name for label in labels]
     for name in stuff:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+            hint = hint_at(name, names)
             raise SourceError(f"--stuff names '{name}', which no annotation has; {hint}")
     labels = [label._replace(isthing=0) if label.name in stuff else label for label in labels]
     return [
