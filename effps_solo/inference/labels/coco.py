@@ -23,7 +23,7 @@ _IMAGE_KEYS = ("id", "width", "height", "file_name")
 
 
 class CocoWriter(LabelWriter):
-    """Writes instances.json."""
+    """Writes instances.json and classes.yaml."""
 
     def __init__(
         self, folder: Path, classes: Sequence[PanopticClass], tolerance: float = 0.0
@@ -50,6 +50,7 @@ class CocoWriter(LabelWriter):
             self._annotations.append(json.dumps(annotation))
 
     def close(self) -> None:
+        super().close()
         head = {
             "info": {"description": f"predictions of effps_solo {__version__}"},
             "licenses": [],

@@ -35,7 +35,7 @@ class CvatWriter(LabelWriter):
         self._images.append((entry["image"], shapes))
 
     def close(self) -> None:
-        self.write_classes()
+        super().close()
         in_order = sorted(self._images, key=lambda image: image[0]["file_name"])  # CVAT's
         images = [
             f'  <image id="{k}" name={quoteattr(image["file_name"])} width="{image["width"]}" '

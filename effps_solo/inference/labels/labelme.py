@@ -38,10 +38,6 @@ class LabelmeWriter(LabelWriter):
     def has(self, entry: Entry) -> bool:
         return self._path(entry).is_file()
 
-    def close(self) -> None:
-        """Images have their own files; the classes go into ``classes.yaml``."""
-        self.write_classes()
-
     def _path(self, entry: Entry) -> Path:
         name = entry["annotation"]["file_name"].removesuffix(PANOPTIC_SUFFIX)
         return self.folder / FOLDER / f"{name}.json"
