@@ -1,7 +1,7 @@
 """Which classes an import has: a list of the user, what the annotations say, or a list to be edited first."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, Optional, Sequence, Tuple
 
 from effps_solo.utils.errors import hint_at
 
@@ -46,14 +46,16 @@ def choose_classes(
         file = str(template)
     if file:
         entries = export.complete(read_entries(file), file)
-        return ClassList(entries, file, background), [*export.remarks]
+        classes = ClassList(entries, file, background)
+        named = {label for entry in entries for label in entry.get("labels", [entry["name"]])}
+        return classes, _remarks(export, named)
     declared = export.count_labels()
     if not declared:
         raise SourceError("no annotation has a label")
     labels = [label for label in declared if label.num_annotations] or declared
     unused = ", ".join(label.name for label in declared if label not in labels)
     remarks = [
-        *export.remarks,
+        *_remarks(export),
         *[f"labels of nothing with an area are left out: {unused}"] * bool(unused),
     ]
     said = all(label.isthing is not None for label in labels)
@@ -63,6 +65,13 @@ def choose_classes(
     entries = [as_entry(label) for label in _with_stuff(labels, stuff or (), background)]
     classes = ClassList(_with_others(entries, output, splits), "the annotations", background)
     return classes, remarks
+
+
+def _remarks(export: Export, named: Container[str] = ()) -> List[str]:
+    """Those of the export, and which categories are no classes; ``named``: those that a class list has."""
+    unused = ", ".join(text for name, text in export.unused.items() if name not in named)
+    remark = f"categories without an annotation are left out: {unused}"
+    return [*export.remarks, *[remark] * bool(unused)]
 
 
 def _with_stuff(labels: Sequence[Label], stuff: Sequence[str], background: str) -> List[Label]:
