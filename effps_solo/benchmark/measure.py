@@ -1,15 +1,13 @@
 """Measurements of a call and of this process. Imports torch only where it has to count with it."""
 
 import math
-import re
-import resource
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 import numpy as np
+
+from effps_solo.utils.machine import peak_resident_memory
 
 
 class Timed(NamedTuple):
@@ -47,13 +45,7 @@ def peak_memory(device: str = "cpu") -> int:
         import torch
 
         return torch.cuda.max_memory_allocated()
-    # Linux counts the parent that started this program into ru_maxrss, but not into VmHWM.
-    status = Path("/proc/self/status")
-    peak = re.search(r"^VmHWM:\s*(\d+)", status.read_text(), re.M) if status.exists() else None
-    if peak:
-        return int(peak[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_resident_memory()
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

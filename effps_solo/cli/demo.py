@@ -259,7 +259,7 @@ def _process(
 
 
 def find_inputs(names: Sequence[str], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> List[Path]:
-    """Files as given, the files of folders and the matches of patterns in alphabetical order.
+    """Files as given, the files of folders and the matches of patterns in alphabetical order, each once.
 
     Args:
         suffixes: of the files that count in folders.
@@ -273,4 +273,4 @@ def find_inputs(names: Sequence[str], suffixes: Sequence[str] = IMAGE_SUFFIXES) 
             paths.extend(Path(match) for match in sorted(glob.glob(name, recursive=True)))
         else:
             paths.append(path)
-    return paths
+    return list({os.path.abspath(path): path for path in paths}.values())

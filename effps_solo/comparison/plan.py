@@ -8,7 +8,6 @@ data sets:
     opts: {SOLVER.MAX_ITER: 1000}               # overrides for all methods; none by default
 """
 
-import difflib
 import fnmatch
 import re
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import yaml
 
-from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.errors import ConfigError, hint_at
 
 METHODS, DATA_SETS = "methods", "data sets"
 _FIELDS = ("configs", "seeds", "opts")
@@ -126,9 +125,7 @@ def _read_mapping(path: Path) -> Dict[str, Any]:
 def _check_keys(given: Dict[Any, Any], known: Sequence[str], where: str) -> None:
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"{where} has an unknown key '{key}'; {hint}")
+            raise ConfigError(f"{where} has an unknown key '{key}'; {hint_at(key, known)}")
     for key in known:
         if key not in given:
             raise ConfigError(f"{where} lacks the key '{key}'")

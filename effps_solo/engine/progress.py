@@ -2,12 +2,13 @@
 
 import datetime
 import logging
-import sys
 from typing import Optional
 
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
+
+from effps_solo.utils.machine import peak_resident_memory
 
 THROUGHPUT = "images_per_second"
 _WINDOW = 20  # iterations whose median the console shows
@@ -58,9 +59,10 @@ class ProgressPrinter(EventWriter):
                 parts.append(f"{title}: {value:{form}}")
         if "lr" in storage.latest():
             parts.append(f"lr: {storage.latest()['lr'][0]:.5g}")
-        memory = max_memory_mb()
+        on_gpu = torch.cuda.is_available()
+        memory = torch.cuda.max_memory_allocated() if on_gpu else peak_resident_memory()
         if memory:
-            parts.append(f"max_mem: {memory:.0f}M")
+            parts.append(f"max_mem: {memory / 2**20:.0f}M")
         logger.info("  ".join(parts))
 
 
@@ -70,15 +72,3 @@ def _median(storage: EventStorage, name: str, window: int = _WINDOW) -> Optional
         return None
     median: float = storage.history(name).median(storage.count_samples(name, window))
     return median
-
-
-def max_memory_mb() -> float:
-    """The most memory in MiB that was in use: of the GPU, else of this process; 0: unknown."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from effps_solo.structures.classes import PanopticClass
-from effps_solo.structures.panoptic_png import encode_segment_ids
+from effps_solo.structures.panoptic_png import OVERLAY_SUFFIX, PANOPTIC_SUFFIX, encode_segment_ids
 from effps_solo.structures.segment_measures import measure_segments
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.errors import UserError
@@ -134,7 +134,7 @@ class PanopticResult:
 
     def save_pictures(self, folder: Path, name: str, **drawing: Any) -> List[Path]:
         """The overlay and the id PNG of :meth:`save`; ``drawing`` are options of :meth:`overlay`."""
-        paths = [folder / f"{name}_overlay.png", folder / f"{name}_panoptic.png"]
+        paths = [folder / f"{name}{suffix}" for suffix in (OVERLAY_SUFFIX, PANOPTIC_SUFFIX)]
         write_file(paths[0], encode_png(self.overlay(**drawing)))
         write_file(paths[1], encode_segment_ids(self.panoptic))
         return paths
@@ -157,7 +157,7 @@ class PanopticResult:
             }
             for segment in self.segments
         ]
-        png = f"{name}_panoptic.png"
+        png = f"{name}{PANOPTIC_SUFFIX}"
         return {
             "image": {"id": image_id, "file_name": file_name, "height": height, "width": width},
             "annotation": {"image_id": image_id, "file_name": png, "segments_info": segments},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set
 
 from effps_solo.structures.classes import PanopticClass
-from effps_solo.structures.panoptic_png import read_segment_ids
+from effps_solo.structures.panoptic_png import PANOPTIC_SUFFIX, read_segment_ids
 from effps_solo.utils.errors import UserError
 
 from .labels.base import LabelWriter
@@ -23,8 +23,9 @@ _SECONDS_BETWEEN_JSONS = 60.0
 class PanopticWriter:
     """Writes ``NAME_overlay.png``, ``NAME_panoptic.png`` and one ``panoptic.json`` to a folder.
 
-    The PNG and the JSON are in COCO panoptic layout: id = R + 256 G + 65536 B, 0 is void, and
-    ``category_id`` is the id of the data set's own files.
+    The PNG and the JSON are in COCO panoptic layout: id = R + 256 G + 65536 B, 0 is void,
+    ``category_id`` is the id of the data set's own files, and the ``file_name`` of an image is its path
+    as seen from the deepest folder above all images.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class PanopticWriter:
     def write_json(self) -> Path:
         """Write ``panoptic.json``; returns its path. Raises UserError when that fails."""
         path = self.folder / JSON_NAME
+        _name_images([entry["image"] for entry in self._entries])
         write_file(path, json.dumps(coco_panoptic(self._entries, self.classes)))
         self._last_json = time.monotonic()
         return path
@@ -136,6 +138,18 @@ def _earlier_entries(folder: Path, classes: Sequence[PanopticClass]) -> List[Dic
     return [e for e in entries if (folder / e["annotation"]["file_name"]).is_file()]
 
 
+def _name_images(images: Sequence[Dict[str, Any]]) -> None:
+    """Set each ``file_name``: the path below their common folder; the whole path where there is none."""
+    folders = {os.path.dirname(image["source"]) for image in images}
+    try:
+        common = os.path.commonpath(folders)
+    except ValueError:  # no image, or images on several drives
+        common = ""
+    for image in images:
+        name = os.path.relpath(image["source"], common) if common else image["source"]
+        image["file_name"] = Path(name).as_posix()
+
+
 def _name_of(entry: Dict[str, Any]) -> str:
     name: str = entry["annotation"]["file_name"]
-    return name.removesuffix("_panoptic.png")
+    return name.removesuffix(PANOPTIC_SUFFIX)

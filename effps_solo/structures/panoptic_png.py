@@ -8,6 +8,8 @@ from PIL import Image
 from effps_solo.utils.image_io import open_image
 
 VOID = 0
+# Of the two PNGs of a prediction: NAME_panoptic.png, and the picture for the eye beside it.
+PANOPTIC_SUFFIX, OVERLAY_SUFFIX = "_panoptic.png", "_overlay.png"
 _COLOR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 _IHDR_BIT_DEPTH = 24  # offset in the file; the colour type follows
 

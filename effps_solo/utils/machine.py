@@ -5,6 +5,7 @@ import os
 import platform
 import re
 from contextlib import suppress
+import sys
 from pathlib import Path
 from typing import Any, Dict
 
@@ -63,6 +64,21 @@ def available_memory() -> int:
 
 def _read(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
+
+
+def peak_resident_memory() -> int:
+    """The most bytes that this process had resident; 0: unknown."""
+    # Linux counts the parent that started this program into ru_maxrss, but not into VmHWM.
+    status = Path("/proc/self/status")
+    peak = re.search(r"^VmHWM:\s*(\d+)", status.read_text(), re.M) if status.exists() else None
+    if peak:
+        return int(peak[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def keep_freed_memory() -> bool:

@@ -14,7 +14,7 @@ from PIL import Image
 import effps_solo.inference.predictor
 import effps_solo.inference.result
 from effps_solo.__main__ import main
-from effps_solo.cli.demo import video_names
+from effps_solo.cli.demo import find_inputs, video_names
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -236,6 +236,28 @@ def test_equal_stems(run: Demo, output: Path, folder: Path) -> None:
     files = [annotation["file_name"] for annotation in read_json(output)["annotations"]]
     assert len(set(files)) == 3 and set(files) <= set(names(output))
     assert len(names(output)) == 7
+
+
+def test_each_image_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(folder / "b.png"), draw(folder / "a.png")
+    monkeypatch.chdir(folder)
+    found = find_inputs([str(folder / "b.png"), str(folder), "b.png", "*.png"])
+    assert [os.path.abspath(path) for path in found] == [
+        str(folder / n) for n in ("b.png", "a.png")
+    ]
+
+
+def test_pseudo_labels_are_a_data_set_as_they_are(run: Demo, output: Path, folder: Path) -> None:
+    """Of images with one name in several folders, too."""
+    for name in ("x", "y"):
+        (folder / name).mkdir()
+        draw(folder / name / "a.png", seed=ord(name))
+    assert run(folder / "x", folder / "y", words=["--unsure-void", "0.3"]) == 0
+    assert "a_1_overlay.png" in names(output)
+    description = {"name": "pseudo", "splits": ["train"], "images": str(folder)}
+    paths = {"panoptic_png": str(output), "panoptic_json": str(output / "panoptic.json")}
+    (file := output.parent / "pseudo.json").write_text(json.dumps({**description, **paths}))
+    assert main(["check-dataset", "--description", str(file), "--workers", "1"]) == 0
 
 
 def test_no_image(run: Demo, output: Path, folder: Path, capfd: pytest.CaptureFixture) -> None:

@@ -7,7 +7,11 @@ from typing import Any, Dict, Iterator
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from effps_solo.__main__ import main
+from effps_solo.inference.labels import FORMATS
+from effps_solo.inference.labels.build import build_label_writer
 from effps_solo.inference.labels.coco import CocoWriter
 from effps_solo.inference.labels.labelme import LabelmeWriter
 from effps_solo.inference.result import PanopticResult
@@ -18,10 +22,12 @@ from effps_solo.utils.errors import UserError
 CLASSES = (PanopticClass("car", True, 26, (0, 0, 142)),)
 
 
+SEGMENTS = [{"id": 3, "category_id": 0, "isthing": True, "score": 0.5, "area": 3}]
+
+
 def result() -> PanopticResult:
     ids = np.array([[0, 3], [3, 3]])
-    info = [{"id": 3, "category_id": 0, "isthing": True, "score": 0.5, "area": 3}]
-    return PanopticResult.from_prediction(np.zeros((2, 2, 3), np.uint8), ids, info, CLASSES)
+    return PanopticResult.from_prediction(np.zeros((2, 2, 3), np.uint8), ids, SEGMENTS, CLASSES)
 
 
 def test_resumed(tmp_path: Path) -> None:
@@ -69,6 +75,61 @@ def test_the_work_for_an_image_does_not_grow_with_their_number(
     assert len(writer) == number and writer._names.asked < 3 * number
     assert [list.__getitem__(writer._entries, k)["image"]["id"] for k in (0, 1, 99)] == [1, 2, 100]
     assert {"frame", "frame_1", "frame_99"} < writer._names and len(writer._names) == number
+
+
+@pytest.mark.parametrize("earlier", [0, 1, 2])
+def test_images_are_named_below_their_common_folder(tmp_path: Path, earlier: int) -> None:
+    """However many of them an earlier run has done; one folder needs no name."""
+    paths = [Path(f"photos/{name}.jpg") for name in ("x/a", "x/b", "y/z/a")]
+    expected = [["a.jpg", "b.jpg", "a.jpg"][:n] for n in range(3)] + [
+        ["x/a.jpg", "x/b.jpg", "y/z/a.jpg"]
+    ]
+    writer = PanopticWriter(tmp_path, CLASSES)
+    for number, path in enumerate(paths, 1):
+        if number == earlier + 1:
+            writer.close()
+            writer = PanopticWriter(tmp_path, CLASSES, resume=True)
+        writer.add(path, result())
+        content = json.loads(writer.write_json().read_text())
+        assert [image["file_name"] for image in content["images"]] == expected[number]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_labels_of_images_with_one_name(tmp_path: Path, form: str) -> None:
+    """Those of each image are imported again, in a data set that holds both."""
+    out, boxes = tmp_path / "out", {"x": (2, 9), "y": (12, 30)}
+    writer = PanopticWriter(
+        out, CLASSES, label_writer=build_label_writer(form, out, CLASSES, tolerance=0)
+    )
+    for name, (start, stop) in boxes.items():
+        pixels = np.random.default_rng(start).integers(0, 256, (20, 40, 3), np.uint8)
+        ids = np.zeros((20, 40), int)
+        ids[5:15, start:stop] = 3
+        path = tmp_path / "photos" / name / "a.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(path)
+        writer.add(path, PanopticResult.from_prediction(pixels, ids, SEGMENTS, CLASSES))
+    writer.close()
+    kind, file = {
+        "labelme": ("labelme", "labelme"),
+        "coco": ("coco-instances", "instances.json"),
+        "cvat": ("cvat", "annotations.xml"),
+    }[form]
+    words = ["--from", kind, "--annotations", str(out / file), "--images", str(tmp_path / "photos")]
+    words += ["--stuff", "--output", str(tmp_path / "set"), "--workers", "1"]
+    assert main(["import-dataset", *words]) == 0
+    content = json.loads((tmp_path / "set" / "panoptic_train.json").read_text())
+    found = {
+        image["file_name"]: [segment["bbox"] for segment in annotation["segments_info"]]
+        for image, annotation in zip(content["images"], content["annotations"])
+    }
+    assert found == {
+        f"{name}/a.png": [[start, 5, stop - start, 10]] for name, (start, stop) in boxes.items()
+    }
+    assert (
+        main(["check-dataset", "--workers", "1", "--description", str(tmp_path / "set/set.yaml")])
+        == 0
+    )
 
 
 def test_names_that_look_like_numbered_ones(tmp_path: Path) -> None:

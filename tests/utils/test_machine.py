@@ -1,13 +1,15 @@
-"""The memory of freed tensors."""
+"""The memory of freed tensors, and the most that was in use."""
 
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Dict
 
+import numpy as np
 import pytest
 
-from effps_solo.utils.machine import keep_freed_memory, num_cores
+from effps_solo.utils.machine import keep_freed_memory, num_cores, peak_resident_memory
 
 # Page faults of the second of two equal blocks of 200 MB, after the first one was freed.
 _SCRIPT = """
@@ -63,3 +65,23 @@ def test_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_there_is_a_core() -> None:
     assert num_cores() >= 1
+
+
+def test_the_peak_is_that_of_this_process_after_memory_was_freed(project_root: Path) -> None:
+    """... and not that of the parent, which holds 300 MiB more."""
+    ballast = np.ones(300 * 2**20, np.uint8)
+    code = (
+        "from effps_solo.utils.machine import peak_resident_memory\n"
+        "before = peak_resident_memory()\n"
+        "a = bytearray(64 * 2**20)\n"
+        "for i in range(0, len(a), 4096): a[i] = 1\n"
+        "del a\n"
+        "print(before, peak_resident_memory())\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=project_root, capture_output=True, text=True, check=True
+    ).stdout
+    before, after = map(int, output.split())
+    assert 63 * 2**20 <= after - before < 72 * 2**20
+    assert before < 200 * 2**20 < peak_resident_memory()
+    assert ballast.all()

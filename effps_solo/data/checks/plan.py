@@ -5,7 +5,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from effps_solo.data.datasets.files import DatasetError, examples, files_below, read_json_object
+from effps_solo.data.datasets.files import (
+    DatasetError,
+    examples,
+    files_below,
+    overlays_of,
+    read_json_object,
+)
 from effps_solo.utils.image_io import IMAGE_SUFFIXES
 
 from .entries import (
@@ -232,6 +238,7 @@ def add_set_findings(plans: List[DatasetPlan], known: Sequence[DatasetPlan] = ()
         *(_files(plan.image_folder, listed=True) | _files(plan.png_folder) for plan in every)
     )
     pngs = set().union(*(_files(plan.png_folder, listed=True) for plan in every))
+    pngs |= overlays_of(pngs)
     for plan in (plan for plan in plans if plan.jobs):
         _add_unlisted(plan, "unlisted-image", plan.image_folder, IMAGE_SUFFIXES, images)
         _add_unlisted(plan, "unlisted-png", plan.png_folder, (".png",), pngs)

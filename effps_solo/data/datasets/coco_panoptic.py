@@ -15,6 +15,7 @@ from .files import (
     DatasetError,
     examples,
     files_below,
+    overlays_of,
     read_json_object,
     repeated,
     require_file,
@@ -214,9 +215,9 @@ def _check_png_files(annotations: List[Dict[str, Any]], files: CocoPanopticFiles
             f"{files.panoptic_png} lacks {examples(named - present)}, which "
             f"{files.panoptic_json} lists; restore the files or remove the annotations"
         )
-    if present - named:
+    if unlisted := present - named - overlays_of(named):
         raise DatasetError(
-            f"{files.panoptic_png} holds {examples(present - named)}, which "
+            f"{files.panoptic_png} holds {examples(unlisted)}, which "
             f"{files.panoptic_json} does not list; add annotations or move the files away"
         )
 

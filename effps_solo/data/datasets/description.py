@@ -11,13 +11,14 @@ by default
     panoptic_json: "panoptic_{split}.json"
 """
 
-import difflib
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping
+from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
 import yaml
 from detectron2.config import CfgNode
+
+from effps_solo.utils.errors import hint_at
 
 from .coco_panoptic import CocoPanopticFiles
 from .files import DatasetError, data_root, expand, require_file, require_folder
@@ -145,9 +146,8 @@ def _check_fields(fields: Mapping[str, Any], source: _Source) -> None:
             )
 
 
-def _check_known(fields: Iterable[str], known: Iterable[str], source: _Source) -> None:
+def _check_known(fields: Iterable[str], known: Sequence[str], source: _Source) -> None:
     for field in fields:
         if field not in known:
-            near = difflib.get_close_matches(str(field), known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+            hint = hint_at(field, known)
             raise DatasetError(f"{source.name} has an unknown field '{field}'; {hint}")

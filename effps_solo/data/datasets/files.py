@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
+from effps_solo.structures.panoptic_png import OVERLAY_SUFFIX, PANOPTIC_SUFFIX
 from effps_solo.utils.errors import UserError
 
 _NUM_EXAMPLES = 5
@@ -80,6 +81,12 @@ def files_below(folder: str) -> Set[str]:
         relative = os.path.relpath(parent, folder)
         found |= {os.path.normpath(os.path.join(relative, name)) for name in names}
     return found
+
+
+def overlays_of(pngs: Iterable[str]) -> Set[str]:
+    """The pictures that ``demo`` writes beside panoptic PNGs, which are no annotations."""
+    stems = [png.removesuffix(PANOPTIC_SUFFIX) for png in pngs if png.endswith(PANOPTIC_SUFFIX)]
+    return {stem + OVERLAY_SUFFIX for stem in stems}
 
 
 def repeated(values: Iterable[Any]) -> List[Any]:

@@ -1,8 +1,9 @@
 """Which classes an import has: a list of the user, what the annotations say, or a list to be edited first."""
 
-import difflib
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, Optional, Sequence, Tuple
+
+from effps_solo.utils.errors import hint_at
 
 from .classes import ClassList, Entries, Label, as_entry, read_entries, write_template
 from .files import SourceError, read_lists
@@ -45,14 +46,16 @@ def choose_classes(
         file = str(template)
     if file:
         entries = export.complete(read_entries(file), file)
-        return ClassList(entries, file, background), [*export.remarks]
+        classes = ClassList(entries, file, background)
+        named = {label for entry in entries for label in entry.get("labels", [entry["name"]])}
+        return classes, _remarks(export, named)
     declared = export.count_labels()
     if not declared:
         raise SourceError("no annotation has a label")
     labels = [label for label in declared if label.num_annotations] or declared
     unused = ", ".join(label.name for label in declared if label not in labels)
     remarks = [
-        *export.remarks,
+        *_remarks(export),
         *[f"labels of nothing with an area are left out: {unused}"] * bool(unused),
     ]
     said = all(label.isthing is not None for label in labels)
@@ -64,13 +67,19 @@ def choose_classes(
     return classes, remarks
 
 
+def _remarks(export: Export, named: Container[str] = ()) -> List[str]:
+    """Those of the export, and which categories are no classes; ``named``: those that a class list has."""
+    unused = ", ".join(text for name, text in export.unused.items() if name not in named)
+    remark = f"categories without an annotation are left out: {unused}"
+    return [*export.remarks, *[remark] * bool(unused)]
+
+
 def _with_stuff(labels: Sequence[Label], stuff: Sequence[str], background: str) -> List[Label]:
     """Labels that the user calls stuff are stuff; the background is, unless the annotations deny it."""
     names = [label.name for label in labels]
     for name in stuff:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+            hint = hint_at(name, names)
             raise SourceError(f"--stuff names '{name}', which no annotation has; {hint}")
     labels = [label._replace(isthing=0) if label.name in stuff else label for label in labels]
     return [

@@ -76,7 +76,7 @@ def read_categories(
     return list(found.values())
 
 
-def declared_labels(categories: Sequence[Category]) -> Tuple[Dict[str, Label], List[str]]:
+def declared_labels(categories: Sequence[Category]) -> Tuple[Dict[str, Label], Dict[str, str]]:
     """The labels that annotations use, all if they use none.
 
     Categories of one name are one label. A label that is alone is a thing: COCO's annotations are instances.
@@ -85,7 +85,7 @@ def declared_labels(categories: Sequence[Category]) -> Tuple[Dict[str, Label], L
         categories: of all files of an export.
 
     Returns:
-        name -> label, and remarks about what was left out.
+        name -> label, and the unused ones of ``Export``.
     """
     used = [category for category in categories if category.num_annotations] or list(categories)
     found: Dict[str, Label] = {}
@@ -101,9 +101,7 @@ def declared_labels(categories: Sequence[Category]) -> Tuple[Dict[str, Label], L
             for name, label in found.items()
         }
     known = {(category.key, category.name) for category in used}
-    unused = dict.fromkeys(f"{c.name} (id {c.key})" for c in categories if c[:2] not in known)
-    remark = f"categories without an annotation are left out: {', '.join(unused)}"
-    return found, [remark] if unused else []
+    return found, {c.name: f"{c.name} (id {c.key})" for c in categories if c[:2] not in known}
 
 
 def complete_entries(

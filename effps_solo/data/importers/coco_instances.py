@@ -73,11 +73,8 @@ def find(annotations: str, images: str = "", *, semantic: str = "") -> Export:
         splits[split] = _items(path, content, {c.key: c.name for c in listed}, indexes, semantic)
         categories += listed
     _refuse_boxes_alone(contents)
-    declared, remarks = declared_labels(categories)
-    if is_folder:
-        remarks = [
-            f"{split or 'annotations'}: {path}" for split, (path, _) in contents.items()
-        ] + remarks
+    declared, unused = declared_labels(categories)
+    parts = [f"{split or 'annotations'}: {path}" for split, (path, _) in contents.items()]
     found = [item.image for part in splits.values() for item in part]
     folder = annotations if is_folder else os.path.dirname(annotations) or "."
     return Export(
@@ -87,7 +84,8 @@ def find(annotations: str, images: str = "", *, semantic: str = "") -> Export:
         overlap=READER.overlap,
         count_labels=lambda: list(declared.values()),
         complete=partial(complete_entries, declared, bool(semantic)),
-        remarks=tuple(remarks),
+        remarks=tuple(parts) if is_folder else (),
+        unused=unused,
     )
 
 

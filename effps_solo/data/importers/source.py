@@ -1,6 +1,6 @@
 """What a reader hands over: the annotations of its format, not yet judged or drawn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Hashable, List, Mapping, NamedTuple, Optional, Tuple
 
 from .canvas import SegmentCanvas
@@ -101,6 +101,7 @@ class Export:
         count_labels: lists the labels that occur or are declared; may read every file. Raises SourceError.
         complete: (entries of a class list, its file) -> entries with what the export knows of them.
         remarks: what was left out of account, one line each.
+        unused: declared labels that no annotation has -> the same with the id, for people.
     """
 
     images: str
@@ -110,3 +111,4 @@ class Export:
     count_labels: Callable[[], List[Label]]
     complete: Callable[[Entries, str], Entries] = _as_they_are
     remarks: Tuple[str, ...] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)

@@ -36,7 +36,8 @@ class LabelWriter(ABC):
 
         Args:
             entry: as :meth:`effps_solo.inference.result.PanopticResult.to_coco` makes it, with the absolute
-                path of the image as ``entry["image"]["source"]``.
+                path of the image as ``entry["image"]["source"]``; the ``file_name`` counts that it has in
+                :meth:`close`, since it depends on where all images lie.
             ids: (H, W) segment ids.
         """
         segments = entry["annotation"]["segments_info"]
@@ -50,14 +51,11 @@ class LabelWriter(ABC):
     def add_outlines(self, entry: Entry, outlines: Sequence[Outline]) -> None:
         """Take in the polygons of an image."""
 
-    @abstractmethod
     def close(self) -> None:
-        """Write what belongs to all images together. Raises UserError when that fails."""
+        """Write what belongs to all images together. Raises UserError when that fails.
 
-    def write_classes(self) -> None:
-        """Write ``classes.yaml``, which tells ``import-dataset`` what a format cannot: things, ids, colours.
-
-        Raises UserError when that fails.
+        In every format ``classes.yaml``, which tells ``import-dataset`` what the labels cannot: things, ids,
+        colours, and the classes that no image shows.
         """
         lines = [
             json.dumps(

@@ -19,10 +19,11 @@ from .outlines import Outline
 from .polygons import run_lengths, without_inset
 
 JSON_NAME = "instances.json"
+_IMAGE_KEYS = ("id", "width", "height", "file_name")
 
 
 class CocoWriter(LabelWriter):
-    """Writes instances.json."""
+    """Writes instances.json and classes.yaml."""
 
     def __init__(
         self, folder: Path, classes: Sequence[PanopticClass], tolerance: float = 0.0
@@ -33,7 +34,7 @@ class CocoWriter(LabelWriter):
         self._annotations: List[str] = []  # JSON, which takes less memory
 
     def add_outlines(self, entry: Entry, outlines: Sequence[Outline]) -> None:
-        image = {key: entry["image"][key] for key in ("id", "width", "height", "file_name")}
+        image = entry["image"]
         self._images.append(image)
         for outline in outlines:
             annotation = {
@@ -49,11 +50,12 @@ class CocoWriter(LabelWriter):
             self._annotations.append(json.dumps(annotation))
 
     def close(self) -> None:
+        super().close()
         head = {
             "info": {"description": f"predictions of effps_solo {__version__}"},
             "licenses": [],
             "categories": [_category(entry) for entry in self.classes],
-            "images": self._images,
+            "images": [{key: image[key] for key in _IMAGE_KEYS} for image in self._images],
         }
         annotations = ",\n".join(self._annotations)
         text = f'{json.dumps(head)[:-1]}, "annotations": [\n{annotations}]}}'

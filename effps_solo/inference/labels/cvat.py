@@ -5,7 +5,7 @@ row. The parts of an object have one ``group_id``. Things lie over stuff.
 """
 
 from pathlib import Path
-from typing import Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -28,19 +28,19 @@ class CvatWriter(LabelWriter):
     ) -> None:
         """See :class:`LabelWriter`."""
         super().__init__(folder, classes, tolerance)
-        self._images: List[Tuple[str, str, str]] = []  # name, other attributes, shapes
+        self._images: List[Tuple[Mapping[str, Any], str]] = []  # with the shapes
 
     def add_outlines(self, entry: Entry, outlines: Sequence[Outline]) -> None:
-        image = entry["image"]
-        size = f'width="{image["width"]}" height="{image["height"]}"'
         shapes = "\n".join(shape for outline in outlines for shape in self._shapes(outline))
-        self._images.append((image["file_name"], size, shapes))
+        self._images.append((entry["image"], shapes))
 
     def close(self) -> None:
-        self.write_classes()
+        super().close()
+        in_order = sorted(self._images, key=lambda image: image[0]["file_name"])  # CVAT's
         images = [
-            f'  <image id="{k}" name={quoteattr(name)} {size}>\n{shapes}\n  </image>'
-            for k, (name, size, shapes) in enumerate(sorted(self._images))  # CVAT's order
+            f'  <image id="{k}" name={quoteattr(image["file_name"])} width="{image["width"]}" '
+            f'height="{image["height"]}">\n{shapes}\n  </image>'
+            for k, (image, shapes) in enumerate(in_order)
         ]
         lines = [
             '<?xml version="1.0" encoding="utf-8"?>',

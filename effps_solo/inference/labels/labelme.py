@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from effps_solo.inference.result import write_file
+from effps_solo.structures.panoptic_png import PANOPTIC_SUFFIX
 
 from .base import Entry, LabelWriter
 from .outlines import Outline
@@ -37,12 +38,8 @@ class LabelmeWriter(LabelWriter):
     def has(self, entry: Entry) -> bool:
         return self._path(entry).is_file()
 
-    def close(self) -> None:
-        """Images have their own files; the classes go into ``classes.yaml``."""
-        self.write_classes()
-
     def _path(self, entry: Entry) -> Path:
-        name = entry["annotation"]["file_name"].removesuffix("_panoptic.png")
+        name = entry["annotation"]["file_name"].removesuffix(PANOPTIC_SUFFIX)
         return self.folder / FOLDER / f"{name}.json"
 
     def _shapes(self, outline: Outline) -> List[Dict[str, Any]]:

@@ -136,6 +136,27 @@ def test_splits_in_one_folder_list_files_together(mini: Any) -> None:
     assert kinds(check_datasets(sources[:1])) == ["unlisted-png", "unlisted-image"]
 
 
+def test_overlays_of_predictions_are_no_annotations(mini: Any) -> None:
+    """Those of `demo` lie beside its PNGs of ids, whatever split they are of."""
+    for split in ("train", "val"):
+        for index in range(3):
+            png = mini.png(index, split)
+            mini.write_image(png.with_name(f"{png.stem}_overlay.png"), 50 + index)
+            png.rename(png.with_name(f"{png.stem}_panoptic.png"))
+
+        def rename(content: Dict[str, Any]) -> None:
+            for annotation in content["annotations"]:
+                name = annotation["file_name"]
+                annotation["file_name"] = name.replace(".png", "_panoptic.png")
+
+        mini.edit(rename, split)
+    assert kinds(check_datasets(mini.sources())) == []
+    shutil.copy(mini.image(), mini.png().with_name("other_overlay.png"))
+    (finding,) = found(check_datasets(mini.sources()))
+    assert finding.kind == "unlisted-png" and "1 files" in finding.text
+    assert "other_overlay.png" in finding.text
+
+
 def test_names_of_cityscapes(mini: Any) -> None:
     """Its panoptic JSON names images after the labels, and they lie in folders of cities."""
 

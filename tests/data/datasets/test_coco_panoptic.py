@@ -160,6 +160,23 @@ def test_png_that_the_json_does_not_list(coco_cfg: CfgNode, coco_root: Path) -> 
         DatasetCatalog.get("tiny_val")
 
 
+def test_overlays_of_predictions_are_no_annotations(coco_cfg: CfgNode, coco_root: Path) -> None:
+    folder, file = coco_root / "panoptic_val", coco_root / "panoptic_val.json"
+    for path in sorted(folder.iterdir()):
+        shutil.copy(path, folder / f"{path.stem}_overlay.png")
+        path.rename(folder / f"{path.stem}_panoptic.png")
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:
+        name = annotation["file_name"]
+        annotation["file_name"] = name.replace(".png", "_panoptic.png")
+    file.write_text(json.dumps(content))
+    register_datasets(coco_cfg)
+    assert len(DatasetCatalog.get("tiny_val")) == 2
+    shutil.copy(folder / "val_4_overlay.png", folder / "other_overlay.png")
+    with pytest.raises(DatasetError, match="holds other_overlay.png, which"):
+        DatasetCatalog.get("tiny_val")
+
+
 def test_missing_png(coco_cfg: CfgNode, coco_root: Path) -> None:
     (coco_root / "panoptic_val" / "val_9.png").unlink()
     register_datasets(coco_cfg)

@@ -1,6 +1,7 @@
 """Who says which classes there are."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -48,6 +49,19 @@ def test_the_annotations_say_it_of_all_or_of_none(tmp_path: Path) -> None:
         {"id": 3, "name": "road", "isthing": 0, "color": [1, 2, 3]},
     ]
     assert not list(tmp_path.iterdir())
+
+
+def test_unused_categories_are_left_out_unless_a_class_list_has_them(tmp_path: Path) -> None:
+    found = replace(export(CAR, ROAD), unused={"root": "root (id 0)", "bus": "bus (id 9)"})
+    said = "categories without an annotation are left out: "
+    _, remarks = choose_classes(found, tmp_path, stuff=["road"])
+    assert remarks == ["root: left out", f"{said}root (id 0), bus (id 9)"]
+    (file := tmp_path / "list.yaml").write_text(
+        "- {name: car, isthing: 1}\n- {name: bus, isthing: 1}\n"
+    )
+    assert choose_classes(found, tmp_path, file=str(file))[1][1:] == [f"{said}root (id 0)"]
+    file.write_text("- {name: any, isthing: 1, labels: [car, bus, root]}\n")
+    assert choose_classes(found, tmp_path, file=str(file))[1] == ["root: left out"]
 
 
 def test_words_of_the_command_line(tmp_path: Path) -> None:

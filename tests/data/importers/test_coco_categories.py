@@ -69,12 +69,12 @@ def test_categories_as_labels() -> None:
         Category("0", "3", 4, 0, None),
         Category("b", "category b", 0, None, [0, 0, 0]),
     ]
-    labels, remarks = declared_labels(found)
+    labels, unused = declared_labels(found)
     assert labels == {"3": Label("3", 4, 0, 0, None)}
-    assert remarks == ["categories without an annotation are left out: category b (id b)"]
-    assert declared_labels([]) == ({}, [])
-    unused, remarks = declared_labels([one._replace(num_annotations=0) for one in found])
-    assert list(unused) == ["3", "category b"] and remarks == []
+    assert unused == {"category b": "category b (id b)"}
+    assert declared_labels([]) == ({}, {})
+    labels, unused = declared_labels([one._replace(num_annotations=0) for one in found])
+    assert list(labels) == ["3", "category b"] and unused == {}
 
 
 def test_a_label_that_is_alone_is_a_thing_unless_the_file_says_otherwise() -> None:

@@ -116,7 +116,7 @@ def test_polygons_are_those_of_pycocotools(load: Load, draw: Any) -> None:
     assert np.array_equal(ids > 0, mask > 0)
     assert [(s["category_id"], s["area"]) for s in info] == [(500, int(mask.sum()))]
     assert export.count_labels() == [Label("cat", 1, isthing=1, id=500)]
-    assert export.remarks == ("categories without an annotation are left out: dog (id 0)",)
+    assert export.unused == {"dog": "dog (id 0)"} and export.remarks == ()
 
 
 def test_an_image_without_annotations(load: Load, draw: Any) -> None:
@@ -271,7 +271,7 @@ def test_categories_of_one_name_and_of_several_files(tmp_path: Path, write_image
         "val": [f"{tmp_path}/valid/a.jpg"],
     }
     assert export.count_labels() == [Label("car", 2, id=1), Label("bus", 2, id=2)]
-    assert "left out: car (id 0)" in export.remarks[-1]
+    assert export.unused == {"car": "car (id 0)"}
 
 
 def test_a_list_of_classes_for_categories(load: Load, tmp_path: Path) -> None:

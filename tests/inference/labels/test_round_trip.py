@@ -45,6 +45,27 @@ def test_round_trip(
         check(each, read_segment_ids(str(png)), annotation["segments_info"], min_iou)
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_classes_that_no_image_shows_stay(
+    name: str, write_scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    """So the labels can be trained on beside the data set that the model was trained on."""
+    scene = write_scene(np.full((30, 40), 2))
+    writer = build_label_writer(name, tmp_path / "predictions", CLASSES, 0)
+    writer.add(scene.entry, scene.ids)
+    writer.close()
+    [format_name] = [each for each in FORMATS if each.startswith(name)]
+    words = ["--from", format_name, "--annotations", str(tmp_path / "predictions" / WRITTEN[name])]
+    words += ["--classes", str(tmp_path / "predictions" / "classes.yaml"), "--workers", "1"]
+    words += ["--images", str(tmp_path / "images"), "--output", str(tmp_path / "set")]
+    assert main(["import-dataset", *words]) == 0
+    content = json.loads((tmp_path / "set" / "panoptic_train.json").read_text())
+    assert {(c["id"], c["name"], c["isthing"]) for c in content["categories"]} == {
+        (each.dataset_id, each.name, each.isthing) for each in CLASSES
+    }
+    assert [segment["area"] for segment in content["annotations"][0]["segments_info"]] == [30 * 40]
+
+
 def check(scene: Scene, ids: np.ndarray, found: List[Dict[str, Any]], min_iou: float) -> None:
     segments = scene.entry["annotation"]["segments_info"]
     assert len(found) == len(segments)
