@@ -42,5 +42,5 @@ def test_mistakes(tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "'onnx' does not read none.xml" in message("none.xml", output, "--backend", "onnx")
     bf16 = message("none.onnx", output, "--precision", "bf16")
     assert "none.onnx can run in bf16 with the backend openvino alone" in bf16
-    assert "model.pth is no exported model" in message("model.pth", output)
+    assert "model.pth does not exist" in message("model.pth", output)
     assert "--output '/dev/null/run' is not a folder" in message("none.onnx", "/dev/null/run")
