@@ -76,7 +76,7 @@ def _check_parameters(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
 
 def _changes(before: List[Dict[str, Any]], now: List[Dict[str, Any]]) -> List[str]:
     """A line for each key of the config whose value was another, of the first group that shows it."""
-    lines = {}
+    lines: Dict[str, str] = {}
     for old, new in zip(before, now):
         for setting, key in _KEYS.items():
             if setting in old and setting in new and old[setting] != new[setting]:

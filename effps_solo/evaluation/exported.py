@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from functools import partial
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from detectron2.evaluation import inference_on_dataset, print_csv_format
 
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.inference.exported import ExportedPredictor
-from effps_solo.structures.classes import class_keys, classes_from_metadata
+from effps_solo.structures.classes import class_keys, classes_from_metadata, list_of_classes
 from effps_solo.utils.errors import ConfigError
 from effps_solo.utils.image_io import read_image
 
@@ -48,18 +48,14 @@ def evaluate_exported(cfg: CfgNode, predictor: ExportedPredictor) -> Dict[str, A
 
 def _matched_by_name(predictor: ExportedPredictor, name: str) -> List[int]:
     """The contiguous id in the data set of each class of the model, in the order of the model's ids."""
-    there = class_keys(classes_from_metadata(MetadataCatalog.get(name)))
-    here = class_keys(predictor.classes)
+    data = classes_from_metadata(MetadataCatalog.get(name))
+    there, here = class_keys(data), class_keys(predictor.classes)
     if sorted(there) != sorted(here):
         raise ConfigError(
-            f"DATASETS.TEST: '{name}' has the classes {_names(there)}; the model was exported for "
-            f"{_names(here)}"
+            f"DATASETS.TEST: '{name}' has the classes {list_of_classes(data)}; the model was exported for "
+            f"{list_of_classes(predictor.classes)}"
         )
     return [there.index(key) for key in here]
-
-
-def _names(keys: Sequence[Tuple[str, bool]]) -> str:
-    return ", ".join(f"{name} ({'thing' if isthing else 'stuff'})" for name, isthing in keys)
 
 
 def _with_image(record: Dict[str, Any], image_format: str) -> Dict[str, Any]:
