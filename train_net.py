@@ -22,10 +22,10 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
-from effps_solo.config import check_device, load_config
+from effps_solo.config import check_device, classes_of_data, load_config
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.engine import Trainer, launch
-from effps_solo.inference.predictor import with_trained_weights
+from effps_solo.inference.model_config import with_trained_weights
 from effps_solo.inference.preparation import build_inference_model
 from effps_solo.report import write_reports
 from effps_solo.utils.errors import UserError
@@ -63,6 +63,7 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
             allow_unsafe=args.allow_unsafe,
             use_ema=cfg.TEST.USE_EMA,
             complete=True,
+            classes=classes_of_data(cfg),
         ).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, build_inference_model(cfg, model))
         if comm.is_main_process():

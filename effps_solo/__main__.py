@@ -22,6 +22,7 @@ COMMANDS: Dict[str, str] = {
     "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "import-dataset": "make a data set from labels of other tools: COCO, labelme, YOLO, CVAT and more",
     "plan": "write a config for a data set and this machine, every value with its reason",
+    "pack": "write a trained model as one folder that needs no data set",
     "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
     "evaluate": "evaluate an exported model on the data sets of a config",
     "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",

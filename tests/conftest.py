@@ -4,10 +4,11 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -321,3 +322,44 @@ def lively_weights(tiny_config: Path, tmp_path: Path) -> Path:
     path = tmp_path / "lively.pth"
     torch.save({"model": model.state_dict()}, path)
     return path
+
+
+@pytest.fixture
+def other_classes(tiny_set: Path, tmp_path: Path) -> Callable[..., List[str]]:
+    """``other_classes(*categories)``: KEY VALUE ... for a copy of ``tiny_set`` whose JSONs list these.
+
+    A category is (dataset id, name, isthing); all ids of the tiny set must be among them.
+    """
+
+    def make(*categories: Tuple[int, str, int]) -> List[str]:
+        name = f"other{len(list(tmp_path.glob('other*')))}"
+        root = tmp_path / name
+        shutil.copytree(tiny_set, root)
+        for split in ("train", "val"):
+            path = root / f"panoptic_{split}.json"
+            keys = ("id", "name", "isthing")
+            content = json.loads(path.read_text())
+            content["categories"] = [dict(zip(keys, category)) for category in categories]
+            path.write_text(json.dumps(content))
+        words = ["DATASETS.PANOPTIC.NAME", name, "DATASETS.PANOPTIC.ROOT", str(root)]
+        words += ["DATASETS.TRAIN", f"('{name}_train',)", "DATASETS.TEST", f"('{name}_val',)"]
+        counts = ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "-1", "MODEL.INSTANCE_HEAD.NUM_CLASSES", "-1"]
+        return [*words, *counts]
+
+    return make
+
+
+@pytest.fixture
+def lively_model(tiny_config: Path, lively_weights: Path, tmp_path: Path) -> Path:
+    """The model folder of ``lively_weights``; of its data nothing is known any more."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from effps_solo.inference.model_config import read_model_config
+    from effps_solo.inference.pack import pack
+
+    cfg = read_model_config(tiny_config, ["MODEL.WEIGHTS", str(lively_weights)])
+    pack(cfg, tmp_path / "moved" / "model")
+    for name in ("tiny_train", "tiny_val"):
+        DatasetCatalog.pop(name)
+        MetadataCatalog.pop(name)
+    return tmp_path / "moved" / "model"

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 
 from effps_solo.config import load_config
 from effps_solo.evaluation.oracle import OracleMapper, OracleModel
-from effps_solo.inference.load import SHIPPED_WEIGHTS
+from effps_solo.inference.load import SHIPPED_MODEL
 from effps_solo.inference.predictor import Predictor, paste_things
 from effps_solo.modeling.instance_head.solov2.output import cell_scores
 from effps_solo.modeling.instance_head.solov2.targets import IGNORED, assign_to_grid
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder")
     parser.add_argument("--index", type=int, default=75, help="which image of the validation set")
     args = parser.parse_args()
-    words = ["MODEL.WEIGHTS", os.fspath(SHIPPED_WEIGHTS)]
-    cfg = load_config(os.fspath(SHIPPED_WEIGHTS.with_name("config.yaml")), words)
+    words = ["MODEL.WEIGHTS", os.fspath(SHIPPED_MODEL)]
+    cfg = load_config(os.fspath(SHIPPED_MODEL / "config.yaml"), words)
     record = DatasetCatalog.get(cfg.DATASETS.TEST[0])[args.index]
     sample = OracleMapper(cfg)(record)
     args.output.mkdir(parents=True, exist_ok=True)

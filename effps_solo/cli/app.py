@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         nargs="+",
         default=[],
-        metavar="FILE",
-        help="configs, checkpoints or exported models, shown side by side (default: the package's own)",
+        metavar="PATH",
+        help="model folders, configs, checkpoints, exported models (default: the package's own)",
     )
     add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     add("--port", type=positive, default=7860, help="(%(default)s)")
@@ -61,11 +61,16 @@ def run(args: argparse.Namespace) -> int:
             overrides=() if Path(name or "").suffix in EXPORTED_SUFFIXES else args.opts,
             allow_unsafe=args.allow_unsafe,
         )
-        models[_unique(Path(name).name if name else DEFAULT_NAME, models)] = model
+        models[_unique(_title(Path(name)) if name else DEFAULT_NAME, models)] = model
     session = Session(models, Limits(args.max_megapixels, args.max_megabytes))
     print(f"http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
     serve(session, args.host, args.port)
     return 0
+
+
+def _title(path: Path) -> str:
+    """The name of a file; of a folder, many of which are called "model", that of the one above, too."""
+    return "/".join(path.resolve().parts[-2:]) if path.is_dir() else path.name
 
 
 def _unique(name: str, taken: Mapping[str, object]) -> str:

@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--config-file", metavar="FILE", help="the config of a trained model")
     model.add_argument(
         "--model",
-        metavar="FILE",
-        help="or an exported model or a checkpoint: .onnx, .xml, .pt2, .pth",
+        metavar="PATH",
+        help="or a model folder, an exported model or a checkpoint: .onnx, .xml, .pt2, .pth",
     )
     parser.add_argument(
         "--input",

@@ -12,14 +12,17 @@ logger = logging.getLogger("effps_solo.export")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A model, an image size, files to write."""
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's config")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--config-file", metavar="FILE", help="the config of a trained model")
+    model.add_argument("--model", metavar="PATH", help="or a model folder, or a checkpoint (.pth)")
     parser.add_argument(
         "--output",
         required=True,
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="files to write: .onnx (ONNX), .xml (OpenVINO), .pt2 (torch.export)",
+        help="files to write: .onnx (ONNX), .xml (OpenVINO), .pt2 (torch.export); as model.onnx, .xml or "
+        ".pt2 in a model folder they are used where there is no torch",
     )
     sizes = parser.add_mutually_exclusive_group(required=True)
     sizes.add_argument(
@@ -47,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     """Trace the model once, write every file. Returns 0."""
     from detectron2.utils.logger import setup_logger
 
-    from effps_solo.config import load_config
     from effps_solo.export import check_formats, describe, save, trace
-    from effps_solo.inference.predictor import Predictor, with_trained_weights
+    from effps_solo.inference.model_config import load_model_config
+    from effps_solo.inference.predictor import Predictor
 
     setup_logger(name="effps_solo")
     check_formats(args.output, bool(args.int8))
@@ -57,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.opts, "MODEL.OUTPUTS", "('panoptic_seg',)", "MODEL.DEVICE", "cpu"]
     # What torch.compile made cannot be traced, and the graph has the image at one scale.
     overrides += ["TEST.COMPILE", "False", "TEST.AUG.ENABLED", "False"]
-    cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
-    with_trained_weights(cfg)
+    path = args.config_file or args.model
+    cfg = load_model_config(path, overrides, args.allow_unsafe)
     size = None if args.any_size else tuple(args.image_size)
-    description = describe(cfg, size, Path(args.config_file).name)
+    description = describe(cfg, size, Path(path).name)
     model = Predictor(cfg, allow_unsafe=args.allow_unsafe).model
     program = trace(model, description)
     logger.info("traced: %d operations", len(program.graph.nodes))

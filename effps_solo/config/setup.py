@@ -4,7 +4,7 @@ import difflib
 import logging
 import math
 import os
-from typing import Any, List, Sequence
+from typing import Any, List, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -12,7 +12,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
 from effps_solo.data.datasets.files import expand
-from effps_solo.data.datasets.registration import register_datasets
+from effps_solo.data.datasets.registration import register_classes, register_datasets
 from effps_solo.structures.classes import PanopticClass, classes_from_metadata
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
@@ -47,20 +47,53 @@ def load_config(
         ConfigError: see :func:`load_config_file`; also for unknown or ill-typed overrides.
     """
     cfg = read_config(config_file, overrides, allow_unsafe)
-    if comm.is_main_process():
-        for line in unused_keys(cfg):
-            logger.warning(line)
+    with_data_sets(cfg)
+    return cfg
+
+
+def with_data_sets(cfg: CfgNode) -> None:
+    """Register the data sets of what :func:`read_config` gave, and fill in what they decide.
+
+    Raises as :func:`load_config`.
+    """
+    _tell_unused_keys(cfg)
     register_datasets(cfg)
     _fill_from_data(cfg)
-    return cfg
+
+
+def for_classes(cfg: CfgNode, classes: Sequence[PanopticClass]) -> None:
+    """Make what :func:`read_config` gave the config of a trained network that tells ``classes`` apart.
+
+    It has no data set but a name for these classes, so that none need be there.
+    """
+    without_data_sets(cfg)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (register_classes(classes),), ()
+    _tell_unused_keys(cfg)
+    _fill_from_data(cfg)
+
+
+def without_data_sets(cfg: CfgNode) -> None:
+    """Remove from ``cfg`` where data lie, and the numbers of classes; the names of the data sets stay."""
+    cfg.DATASETS.DESCRIPTIONS = ()
+    cfg.DATASETS.PANOPTIC = get_config().DATASETS.PANOPTIC
+    with_open_class_counts(cfg)
+
+
+def with_open_class_counts(cfg: CfgNode) -> None:
+    """Let the data decide again how many classes there are; a config that was saved has numbers."""
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES = FROM_DATA
+
+
+def classes_of_data(cfg: CfgNode) -> Tuple[PanopticClass, ...]:
+    """The classes of ``DATASETS.TRAIN[0]``, which the network tells apart, by contiguous id."""
+    return classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
 
 
 def read_config(
     config_file: str, overrides: Sequence[str] = (), allow_unsafe: bool = False
 ) -> CfgNode:
     """The same without data sets, for what must work where they are damaged; -1 stays."""
-    cfg = get_cfg()
-    add_effps_solo_config(cfg)
+    cfg = get_config()
     if config_file:
         load_config_file(cfg, config_file, allow_unsafe=allow_unsafe)
         _find_descriptions(cfg, os.path.dirname(config_file))
@@ -69,11 +102,24 @@ def read_config(
     return cfg
 
 
+def get_config() -> CfgNode:
+    """Every key with its default."""
+    cfg = get_cfg()
+    add_effps_solo_config(cfg)
+    return cfg
+
+
 def _find_descriptions(cfg: CfgNode, folder: str) -> None:
     """Make ``DATASETS.DESCRIPTIONS`` absolute, seen from ``folder``, so that saved configs hold."""
     cfg.DATASETS.DESCRIPTIONS = tuple(
         os.path.abspath(os.path.join(folder, expand(path))) for path in cfg.DATASETS.DESCRIPTIONS
     )
+
+
+def _tell_unused_keys(cfg: CfgNode) -> None:
+    if comm.is_main_process():
+        for line in unused_keys(cfg):
+            logger.warning(line)
 
 
 def _fill_from_data(cfg: CfgNode) -> None:

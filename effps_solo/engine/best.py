@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from typing import Any, Optional
+from typing import Any, Callable, Dict, Optional
 
 from detectron2.engine import HookBase
 from detectron2.utils.events import get_event_storage
@@ -28,14 +28,23 @@ class BestCheckpointer(HookBase):
     """Writes model_best.pth whenever an evaluation beats all those before it.
 
     Detectron2's forgets the best value when a run is resumed and makes its file the one to resume
-    from. The file holds weights, ``checkpointables``, the metric and its value. ``metric`` is the name
-    of a scalar that an evaluation gives every ``period`` iterations, larger is better.
+    from. The file holds weights, checkpointables, the metric and its value. ``metric`` is the name
+    of a scalar that an evaluation gives every ``period`` iterations, larger is better. ``describe`` tells
+    what else belongs into the file; ``options`` are those of the checkpointer.
     """
 
     def __init__(
-        self, model: nn.Module, output_dir: str, *, metric: str, period: int, **checkpointables: Any
+        self,
+        model: nn.Module,
+        output_dir: str,
+        *,
+        metric: str,
+        period: int,
+        describe: Callable[[], Dict[str, Any]] = dict,
+        **options: Any,
     ) -> None:
-        self.checkpointer = _WeightsOnlyCheckpointer(model, output_dir, **checkpointables)
+        self.checkpointer = _WeightsOnlyCheckpointer(model, output_dir, **options)
+        self.describe = describe
         self.metric, self.period = metric, period
         self.best: Optional[float] = None
 
@@ -74,7 +83,8 @@ class BestCheckpointer(HookBase):
         if self.best is not None and value <= self.best:
             return
         try:
-            self.checkpointer.save(BEST, metric=self.metric, value=value, iteration=iteration)
+            known = {"metric": self.metric, "value": value, "iteration": iteration}
+            self.checkpointer.save(BEST, **known, **self.describe())
         except CheckpointWriteError as error:
             logger.error("%s. Training goes on.", error)
             return

@@ -2,15 +2,16 @@
 
 import logging
 import os
+from functools import partial
 from typing import Any, Dict, List, Optional
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
-from torch import nn
 
 from effps_solo.checkpoint.checkpointer import EMA_KEY
+from effps_solo.config import classes_of_data
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.data.mapper import PanopticDatasetMapper
 
@@ -18,6 +19,7 @@ from .best import BestCheckpointer
 from .checkpointing import PeriodicCheckpointer
 from .distributed import AverageRunningStatistics
 from .ema import EMAHook, ModelEMA
+from .model_folder import ModelFolderWriter, latest_evaluation
 from .pictures import PredictionPictures
 from .progress import ProgressPrinter, Throughput
 from .wandb_writer import build_wandb_writer
@@ -49,10 +51,10 @@ def own_hooks(detectron2s: List[HookBase], trainer: Any) -> List[HookBase]:
         elif isinstance(hook, hooks.EvalHook):
             result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, trainer.evaluate))
             if comm.is_main_process():
-                result += _best_checkpointer(cfg, trainer.model, ema) + _pictures(cfg)
+                result += _best_checkpointer(trainer) + _pictures(cfg)
         else:
             result.append(hook)
-    return result
+    return [*result, ModelFolderWriter()] if comm.is_main_process() else result
 
 
 def averaged_model(ema: Optional[ModelEMA]) -> Dict[str, Any]:
@@ -60,13 +62,22 @@ def averaged_model(ema: Optional[ModelEMA]) -> Dict[str, Any]:
     return {EMA_KEY: ema} if ema else {}
 
 
-def _best_checkpointer(cfg: CfgNode, model: nn.Module, ema: Optional[ModelEMA]) -> List[HookBase]:
+def _best_checkpointer(trainer: Any) -> List[HookBase]:
+    cfg, ema = trainer.cfg, trainer.ema
     metric, period = cfg.TEST.BEST_METRIC, cfg.TEST.EVAL_PERIOD
     if not (metric and period > 0):
         return []
-    metric = f"{EMA_KEY}/{metric}" if ema else metric
-    saved = averaged_model(ema)
-    return [BestCheckpointer(model, cfg.OUTPUT_DIR, metric=metric, period=period, **saved)]
+    return [
+        BestCheckpointer(
+            trainer.model,
+            cfg.OUTPUT_DIR,
+            metric=f"{EMA_KEY}/{metric}" if ema else metric,
+            period=period,
+            describe=partial(latest_evaluation, trainer),
+            classes=classes_of_data(cfg),
+            **averaged_model(ema),
+        )
+    ]
 
 
 def _pictures(cfg: CfgNode) -> List[HookBase]:

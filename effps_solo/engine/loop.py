@@ -16,6 +16,7 @@ from effps_solo.modeling.precision import Precision
 
 from .distributed import unwrap
 from .guard import NonFiniteGuard
+from .resume import with_own_settings
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,8 @@ class TrainingLoop(SimpleTrainer):
         return state
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+        optimizer = with_own_settings(self.optimizer, state_dict["optimizer"])
+        super().load_state_dict({**state_dict, "optimizer": optimizer})
         self.precision.load_state_dict(state_dict.get("grad_scaler", {}))
         for name, part in self._stateful_parts().items():
             if name in state_dict:

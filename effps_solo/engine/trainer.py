@@ -16,6 +16,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
+from effps_solo.config import classes_of_data
 from effps_solo.data.build import build_train_loader
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.data.mapper import PanopticDatasetMapper
@@ -31,6 +32,7 @@ from .failures import explained
 from .guard import NonFiniteGuard
 from .hooks import averaged_model, build_writers, own_hooks
 from .loop import TrainingLoop
+from .model_folder import ModelFolderWriter
 from .object_sizes import tell_of_unlearned_sizes
 from .schedule import build_lr_scheduler, scale_learning_rate
 
@@ -70,7 +72,11 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         state = {"trainer": weakref.proxy(self), **averaged_model(self.ema)}
         self.checkpointer = EffPSCheckpointer(
-            model, cfg.OUTPUT_DIR, allow_unsafe=allow_unsafe, **state
+            model,
+            cfg.OUTPUT_DIR,
+            allow_unsafe=allow_unsafe,
+            classes=classes_of_data(cfg),
+            **state,
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -123,6 +129,14 @@ class Trainer(DefaultTrainer):
                 self.max_iter,
             )
 
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Go on from a checkpoint, with the learning rate of the config."""
+        super().load_state_dict(state_dict)
+        groups = self.optimizer.param_groups
+        self.scheduler.base_lrs = [group["initial_lr"] for group in groups]
+        for group, rate in zip(groups, self.scheduler.get_lr()):
+            group["lr"] = rate
+
     def run_step(self) -> None:
         self._trainer.seed_key = (self.data_loader.seed, self.iter, comm.get_rank())
         with explained(self.cfg.OUTPUT_DIR):
@@ -136,7 +150,7 @@ class Trainer(DefaultTrainer):
         failure = sys.exc_info()[1]
         if failure is not None:
             # They look at the iteration alone, which may be the last.
-            last = (hooks.EvalHook, BestCheckpointer)
+            last = (hooks.EvalHook, BestCheckpointer, ModelFolderWriter)
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, last)]
         try:
             with explained(self.cfg.OUTPUT_DIR):

@@ -12,7 +12,7 @@ from detectron2.evaluation import inference_on_dataset, print_csv_format
 
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.inference.exported import ExportedPredictor
-from effps_solo.structures.classes import classes_from_metadata
+from effps_solo.structures.classes import class_keys, classes_from_metadata, list_of_classes
 from effps_solo.utils.errors import ConfigError
 from effps_solo.utils.image_io import read_image
 
@@ -36,24 +36,26 @@ def evaluate_exported(cfg: CfgNode, predictor: ExportedPredictor) -> Dict[str, A
     """
     results = OrderedDict()
     read = partial(_with_image, image_format=predictor.image_format)
-    predict = partial(_predict, predictor)
     for name in cfg.DATASETS.TEST:
         check_dataset_available(name)
-        _check_classes(predictor, name)
+        contiguous_ids = _matched_by_name(predictor, name)
+        predict = partial(_predict, predictor, contiguous_ids)
         loader = build_detection_test_loader(cfg, name, mapper=read)
         results[name] = inference_on_dataset(predict, loader, build_evaluator(cfg, name))
         print_csv_format(results[name])
     return results if len(results) > 1 else dict(*results.values())
 
 
-def _check_classes(predictor: ExportedPredictor, name: str) -> None:
-    both = (classes_from_metadata(MetadataCatalog.get(name)), predictor.classes)
-    wanted, known = ([(c.dataset_id, c.name, c.isthing) for c in classes] for classes in both)
-    if wanted != known:
-        there, here = (", ".join(f"{c.dataset_id} {c.name}" for c in classes) for classes in both)
+def _matched_by_name(predictor: ExportedPredictor, name: str) -> List[int]:
+    """The contiguous id in the data set of each class of the model, in the order of the model's ids."""
+    data = classes_from_metadata(MetadataCatalog.get(name))
+    there, here = class_keys(data), class_keys(predictor.classes)
+    if sorted(there) != sorted(here):
         raise ConfigError(
-            f"DATASETS.TEST: '{name}' has the classes {there}; the model was exported for {here}"
+            f"DATASETS.TEST: '{name}' has the classes {list_of_classes(data)}; the model was exported for "
+            f"{list_of_classes(predictor.classes)}"
         )
+    return [there.index(key) for key in here]
 
 
 def _with_image(record: Dict[str, Any], image_format: str) -> Dict[str, Any]:
@@ -61,10 +63,17 @@ def _with_image(record: Dict[str, Any], image_format: str) -> Dict[str, Any]:
     return {**record, "image": read_image(record["file_name"], image_format)}
 
 
-def _predict(predictor: ExportedPredictor, inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def _predict(
+    predictor: ExportedPredictor, contiguous_ids: List[int], inputs: List[Dict[str, Any]]
+) -> List[Dict[str, Any]]:
     """Outputs in the format of a Detectron2 model, one dict for each image of the batch."""
-    found = [predictor.panoptic(item["image"]) for item in inputs]
-    return [
-        {"panoptic_seg": (torch.from_numpy(np.ascontiguousarray(panoptic_seg)), segments_info)}
-        for panoptic_seg, segments_info in found
-    ]
+    outputs = []
+    for item in inputs:
+        panoptic_seg, segments_info = predictor.panoptic(item["image"])
+        segments = [
+            {**segment, "category_id": contiguous_ids[segment["category_id"]]}
+            for segment in segments_info
+        ]
+        pixels = torch.from_numpy(np.ascontiguousarray(panoptic_seg))
+        outputs.append({"panoptic_seg": (pixels, segments)})
+    return outputs

@@ -9,9 +9,9 @@ from typing import Any, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
+from effps_solo.config import classes_of_data
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.inference.exported.description import KEY, ModelDescription, Size
 from effps_solo.inference.exported.sessions import (
@@ -21,7 +21,6 @@ from effps_solo.inference.exported.sessions import (
     OUTPUT_NAMES,
 )
 from effps_solo.modeling.meta_arch import EfficientPS
-from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError
 
 from .graph import PanopticGraph
@@ -45,7 +44,7 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
         image_format=cfg.INPUT.FORMAT,
         input_size=None if image_size is None else _network_size(cfg, image_size),
         output_size=image_size,
-        classes=classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0])),
+        classes=classes_of_data(cfg),
         config=config_name,
     )
     if image_size is not None:

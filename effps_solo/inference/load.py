@@ -1,24 +1,26 @@
 """``load(...)``: a trained or exported model behind one call, image in, result out."""
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple, Union, overload
 
 import numpy as np
 
+from effps_solo.checkpoint.model_folder import CLASSES_NAME, FOLDER_NAME, WEIGHTS_NAME
 from effps_solo.structures.classes import PanopticClass
 from effps_solo.utils.errors import UserError
 from effps_solo.utils.image_io import MAX_MEGAPIXELS, ImageError, ImageSource, as_rgb
 
-from .exported import EXPORTED_SUFFIXES, check_precision, load_exported
+from .exported import BACKENDS, EXPORTED_SUFFIXES, check_precision, load_exported
 from .result import PanopticResult
 
-CONFIG_SUFFIXES = (".yaml", ".yml")
-CHECKPOINT_SUFFIXES = (".pth",)
+TORCH_SUFFIXES = (".yaml", ".yml", ".pth")
 # Knows generated streets; its README.md says how well.
-SHIPPED_WEIGHTS = Path(__file__).parents[1] / "weights" / "street_scenes" / "model.pth"
-SAMPLE_IMAGE = SHIPPED_WEIGHTS.with_name("sample.jpg")
-CONFIG_BESIDE_CHECKPOINT = "config.yaml"  # Detectron2 writes it into OUTPUT_DIR
+SHIPPED_MODEL = Path(__file__).parents[1] / "weights" / "street_scenes"
+SAMPLE_IMAGE = SHIPPED_MODEL / "sample.jpg"
+_RUNTIME = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}  # of a backend
+_NETWORK_NEEDS = ("torch", "detectron2")
 
 
 class PanopticPredictor(Protocol):
@@ -134,11 +136,13 @@ def load(
     """Open a model.
 
     Args:
-        model: an exported file (.onnx, .xml, .pt2), a config (.yaml) or a checkpoint (.pth) with
-            its ``config.yaml`` in the same folder, as training leaves it. A config whose
-            ``MODEL.WEIGHTS`` are none or ImageNet's means ``OUTPUT_DIR/model_final.pth``. None: the
-            small model of generated street scenes that comes with the package.
-        backend: "torch", "onnx" or "openvino"; None: by the suffix.
+        model: a model folder, as training and ``effps-solo pack`` write it, an exported file (.onnx,
+            .xml, .pt2), a config (.yaml) or a checkpoint (.pth) with its ``config.yaml`` in the same
+            folder. A config whose ``MODEL.WEIGHTS`` are none or ImageNet's means
+            ``OUTPUT_DIR/model_final.pth``. None: the small model of generated street scenes that comes
+            with the package.
+        backend: "torch", "onnx" or "openvino"; None: by the suffix. Of a model folder the network runs
+            in torch, and without torch or Detectron2 an exported file in it, model.onnx, .xml or .pt2.
         device: "cpu" or "cuda", for configs and checkpoints; None: what the config says.
         threads: of the CPU; 0: the runtime decides.
         precision: "fp32" or "bf16". None: what ``TEST.AMP`` of a config says; OpenVINO computes in
@@ -155,7 +159,9 @@ def load(
     """
     check_precision(precision)
     _check_threshold(confidence_threshold)
-    path = SHIPPED_WEIGHTS if model is None else Path(model)
+    path = SHIPPED_MODEL if model is None else Path(model)
+    if path.is_dir():
+        path = _exported_in(path, backend) or path
     if path.suffix in EXPORTED_SUFFIXES:
         if overrides or device:
             raise UserError(f"{path} is exported: overrides and a device are for configs")
@@ -164,14 +170,14 @@ def load(
         if confidence_threshold is not None:
             model_of_file.confidence_threshold = confidence_threshold
         return model_of_file
-    if path.suffix not in CONFIG_SUFFIXES + CHECKPOINT_SUFFIXES:
-        known = ", ".join(CONFIG_SUFFIXES + CHECKPOINT_SUFFIXES + EXPORTED_SUFFIXES)
-        raise UserError(f"{path} is no model: its name must end in one of {known}")
+    if not path.is_dir() and path.suffix not in TORCH_SUFFIXES:
+        known = ", ".join(TORCH_SUFFIXES + EXPORTED_SUFFIXES)
+        raise UserError(f"{path} is no model: its name must end in one of {known}, or be a folder")
     if backend not in (None, "torch"):
         raise UserError(
             f"{path} runs in torch; for the backend '{backend}' export it: `effps-solo export`"
         )
-    words = [*overrides, *_override_words(device, precision, confidence_threshold)]
+    words = [*overrides, *override_words(device, precision, confidence_threshold)]
     return PanopticModel(_torch_predictor(path, words, threads, allow_unsafe), max_megapixels)
 
 
@@ -180,8 +186,10 @@ def _check_threshold(value: Optional[float]) -> None:
         raise UserError(f"the confidence threshold is {value}; it is in [0, 1]")
 
 
-def _override_words(
-    device: Optional[str], precision: Optional[str], confidence_threshold: Optional[float]
+def override_words(
+    device: Optional[str] = None,
+    precision: Optional[str] = None,
+    confidence_threshold: Optional[float] = None,
 ) -> List[str]:
     """KEY VALUE ... of a config for these arguments of :func:`load`."""
     words = []
@@ -195,31 +203,53 @@ def _override_words(
     return words
 
 
+def _exported_in(folder: Path, backend: Optional[str]) -> Optional[Path]:
+    """The exported file of a model folder to use: for ``backend``, or where its network cannot run here.
+
+    None: the network itself is to run. Raises UserError where nothing can.
+    """
+    files = {path.suffix: path for path in folder.glob("model.*")}
+    has_network = {WEIGHTS_NAME, CLASSES_NAME} <= {path.name for path in folder.iterdir()}
+    if has_network and backend in (None, "torch") and all(map(_is_installed, _NETWORK_NEEDS)):
+        return None
+    names = [backend] if backend else [name for name in BACKENDS if _is_installed(_RUNTIME[name])]
+    for suffix in (suffix for name in names if name in BACKENDS for suffix in BACKENDS[name][1]):
+        if suffix in files:
+            return files[suffix]
+    if not has_network and not set(files) & set(EXPORTED_SUFFIXES):
+        within = f"; {folder / FOLDER_NAME} is one" if (folder / FOLDER_NAME).is_dir() else ""
+        raise UserError(
+            f"{folder} is no model folder: it has no {WEIGHTS_NAME} and {CLASSES_NAME}{within}"
+        )
+    make = f"`effps-solo export --model {folder} --output {folder / 'model.onnx'} --any-size`"
+    if backend:
+        raise UserError(
+            f"{folder} has no exported file for the backend '{backend}'; make one: {make}"
+        )
+    raise UserError(
+        f"{folder} needs torch and Detectron2, which are not installed here (`effps-solo env` says how), or "
+        f"an exported file in it and its runtime: where torch is, {make}; here pip install onnxruntime"
+    )
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
 def _torch_predictor(
     path: Path, overrides: List[str], threads: int, allow_unsafe: bool
 ) -> PanopticPredictor:
-    """That of a config, or of a checkpoint with its config beside it."""
-    if not path.is_file():
+    """That of a model folder, a config, or a checkpoint with its config beside it."""
+    if not path.exists():
         raise UserError(f"{path} does not exist")
-    config_file = path
-    if path.suffix in CHECKPOINT_SUFFIXES:
-        config_file = path.parent / CONFIG_BESIDE_CHECKPOINT
-        overrides = [*overrides, "MODEL.WEIGHTS", str(path)]
-    if not config_file.is_file():
-        raise UserError(
-            f"{path} has no {CONFIG_BESIDE_CHECKPOINT} beside it; load its config instead, with the "
-            f'override MODEL.WEIGHTS "{path}"'
-        )
 
     import torch
 
-    from effps_solo.config import load_config
-
-    from .predictor import Predictor, for_panoptic_maps, with_trained_weights
+    from .model_config import load_model_config
+    from .predictor import Predictor, for_panoptic_maps
 
     if threads:
         torch.set_num_threads(threads)
-    cfg = load_config(os.fspath(config_file), overrides, allow_unsafe=allow_unsafe)
+    cfg = load_model_config(path, overrides, allow_unsafe)
     for_panoptic_maps(cfg)
-    with_trained_weights(cfg)
     return Predictor(cfg, allow_unsafe=allow_unsafe)

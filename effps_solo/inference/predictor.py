@@ -1,32 +1,28 @@
 """Prediction on single images with a model in torch."""
 
 import logging
-import os
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance_outputs
 from detectron2.structures import Instances
 from torch import nn
 
-from effps_solo.checkpoint.checkpointer import IMAGENET_PREFIX, EffPSCheckpointer
-from effps_solo.config.setup import check_device
+from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
+from effps_solo.config.setup import check_device, classes_of_data
 from effps_solo.data.augmentation import build_augmentations
 from effps_solo.modeling.outputs import FusionThresholds, PanopticNetwork
-from effps_solo.structures.classes import classes_from_metadata
 from effps_solo.utils.errors import ConfigError
 
 from .preparation import build_inference_model
 
 logger = logging.getLogger(__name__)
 
-FINAL_WEIGHTS = "model_final.pth"  # in OUTPUT_DIR, at the end of a training
 _SEGMENT_KEYS = ("id", "category_id", "isthing", "score")
 
 
@@ -52,9 +48,9 @@ class Predictor:
         Raises:
             CheckpointError: ``MODEL.WEIGHTS`` are of no trained model, which has nothing to show.
         """
-        self.model = (_trained_model(cfg, allow_unsafe) if model is None else model).eval()
+        self.model = (trained_model(cfg, allow_unsafe) if model is None else model).eval()
         self.image_format = cfg.INPUT.FORMAT
-        self.classes = classes_from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]))
+        self.classes = classes_of_data(cfg)
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         node = cfg.MODEL.PANOPTIC_FUSION
         self.confidence_threshold: float = node.SCORE_THRESH
@@ -125,29 +121,19 @@ def for_panoptic_maps(cfg: CfgNode) -> None:
         cfg.MODEL.OUTPUTS = ["instances"]
 
 
-def with_trained_weights(cfg: CfgNode) -> None:
-    """Make ``MODEL.WEIGHTS`` those that a training with this config leaves, unless it names others.
+def trained_model(cfg: CfgNode, allow_unsafe: bool = False) -> nn.Module:
+    """The network of a config with the weights ``MODEL.WEIGHTS``, as ``TEST`` wants it to run.
 
-    Raises:
-        ConfigError: there are none.
+    Raises as :class:`Predictor`.
     """
-    weights = cfg.MODEL.WEIGHTS
-    if weights and not weights.startswith(IMAGENET_PREFIX):
-        return
-    trained = os.path.join(cfg.OUTPUT_DIR, FINAL_WEIGHTS)
-    if not os.path.isfile(trained):
-        raise ConfigError(
-            f"MODEL.WEIGHTS is '{weights}', and {trained} does not exist: train first, or name a "
-            "checkpoint: MODEL.WEIGHTS output/model_final.pth"
-        )
-    cfg.MODEL.WEIGHTS = trained
-
-
-def _trained_model(cfg: CfgNode, allow_unsafe: bool) -> nn.Module:
     check_device(cfg)
     model = build_model(cfg)
     checkpointer = EffPSCheckpointer(
-        model, allow_unsafe=allow_unsafe, use_ema=cfg.TEST.USE_EMA, complete=True
+        model,
+        allow_unsafe=allow_unsafe,
+        use_ema=cfg.TEST.USE_EMA,
+        complete=True,
+        classes=classes_of_data(cfg),
     )
     checkpointer.load(cfg.MODEL.WEIGHTS)
     return build_inference_model(cfg, model)

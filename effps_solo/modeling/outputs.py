@@ -40,7 +40,13 @@ class Unfused(NamedTuple):
 
 
 class PanopticNetwork(nn.Module, ABC):
-    """A network whose outputs and thresholds are arguments of its inference."""
+    """A network whose outputs and thresholds are arguments of its inference.
+
+    Attributes:
+        things_share_a_channel: see :func:`.class_channels.class_channels`.
+    """
+
+    things_share_a_channel = False
 
     @abstractmethod
     def inference(

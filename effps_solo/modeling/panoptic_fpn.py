@@ -41,6 +41,8 @@ _SCORE_STRIDE = 4  # pixels between those that the score of a stuff segment is t
 class LabelSpacePanopticFPN(PanopticFPN, PanopticNetwork):
     """PanopticFPN that trains on and returns contiguous ids, as :class:`EfficientPS` does."""
 
+    things_share_a_channel = True
+
     @configurable
     def __init__(
         self,

@@ -2,10 +2,11 @@
 
 import colorsys
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from .label_space import PanopticLabelSpace
 
+IGNORE_LABEL = 255  # the contiguous id of void
 _GOLDEN_RATIO = 0.618034
 
 
@@ -52,6 +53,40 @@ def classes_from_metadata(metadata: Any) -> Tuple[PanopticClass, ...]:
             )
         )
     return tuple(classes)
+
+
+def metadata_of_classes(classes: Sequence[PanopticClass]) -> Dict[str, Any]:
+    """Detectron2's metadata of a data set of ``classes``, in the order of their contiguous ids.
+
+    ``thing_classes`` and ``stuff_classes`` both list all of them, because the visualizer indexes either
+    by the contiguous id. :func:`classes_from_metadata` gives the classes back.
+    """
+    ids: Dict[bool, Dict[int, int]] = {True: {}, False: {}}
+    for contiguous, one in enumerate(classes):
+        ids[one.isthing][one.dataset_id] = contiguous
+    lists = {
+        "classes": [one.name for one in classes],
+        "colors": [list(one.color) for one in classes],
+    }
+    metadata: Dict[str, Any] = {"ignore_label": max(IGNORE_LABEL, len(classes))}
+    for kind, isthing in (("thing", True), ("stuff", False)):
+        metadata.update({f"{kind}_{name}": values for name, values in lists.items()})
+        metadata[f"{kind}_dataset_id_to_contiguous_id"] = ids[isthing]
+    return metadata
+
+
+def class_keys(classes: Sequence[PanopticClass]) -> List[Tuple[str, bool]]:
+    """What classes are known by, in their order: the name, and whether it is a thing."""
+    return [(one.name, one.isthing) for one in classes]
+
+
+def list_of_classes(classes: Sequence[PanopticClass]) -> str:
+    """Their names for messages: "things car, person; stuff road"."""
+    parts = []
+    for kind, isthing in (("things", True), ("stuff", False)):
+        names = [one.name for one in classes if one.isthing == isthing]
+        parts += [f"{kind} {', '.join(names)}"] if names else []
+    return "; ".join(parts)
 
 
 def is_color(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from typing import IO, Callable, Union
 
 Content = Union[bytes, Callable[[IO[bytes]], object]]
@@ -42,6 +43,40 @@ def write_atomically(
         raise
     if durable:
         _flush_folder(folder)
+
+
+def write_folder_atomically(
+    path: Union[str, "os.PathLike[str]"], write: Callable[[str], object]
+) -> None:
+    """Fill a folder under another name beside ``path``, then let it take the place of the one there.
+
+    After a kill ``path`` is the old folder, the new one or, for the moment between two renamings,
+    missing, with the old one in ``path``.old; never a mixture.
+
+    Args:
+        write: puts the files into the folder that it is given.
+
+    Raises:
+        what ``write`` raises, or an OSError; ``path`` is as it was.
+    """
+    target = os.path.abspath(path)
+    unfinished, old = f"{target}.part", f"{target}.old"
+    if os.path.isdir(old) and not os.path.exists(target):
+        os.rename(old, target)  # of a killed run
+    for left_over in (unfinished, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    os.makedirs(unfinished)
+    try:
+        write(unfinished)
+        if os.path.isdir(target):
+            os.rename(target, old)
+        os.rename(unfinished, target)
+    except BaseException:
+        if os.path.isdir(old) and not os.path.exists(target):
+            os.rename(old, target)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush_folder(folder: str) -> None:

@@ -1,5 +1,6 @@
 """EffPSCheckpointer: saves what loads safely again, resumes, refuses what does not fit."""
 
+import dataclasses
 import pickle
 from pathlib import Path
 from typing import IO, Any, Dict, Iterator, List
@@ -13,8 +14,13 @@ from fvcore.common.param_scheduler import CosineParamScheduler
 from torch import nn
 
 from effps_solo.checkpoint import imagenet
-from effps_solo.checkpoint.checkpointer import EffPSCheckpointer, plain_data
+from effps_solo.checkpoint.checkpointer import (
+    EffPSCheckpointer,
+    checkpoint_classes,
+    plain_data,
+)
 from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
+from effps_solo.structures.classes import PanopticClass
 from effps_solo.utils.errors import CheckpointError, UserError
 from effps_solo.utils.version import __version__
 
@@ -254,6 +260,82 @@ def test_unknown_query(tmp_path: Path) -> None:
     torch.save(ToyModel().state_dict(), tmp_path / "s.pth")
     with pytest.raises(CheckpointError, match="unknown query.*colour"):
         EffPSCheckpointer(ToyModel()).load(f"{tmp_path / 's.pth'}?colour=red")
+
+
+CLASSES = (
+    PanopticClass("car", True, 26, (0, 0, 9)),
+    PanopticClass("road", False, 7, (9, 0, 0)),
+)
+
+
+class Head(nn.Module):
+    """A semantic head of two classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sem_seg_head = nn.Module()
+        self.sem_seg_head.predictor = nn.Linear(2, 2)
+
+
+def test_a_checkpoint_names_its_classes(tmp_path: Path) -> None:
+    EffPSCheckpointer(Head(), str(tmp_path), classes=CLASSES).save("w")
+    path = str(tmp_path / "w.pth")
+    assert checkpoint_classes(path) == CLASSES
+    assert safe_load_checkpoint(path)["classes"][1]["name"] == "road"
+    EffPSCheckpointer(Head(), str(tmp_path)).save("without")
+    for other in (str(tmp_path / "without.pth"), "", "imagenet://x", str(tmp_path / "none.pth")):
+        assert checkpoint_classes(other) == ()
+
+
+def test_classes_in_another_order_and_others(tmp_path: Path) -> None:
+    source = Head()
+    EffPSCheckpointer(source, str(tmp_path), classes=CLASSES).save("w")
+    path = str(tmp_path / "w.pth")
+    theirs = source.sem_seg_head.predictor
+    for complete in (True, False):
+        target = Head()
+        EffPSCheckpointer(target, complete=complete, classes=CLASSES[::-1]).load(path)
+        ours = target.sem_seg_head.predictor
+        assert torch.equal(ours.bias, theirs.bias.flip(0))
+        assert torch.equal(ours.weight, theirs.weight.flip(0))
+    others = (CLASSES[0], dataclasses.replace(CLASSES[1], name="path"))
+    with pytest.raises(CheckpointError, match="stuff road.*the data 2 .*stuff path"):
+        EffPSCheckpointer(Head(), complete=True, classes=others).load(path)
+    target = Head()
+    fresh = target.sem_seg_head.predictor.bias[1].item()
+    EffPSCheckpointer(target, classes=others).load(path)
+    assert target.sem_seg_head.predictor.bias.tolist() == [theirs.bias[0].item(), fresh]
+    renumbered = [dataclasses.replace(c, dataset_id=c.dataset_id + 1) for c in CLASSES]
+    EffPSCheckpointer(target, complete=True, classes=renumbered).load(path)
+    assert torch.equal(target.sem_seg_head.predictor.bias, theirs.bias)
+
+
+def test_a_damaged_class_list(tmp_path: Path) -> None:
+    torch.save({"model": Head().state_dict(), "classes": [{"name": "a"}]}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="the class list of checkpoint .*w.pth' is damaged"):
+        EffPSCheckpointer(Head(), classes=CLASSES).load(str(tmp_path / "w.pth"))
+
+
+def test_a_run_resumes_with_its_classes_and_tensors_alone(tmp_path: Path) -> None:
+    class Counter:
+        def state_dict(self) -> Dict[str, int]:
+            return {"n": 1}
+
+        def load_state_dict(self, state: Dict[str, int]) -> None:
+            pass
+
+    EffPSCheckpointer(Head(), str(tmp_path), classes=CLASSES, counter=Counter()).save("w")
+    again = EffPSCheckpointer(Head(), str(tmp_path), classes=CLASSES, counter=Counter())
+    again.resume_or_load("", resume=True)
+    instead = "take --resume away and set MODEL.WEIGHTS to it"
+    other = EffPSCheckpointer(Head(), str(tmp_path), classes=CLASSES[::-1], counter=Counter())
+    with pytest.raises(CheckpointError, match=f"other classes.*{instead}"):
+        other.resume_or_load("", resume=True)
+    other.resume_or_load(str(tmp_path / "w.pth"), resume=False)
+    larger = Head()
+    larger.sem_seg_head.more = nn.Linear(1, 1)
+    with pytest.raises(CheckpointError, match=f"of another network.*{instead}"):
+        EffPSCheckpointer(larger, str(tmp_path), counter=Counter()).resume_or_load("", resume=True)
 
 
 def test_imagenet_goes_to_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:

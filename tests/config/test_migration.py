@@ -12,14 +12,17 @@ import yaml
 from detectron2.config import get_cfg
 
 from effps_solo import load
+from effps_solo.checkpoint.model_folder import WEIGHTS_NAME
 from effps_solo.checkpoint.safe_loading import safe_load_checkpoint
 from effps_solo.config import migration, read_config
 from effps_solo.config.files import load_config_file
 from effps_solo.config.migration import migrate, removed, renamed
-from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_WEIGHTS
+from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_MODEL
 from effps_solo.utils.errors import ConfigError, UserError
 from effps_solo.utils.version import __version__
 
+# The config that a training of 0.1 saved: that of the model of the package.
+SAVED_BY_0_1 = Path(__file__).with_name("saved_by_0_1.yaml")
 OLD = {"MODEL": {"A": {"B": 1}, "C": 2}, "SEED": 3}
 # What a user of 0.1 wrote for street scenes.
 HAND_WRITTEN = """
@@ -140,14 +143,14 @@ def test_a_version_that_is_none(tmp_path: Path, text: str, message: str) -> None
 @pytest.fixture(params=["saved", "written by hand"])
 def run_of_0_1(request: pytest.FixtureRequest, tmp_path: Path, project_root: Path) -> Path:
     """A checkpoint as a training of 0.1 left it, beside its config; the weights are those of the package."""
-    saved = SHIPPED_WEIGHTS.with_name("config.yaml").read_text()
+    saved = SAVED_BY_0_1.read_text()
     assert "EFFPS_SOLO" not in saved
     text = saved if request.param == "saved" else HAND_WRITTEN.format(root=project_root)
     (tmp_path / "config.yaml").write_text(text)
-    shipped = safe_load_checkpoint(os.fspath(SHIPPED_WEIGHTS))
+    shipped = safe_load_checkpoint(os.fspath(SHIPPED_MODEL / WEIGHTS_NAME))
     weights = {
         name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in shipped["model"].items()
+        for name, tensor in shipped.items()
     }
     trainer = {"iteration": 559, "hooks": {}, "_trainer": {"iteration": 559, "optimizer": {}}}
     torch.save(
@@ -167,7 +170,7 @@ def test_a_run_of_0_1_predicts_as_it_did(
 
 def test_every_value_that_0_1_saved_is_that_of_the_config_now(clean_catalogs: None) -> None:
     """A key that a version renames or removes without a migration is unknown, or its value lost."""
-    path = SHIPPED_WEIGHTS.with_name("config.yaml")
+    path = SAVED_BY_0_1
     cfg = yaml.safe_load(read_config(str(path)).dump())
     content = yaml.safe_load(path.read_text())
     migrate(content, str(path))

@@ -69,6 +69,22 @@ def test_one_class_of_four_is_missed(cfg: CfgNode, perfect: Callable[..., Any]) 
     assert [scores[name] for name in names] == [75, 50, 100, 0, 100]
 
 
+def test_a_model_with_the_classes_in_another_order(
+    cfg: CfgNode, perfect: Callable[..., Any]
+) -> None:
+    order = [2, 0, 3, 1]  # the data's id of each class of the model
+    truth, classes = KnowsTheTruth(perfect), describe(cfg, (64, 96), "tiny.yaml").classes
+
+    def session(image: np.ndarray) -> List[np.ndarray]:
+        panoptic_seg, category_ids, *rest = truth(image)
+        own = np.array([order.index(c) if c >= 0 else -1 for c in category_ids])
+        return [panoptic_seg, own, *rest]
+
+    reordered = tuple(classes[c] for c in order)
+    assert evaluate(cfg, session, classes=reordered)["panoptic_seg"]["PQ"] == 100
+    assert evaluate(cfg, truth, classes=reordered)["panoptic_seg"]["PQ"] < 50
+
+
 def test_nothing_is_found(cfg: CfgNode) -> None:
     def nothing(image: np.ndarray) -> List[np.ndarray]:
         none = np.zeros(NUM_ROWS, dtype=np.int64)

@@ -18,7 +18,7 @@ from effps_solo.export import check_formats, describe, program
 from effps_solo.export.quantization import quantized
 from effps_solo.inference.exported import load_exported
 from effps_solo.inference.exported.sessions import EXPORTED_SUFFIXES
-from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_WEIGHTS, load
+from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_MODEL, load
 from effps_solo.inference.predictor import Predictor
 from effps_solo.inference.result import PanopticResult
 from effps_solo.modeling.meta_arch import EfficientPS
@@ -182,7 +182,7 @@ def test_int8(project_root: Path, tmp_path: Path) -> None:
     config = project_root / "configs" / "quickstart" / "effps_lite0_solov2_long.yaml"
     path = tmp_path / "int8.xml"
     words = ["--config-file", str(config), "--image-size", "256", "512", "--output", str(path)]
-    words += ["--int8", str(SAMPLE_IMAGE), "--opts", "MODEL.WEIGHTS", str(SHIPPED_WEIGHTS)]
+    words += ["--int8", str(SAMPLE_IMAGE), "--opts", "MODEL.WEIGHTS", str(SHIPPED_MODEL)]
     assert main(["export", *words]) == 0
     int8 = load_exported(path)
     assert int8.description.precision == "int8"

@@ -1,5 +1,6 @@
 """One call from whatever holds an image to its result."""
 
+import importlib.util
 import os
 import platform
 import subprocess
@@ -15,7 +16,7 @@ from PIL import Image
 
 from effps_solo import load
 from effps_solo.config import load_config
-from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_WEIGHTS, PanopticModel
+from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_MODEL, PanopticModel
 from effps_solo.inference.predictor import Predictor
 from effps_solo.structures.classes import PanopticClass
 from effps_solo.utils.errors import ConfigError, UserError
@@ -188,7 +189,7 @@ def test_the_threshold_of_a_model_without_a_semantic_head(tiny_config: Path, wei
 
 def test_the_model_that_comes_with_the_package() -> None:
     """Small enough to ship; sees in the sample what a person sees."""
-    assert SHIPPED_WEIGHTS.stat().st_size <= 15 * 2**20
+    assert sum(path.stat().st_size for path in SHIPPED_MODEL.iterdir()) <= 15 * 2**20
     result = load(device="cpu")(SAMPLE_IMAGE)
     things = [s.category for s in result.segments if s.isthing]
     assert things.count("person") == 3 and {"car", "truck", "bus", "rider", "motorcycle"} <= set(
@@ -255,6 +256,84 @@ def test_the_memory_of_the_users_process(project_root: Path, name: str, share: f
 def test_mistakes(tmp_path: Path, name: str, options: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load(tmp_path / name, **options)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """Pretend that these are not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name in modules else find(name, *a)
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "files", "backend", "expected"),
+    [
+        ((), ["model.onnx", "model.xml"], None, "torch"),
+        (("torch", "detectron2"), ["model.onnx", "model.xml"], None, "model.onnx"),
+        (("torch", "onnxruntime"), ["model.onnx", "model.xml"], None, "model.xml"),
+        (("torch", "onnxruntime"), ["model.onnx"], None, "model.onnx"),  # OpenVINO reads it
+        (("detectron2",), ["model.pt2"], None, "model.pt2"),
+        ((), ["model.onnx", "model.xml"], "openvino", "model.xml"),
+        ((), ["model.pt2"], "torch", "torch"),
+        (
+            ("torch",),
+            [],
+            None,
+            "needs torch and Detectron2, which are .*effps-solo export --model",
+        ),
+        (("torch",), ["other.onnx"], None, "needs torch and Detectron2"),
+        (("torch", "onnxruntime", "openvino"), ["model.onnx"], None, "needs .* pip install onnx"),
+        ((), ["model.xml"], "onnx", "has no exported file for the backend 'onnx'; make one"),
+    ],
+)
+def test_what_a_model_folder_runs_in(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: Tuple[str, ...],
+    files: List[str],
+    backend: Optional[str],
+    expected: str,
+) -> None:
+    for name in (*files, "model.safetensors", "classes.json"):
+        (tmp_path / name).touch()
+    opened: List[str] = []
+
+    def open_one(path: Path, *_: Any) -> Halves:
+        opened.append("torch" if path.is_dir() else path.name)
+        return Halves()
+
+    for name in ("load_exported", "_torch_predictor"):
+        monkeypatch.setattr(f"effps_solo.inference.load.{name}", open_one)
+    without(monkeypatch, *missing)
+    if expected == "torch" or expected in files:
+        load(tmp_path, backend=backend)
+        assert opened == [expected]
+        return
+    with pytest.raises(UserError, match=expected):
+        load(tmp_path, backend=backend)
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path, lively_model: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    message = r"empty is no model folder: it has no model.safetensors and classes.json$"
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / "empty")
+    with pytest.raises(UserError, match="moved is no model folder: .*; .*moved/model is one"):
+        load(lively_model.parent)  # an OUTPUT_DIR
+
+
+def test_a_checkpoint_that_does_not_name_its_classes_needs_its_data(
+    tiny_config: Path, weights: Path, tiny_set: Path
+) -> None:
+    (weights.parent / "config.yaml").write_text(load_config(str(tiny_config)).dump())
+    tiny_set.rename(tiny_set.with_name("elsewhere"))
+    with pytest.raises(
+        UserError,
+        match="model_final.pth does not name its classes, and the data set of its training, which does, is "
+        "not here: .*effps-solo pack --config-file CONFIG",
+    ):
+        load(weights)
 
 
 @pytest.mark.parametrize(

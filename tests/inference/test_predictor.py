@@ -15,7 +15,6 @@ from effps_solo.inference.predictor import (
     Predictor,
     for_panoptic_maps,
     paste_things,
-    with_trained_weights,
 )
 from effps_solo.utils.errors import CheckpointError, ConfigError
 
@@ -105,20 +104,6 @@ def test_a_network_that_takes_no_threshold(cfg: CfgNode) -> None:
 def test_classes(cfg: CfgNode) -> None:
     names = {c.dataset_id: (c.name, c.isthing) for c in Predictor(cfg).classes}
     assert names == {21: ("road", False), 7: ("person", True), 90: ("sky", False), 3: ("car", True)}
-
-
-def test_weights_of_a_training(cfg: CfgNode, tmp_path: Path) -> None:
-    cfg.OUTPUT_DIR = str(tmp_path)
-    named = cfg.MODEL.WEIGHTS
-    with_trained_weights(cfg)
-    assert cfg.MODEL.WEIGHTS == named
-    for none in ("", "imagenet://tf_efficientnet_lite0"):
-        cfg.MODEL.WEIGHTS = none
-        with pytest.raises(ConfigError, match=f"MODEL.WEIGHTS is '{none}', and .*model_final.pth"):
-            with_trained_weights(cfg)
-    (tmp_path / "model_final.pth").touch()
-    with_trained_weights(cfg)
-    assert cfg.MODEL.WEIGHTS == str(tmp_path / "model_final.pth")
 
 
 def test_only_panoptic_maps(cfg: CfgNode) -> None:

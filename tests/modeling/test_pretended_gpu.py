@@ -18,7 +18,7 @@ from effps_solo.benchmark.synthetic_objects import circles, stuff_bands
 from effps_solo.config import load_config
 from effps_solo.data.mapper import instances_from_objects
 from effps_solo.engine import Trainer
-from effps_solo.inference.load import SHIPPED_WEIGHTS
+from effps_solo.inference.load import SHIPPED_MODEL
 from effps_solo.inference.test_time_augmentation import EfficientPSWithTTA
 from effps_solo.modeling.instance_head.solov2.output import SOLOv2Output
 from effps_solo.modeling.meta_arch import EfficientPS
@@ -120,7 +120,7 @@ def test_the_device_finds_what_fails_on_a_gpu(pretended_gpu: Any) -> None:
 def package_model() -> EfficientPS:
     """The network of the package for 400 objects."""
     words = ("TEST.DETECTIONS_PER_IMAGE", "400", "MODEL.SOLOV2.NMS_PRE", "400", "MODEL.WEIGHTS", "")
-    return model_of(SHIPPED_WEIGHTS.with_name("config.yaml"), HEADS[0], *words).eval()
+    return model_of(SHIPPED_MODEL / "config.yaml", HEADS[0], *words).eval()
 
 
 def moved(output: SOLOv2Output, device: Device) -> SOLOv2Output:
@@ -239,7 +239,7 @@ def test_inference(
 @torch.no_grad()
 def test_reads_of_test_time_augmentation(package_model: EfficientPS, device: Device) -> None:
     size, counted = (256, 512), []
-    config = SHIPPED_WEIGHTS.with_name("config.yaml")
+    config = SHIPPED_MODEL / "config.yaml"
     for number in (10, 100):
         output = circles(package_model.instance_head, number, size)
         model = device.put(model_of(config, HEADS[0], "MODEL.WEIGHTS", "").eval())

@@ -7,7 +7,7 @@ from typing import IO
 
 import pytest
 
-from effps_solo.utils.atomic import write_atomically
+from effps_solo.utils.atomic import write_atomically, write_folder_atomically
 
 FULL = Path("/dev/full")  # the kernel's disk without space
 
@@ -66,3 +66,43 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
         write_atomically(str(path), lambda file: file.write(b"new"))
     assert info.value.errno == errno.ENOSPC
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_is_written_and_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    for name in ("a", "b"):
+        write_folder_atomically(str(target), lambda part, name=name: Path(part, name).touch())  # type: ignore[misc]
+        assert os.listdir(target) == [name] and os.listdir(target.parent) == ["folder"]
+    write_folder_atomically(target, lambda part: None)
+    assert os.listdir(target) == []
+
+
+def test_a_failure_leaves_the_folder_that_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+
+    def fail(part: str) -> None:
+        Path(part, "half").touch()
+        assert not target.exists() or os.listdir(target) == ["a"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder_atomically(target, fail)
+    assert os.listdir(tmp_path) == []
+    write_folder_atomically(target, lambda part: Path(part, "a").touch())
+    with pytest.raises(KeyboardInterrupt):
+        write_folder_atomically(target, fail)
+    assert os.listdir(tmp_path) == ["folder"] and os.listdir(target) == ["a"]
+
+
+def test_what_a_kill_left_between_two_renamings(tmp_path: Path) -> None:
+    for name in ("folder.part", "folder.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+
+    def fail(part: str) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError):
+        write_folder_atomically(tmp_path / "folder", fail)
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == ["folder.old"]

@@ -8,7 +8,13 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence
 
-from effps_solo.structures.classes import distinct_colors, is_color
+from effps_solo.structures.classes import (
+    IGNORE_LABEL,
+    PanopticClass,
+    distinct_colors,
+    is_color,
+    metadata_of_classes,
+)
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .files import (
@@ -27,7 +33,6 @@ _MAX_SEGMENT_ID = 256**3 - 1
 _NUMBER, _ID = (int, float), (int, str)
 _TYPES: Dict[str, Any] = {"id": _ID, "image_id": _ID, "file_name": str, "name": str}
 _TYPES.update(height=int, width=int, segments_info=list, category_id=int, iscrowd=int, area=_NUMBER)
-IGNORE_LABEL = 255
 
 
 @dataclass(frozen=True)
@@ -72,23 +77,21 @@ def panoptic_metadata(
     Args:
         categories: as a panoptic JSON has them, in the order of their contiguous ids.
     """
-    names = [category["name"] for category in categories]
     palette = distinct_colors(len(categories))
-    colors = [list(c.get("color") or color) for c, color in zip(categories, palette)]
-    ids: Dict[bool, Dict[int, int]] = {True: {}, False: {}}
-    for contiguous, category in enumerate(categories):
-        ids[bool(category["isthing"])][category["id"]] = contiguous
+    classes = [
+        PanopticClass(
+            name=category["name"],
+            isthing=bool(category["isthing"]),
+            dataset_id=category["id"],
+            color=tuple(category.get("color") or color),
+        )
+        for category, color in zip(categories, palette)
+    ]
     return {
-        "thing_classes": names,
-        "stuff_classes": names,
-        "thing_colors": colors,
-        "stuff_colors": colors,
-        "thing_dataset_id_to_contiguous_id": ids[True],
-        "stuff_dataset_id_to_contiguous_id": ids[False],
+        **metadata_of_classes(classes),
         "image_root": files.images,
         "panoptic_root": files.panoptic_png,
         "panoptic_json": files.panoptic_json,
-        "ignore_label": IGNORE_LABEL,
         "label_divisor": 1000,
         "evaluator_type": "coco_panoptic_seg",
     }

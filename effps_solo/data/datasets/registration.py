@@ -1,6 +1,7 @@
 """Registers with Detectron2 what a config asks for, and checks that the files of it exist."""
 
 import difflib
+import hashlib
 import os
 from functools import partial
 from typing import Any, Callable, Dict, List, Sequence, Set
@@ -8,6 +9,7 @@ from typing import Any, Callable, Dict, List, Sequence, Set
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from effps_solo.structures.classes import PanopticClass, metadata_of_classes
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError
 
@@ -60,6 +62,14 @@ def register_datasets(cfg: CfgNode) -> None:
                     f"DATASETS.{key} names '{name}', which is not registered{_near_names(name)}"
                 )
     _check_one_label_space([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+
+
+def register_classes(classes: Sequence[PanopticClass]) -> str:
+    """Give classes without a data set a name in Detectron2's metadata, always the same one."""
+    digest = hashlib.sha256(repr(tuple(classes)).encode()).hexdigest()
+    name = f"classes_{digest[:16]}"
+    MetadataCatalog.get(name).set(**metadata_of_classes(classes))
+    return name
 
 
 def check_dataset_available(name: str) -> None:
