@@ -263,6 +263,9 @@ def _add_test_keys(cfg: CN) -> None:
     # the network sees an image - and, with TEST.AUG.FLIP, of the mirrored image are merged. A scale
     # costs its square, twice with the mirrored image.
     cfg.TEST.AUG.SCALES = (0.75, 1.0, 1.5, 2.0)
+    # Images of each data set that evaluations take, during training and with --eval-only: so many, spread
+    # evenly over the set. 0: all.
+    cfg.TEST.MAX_IMAGES = 0
     # With VIS_PERIOD, the iterations between pictures of predictions in TensorBoard: how many images
     # of the first set of DATASETS.TEST.
     cfg.TEST.NUM_PICTURES = 4

@@ -7,6 +7,7 @@ numbers of its augmentation.
 
 import itertools
 import logging
+import signal
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -136,6 +137,12 @@ def _reason(record: Record, error: Exception) -> str:
     return text if record["file_name"] in text else f"{record['file_name']}: {text}"
 
 
+def ignore_stop_signals(_: int = 0) -> None:
+    """For a process that loads data: what stops a training reaches it, too, and the last step needs it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class TrainLoader:
     """The endless batches of one process, each a list of mapped records.
 
@@ -164,6 +171,7 @@ class TrainLoader:
             batch_sampler=self.stream,
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
+            worker_init_fn=ignore_stop_signals,
             generator=torch.Generator(),  # else it takes numbers from the global one
         )
         for batch in batches:

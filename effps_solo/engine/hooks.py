@@ -19,7 +19,8 @@ from .checkpointing import PeriodicCheckpointer
 from .distributed import AverageRunningStatistics
 from .ema import EMAHook, ModelEMA
 from .pictures import PredictionPictures
-from .progress import ProgressPrinter, Throughput
+from .progress import ProgressPrinter, PromptWriter, Throughput
+from .stopping import StopHook
 from .wandb_writer import build_wandb_writer
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,13 @@ def own_hooks(detectron2s: List[HookBase], trainer: Any) -> List[HookBase]:
             keep = cfg.SOLVER.CHECKPOINT_KEEP
             result.append(PeriodicCheckpointer(trainer.checkpointer, periods[0], keep))
         elif isinstance(hook, hooks.EvalHook):
+            written = [each for each in result if isinstance(each, PeriodicCheckpointer)]
+            result.append(StopHook(trainer.stop_signals, written[0] if written else None))
             result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, trainer.evaluate))
             if comm.is_main_process():
                 result += _best_checkpointer(cfg, trainer.model, ema) + _pictures(cfg)
+        elif isinstance(hook, hooks.PeriodicWriter):
+            result.append(PromptWriter(hook._writers, cfg.TEST.EVAL_PERIOD))
         else:
             result.append(hook)
     return result

@@ -8,16 +8,15 @@ from typing import Any, Callable, Dict, List, Type
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
 
 from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
-from effps_solo.data.build import build_train_loader
-from effps_solo.data.datasets.registration import check_dataset_available
+from effps_solo.data.build import build_test_loader, build_train_loader
 from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.evaluation import build_evaluator, with_windowed_masks
 from effps_solo.modeling.precision import Precision
@@ -33,9 +32,12 @@ from .hooks import averaged_model, build_writers, own_hooks
 from .loop import TrainingLoop
 from .object_sizes import tell_of_unlearned_sizes
 from .schedule import build_lr_scheduler, scale_learning_rate
+from .signals import StopSignals, TrainingStopped, name_of
+from .stopping import Interruptible, StopHook
 
 logger = logging.getLogger(__name__)
 
+_MAIN_SCORES = ("/PQ", "/mIoU", "/AP")
 _BACKBONE_PREFIX = "backbone.bottom_up"
 
 
@@ -75,6 +77,7 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
+        self.stop_signals = StopSignals()
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> List[HookBase]:
@@ -85,24 +88,37 @@ class Trainer(DefaultTrainer):
 
     def evaluate(self) -> Dict[str, Any]:
         """The results of the model on ``DATASETS.TEST``, and under "ema" those of the averaged one."""
-        cfg = self.cfg
-        results = self.test(cfg, self.model)
+        results = self._test(self.model, "inference")
         if self.ema:
-            folder = os.path.join(cfg.OUTPUT_DIR, f"inference_{EMA_KEY}")
-            evaluators = [
-                self.build_evaluator(cfg, name, os.path.join(folder, name))
-                for name in cfg.DATASETS.TEST
-            ]
-            averaged = self.test(cfg, self.ema.model, evaluators)
+            averaged = self._test(self.ema.model, f"inference_{EMA_KEY}")
             if comm.is_main_process():
                 results[EMA_KEY] = averaged
         self._last_eval_results = results
         return results
 
+    def _test(self, model: nn.Module, folder: str) -> Dict[str, Any]:
+        """:meth:`test` of a state of the training, which a signal can stop."""
+        cfg = self.cfg
+        (stop,) = [hook for hook in self._hooks if isinstance(hook, StopHook)]
+        evaluators = [
+            self.build_evaluator(cfg, name, os.path.join(cfg.OUTPUT_DIR, folder, name))
+            for name in cfg.DATASETS.TEST
+        ]
+        return self.test(
+            cfg,
+            model,
+            [Interruptible(e, self.stop_signals, stop.stop_if_asked) for e in evaluators],
+        )
+
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Dict[str, Any]:
         """See Detectron2; masks of instances are not in memory as a whole."""
         results: Dict[str, Any] = super().test(cfg, with_windowed_masks(unwrap(model)), evaluators)
+        scores = {
+            k: v for k, v in flatten_results_dict(results).items() if k.endswith(_MAIN_SCORES)
+        }
+        if scores:
+            logger.info("Results: %s", ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         return results
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -123,6 +139,26 @@ class Trainer(DefaultTrainer):
                 self.max_iter,
             )
 
+    def train(self) -> Any:
+        """See Detectron2.
+
+        Raises:
+            TrainingStopped: SIGTERM or Ctrl-C came; there is a checkpoint to resume from.
+        """
+        with self.stop_signals:
+            try:
+                return super().train()
+            except TrainingStopped as stopped:
+                logger.info(
+                    "Stopped by %s after %d of %d iterations; the last checkpoint is in %s. To go on: the "
+                    "same command with --resume",
+                    name_of(stopped.number),
+                    min(self.iter + 1, self.max_iter),
+                    self.max_iter,
+                    self.cfg.OUTPUT_DIR,
+                )
+                raise
+
     def run_step(self) -> None:
         self._trainer.seed_key = (self.data_loader.seed, self.iter, comm.get_rank())
         with explained(self.cfg.OUTPUT_DIR):
@@ -141,6 +177,11 @@ class Trainer(DefaultTrainer):
         try:
             with explained(self.cfg.OUTPUT_DIR):
                 super().after_train()
+        except TrainingStopped:
+            for hook in self._hooks:
+                if isinstance(hook, hooks.PeriodicWriter):
+                    hook.after_train()
+            raise
         except Exception as error:
             if failure is None:
                 raise
@@ -153,9 +194,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        check_dataset_available(dataset_name)
-        mapper = PanopticDatasetMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        return build_test_loader(cfg, dataset_name, PanopticDatasetMapper(cfg, is_train=False))
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
