@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 UNUSABLE = "unusable"
 # SyntaxError is Pillow's for a broken PNG.
-_RECORD_ERRORS = (UserError, SizeMismatchError, OSError, SyntaxError)
+RECORD_ERRORS = (UserError, SizeMismatchError, OSError, SyntaxError)
 
 Record = Dict[str, Any]
 
@@ -122,7 +122,7 @@ class SampledRecords(Dataset):
             while True:
                 try:
                     mapped: Record = self.mapper(self.records[index])
-                except _RECORD_ERRORS as error:
+                except RECORD_ERRORS as error:
                     unusable[index] = _reason(self.records[index], error)
                 else:
                     return {**mapped, UNUSABLE: list(unusable.values())} if unusable else mapped

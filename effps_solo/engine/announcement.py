@@ -90,6 +90,8 @@ def _of_evaluation(cfg: CfgNode) -> str:
         return "none, DATASETS.TEST is empty"
     period = cfg.TEST.EVAL_PERIOD
     when = f"every {period} iterations and at the end" if period > 0 else "at the end"
+    if cfg.SOLVER.EARLY_STOPPING_PATIENCE > 0:
+        when += f", which {cfg.SOLVER.EARLY_STOPPING_PATIENCE} without a better {cfg.TEST.BEST_METRIC} bring"
     return f"{when}, on {cfg.TEST.MAX_IMAGES or 'all'} images (TEST.MAX_IMAGES) of each set"
 
 

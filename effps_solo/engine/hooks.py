@@ -17,6 +17,7 @@ from effps_solo.data.mapper import PanopticDatasetMapper
 from .best import BestCheckpointer
 from .checkpointing import PeriodicCheckpointer
 from .distributed import AverageRunningStatistics
+from .early_stopping import build_early_stopping
 from .ema import EMAHook, ModelEMA
 from .pictures import PredictionPictures
 from .progress import ProgressPrinter, PromptWriter, Throughput
@@ -53,6 +54,8 @@ def own_hooks(detectron2s: List[HookBase], trainer: Any) -> List[HookBase]:
             result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, trainer.evaluate))
             if comm.is_main_process():
                 result += _best_checkpointer(cfg, trainer.model, ema) + _pictures(cfg)
+            if early_stopping := build_early_stopping(cfg, _best_metric(cfg, ema)):
+                result.append(early_stopping)
         elif isinstance(hook, hooks.PeriodicWriter):
             result.append(PromptWriter(hook._writers, cfg.TEST.EVAL_PERIOD))
         else:
@@ -66,12 +69,16 @@ def averaged_model(ema: Optional[ModelEMA]) -> Dict[str, Any]:
 
 
 def _best_checkpointer(cfg: CfgNode, model: nn.Module, ema: Optional[ModelEMA]) -> List[HookBase]:
-    metric, period = cfg.TEST.BEST_METRIC, cfg.TEST.EVAL_PERIOD
-    if not (metric and period > 0):
+    period = cfg.TEST.EVAL_PERIOD
+    if not (cfg.TEST.BEST_METRIC and period > 0):
         return []
-    metric = f"{EMA_KEY}/{metric}" if ema else metric
-    saved = averaged_model(ema)
+    metric, saved = _best_metric(cfg, ema), averaged_model(ema)
     return [BestCheckpointer(model, cfg.OUTPUT_DIR, metric=metric, period=period, **saved)]
+
+
+def _best_metric(cfg: CfgNode, ema: Optional[ModelEMA]) -> str:
+    """``TEST.BEST_METRIC``, of the averaged weights where there are any."""
+    return f"{EMA_KEY}/{cfg.TEST.BEST_METRIC}" if ema else str(cfg.TEST.BEST_METRIC)
 
 
 def _pictures(cfg: CfgNode) -> List[HookBase]:

@@ -25,6 +25,7 @@ from effps_solo.utils.errors import CheckpointError, ConfigError
 from .activation_checkpointing import checkpoint_activations
 from .best import BestCheckpointer
 from .distributed import distribute, unwrap
+from .early_stopping import EarlyStopping, StoppedEarly
 from .ema import ModelEMA
 from .failures import explained
 from .guard import NonFiniteGuard
@@ -34,6 +35,7 @@ from .object_sizes import tell_of_unlearned_sizes
 from .schedule import build_lr_scheduler, scale_learning_rate
 from .signals import StopSignals, TrainingStopped, name_of
 from .stopping import Interruptible, StopHook
+from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
 
@@ -87,19 +89,31 @@ class Trainer(DefaultTrainer):
         return build_writers(self.cfg)
 
     def evaluate(self) -> Dict[str, Any]:
-        """The results of the model on ``DATASETS.TEST``, and under "ema" those of the averaged one."""
+        """The results of the model on ``DATASETS.TEST``, under "ema" those of the averaged one, and under
+        "validation" the losses of the former.
+        """
         results = self._test(self.model, "inference")
         if self.ema:
             averaged = self._test(self.ema.model, f"inference_{EMA_KEY}")
             if comm.is_main_process():
                 results[EMA_KEY] = averaged
         self._last_eval_results = results
-        return results
+        validation_loss = ValidationLoss(self.cfg, self._trainer.precision)
+        losses = validation_loss(unwrap(self.model), self._before_image)
+        return {**results, "validation": losses} if losses else results
+
+    def _before_image(self, is_last: bool) -> None:
+        """A signal ends the validation losses at the next image, in all processes."""
+        if is_last or self.stop_signals.received:
+            self._stop_hook.stop_if_asked()
+
+    @property
+    def _stop_hook(self) -> StopHook:
+        return next(hook for hook in self._hooks if isinstance(hook, StopHook))
 
     def _test(self, model: nn.Module, folder: str) -> Dict[str, Any]:
         """:meth:`test` of a state of the training, which a signal can stop."""
         cfg = self.cfg
-        (stop,) = [hook for hook in self._hooks if isinstance(hook, StopHook)]
         evaluators = [
             self.build_evaluator(cfg, name, os.path.join(cfg.OUTPUT_DIR, folder, name))
             for name in cfg.DATASETS.TEST
@@ -107,7 +121,10 @@ class Trainer(DefaultTrainer):
         return self.test(
             cfg,
             model,
-            [Interruptible(e, self.stop_signals, stop.stop_if_asked) for e in evaluators],
+            [
+                Interruptible(e, self.stop_signals, self._stop_hook.stop_if_asked)
+                for e in evaluators
+            ],
         )
 
     @classmethod
@@ -145,9 +162,16 @@ class Trainer(DefaultTrainer):
         Raises:
             TrainingStopped: SIGTERM or Ctrl-C came; there is a checkpoint to resume from.
         """
+        early = [hook for hook in self._hooks if isinstance(hook, EarlyStopping)]
+        if any(hook.is_due_before(self.start_iter) for hook in early):
+            early[0].tell()
+            return None
         with self.stop_signals:
             try:
                 return super().train()
+            except StoppedEarly:
+                early[0].tell()
+                return None
             except TrainingStopped as stopped:
                 logger.info(
                     "Stopped by %s after %d of %d iterations; the last checkpoint is in %s. To go on: the "
