@@ -7,7 +7,9 @@ numbers of its augmentation.
 
 import itertools
 import logging
+import os
 import signal
+import threading
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -138,9 +140,20 @@ def _reason(record: Record, error: Exception) -> str:
 
 
 def ignore_stop_signals(_: int = 0) -> None:
-    """For a process that loads data: what stops a training reaches it, too, and the last step needs it."""
+    """For a process that loads data: what stops a training reaches it, too, and the last step needs it.
+
+    SIGTERM ends it if it comes from the parent, which may be at its end; not on macOS, where all of them do.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 class TrainLoader:
