@@ -25,11 +25,11 @@ venv-dev:  ## the same with the tools for tests and checks
 scenes: venv  ## generate the street scenes of the quick start
 	$(PY) datasets/generate_street_scenes.py
 
-demo: scenes  ## train on generated scenes, evaluate, draw panoptic pictures (minutes)
-	$(PY) train_net.py --config-file $(QUICKSTART).yaml
+demo: scenes  ## train on generated scenes, evaluate, draw panoptic pictures (minutes); goes on where it was stopped
+	$(PY) train_net.py --config-file $(QUICKSTART).yaml --resume
 	$(call draw,$(QUICKSTART).yaml,output/quickstart)
 
-demo-long: scenes  ## the same with an hour of training; goes on where it was stopped
+demo-long: scenes  ## the same with an hour of training
 	$(PY) train_net.py --config-file $(QUICKSTART)_long.yaml --resume
 	$(call draw,$(QUICKSTART)_long.yaml,output/quickstart_long)
 

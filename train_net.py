@@ -2,7 +2,7 @@
 """Train or evaluate a model of effps_solo.
 
 python train_net.py --config-file configs/quickstart/effps_lite0_solov2.yaml
-python train_net.py --config-file CONFIG --resume
+python train_net.py --config-file CONFIG --resume       # or --overwrite, to train anew in the same folder
 python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_final.pth
 python train_net.py --config-file CONFIG --num-processes 2
 torchrun --nproc-per-node 2 train_net.py --config-file CONFIG
@@ -11,20 +11,22 @@ torchrun --nproc-per-node 2 train_net.py --config-file CONFIG
 import argparse
 import logging
 import sys
+from functools import partial
 from typing import Any, Dict
 
 from detectron2.config import CfgNode
 from detectron2.data.detection_utils import SizeMismatchError
-from detectron2.engine import default_argument_parser, default_setup
+from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.config import check_device, classes_of_data, load_config
+from effps_solo.data.checks.before_training import check_test_sets
 from effps_solo.data.datasets.registration import check_dataset_available
-from effps_solo.engine import Trainer, launch
+from effps_solo.engine import Trainer, announce, launch, on_main_process, start_run
+from effps_solo.engine.output_folder import claim_output_folder
 from effps_solo.inference.model_config import with_trained_weights
 from effps_solo.inference.preparation import build_inference_model
 from effps_solo.report import write_reports
@@ -40,15 +42,25 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     check_device(cfg)
     # Mistakes are told before the network is built and there is a folder for results.
-    for name in cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN:
+    for name in cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         check_dataset_available(name)
     if args.eval_only and not args.resume:
         with_trained_weights(cfg)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     cfg.freeze()
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="effps_solo")
+    on_main_process(partial(check_test_sets, cfg))
+    on_main_process(
+        partial(
+            claim_output_folder,
+            cfg.OUTPUT_DIR,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            evaluate=args.eval_only,
+            weights=cfg.MODEL.WEIGHTS,
+        )
+    )
+    start_run(cfg, args)
     return cfg
 
 
@@ -72,6 +84,7 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
         return results
     trainer = Trainer(cfg, allow_unsafe=args.allow_unsafe)
     trainer.resume_or_load(resume=args.resume)
+    announce(trainer)
     logging.getLogger("detectron2.engine.train_loop").addFilter(is_no_user_error)
     trainer.train()
     results = getattr(trainer, "_last_eval_results", {})
@@ -94,10 +107,16 @@ def message_of(error: Exception) -> str:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Detectron2's options and ``--allow-unsafe``."""
+    """Detectron2's options, ``--overwrite`` and ``--allow-unsafe``."""
     parser = default_argument_parser(epilog=__doc__)
+    parser.set_defaults(dist_url="auto")  # so that two jobs of a user do not meet at one port
     parser.add_argument(
         "--num-processes", type=int, dest="num_gpus", help="the same as --num-gpus, for CPUs"
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="remove the training that OUTPUT_DIR holds, and train anew",
     )
     parser.add_argument(
         "--allow-unsafe",

@@ -310,9 +310,15 @@ def test_a_command(
 
 
 def make_room(command: str, checkout: Path) -> None:
-    """Every import begins without a data set; a second evaluation compares with the first."""
+    """Every import begins without a data set, every new training without the one before; a second
+    evaluation compares with the first.
+    """
     if "import-dataset" in command and "my_set" in command:
         shutil.rmtree(checkout / "my_set", ignore_errors=True)
+    if "train_net.py" in command and "--resume" not in command and "--eval-only" not in command:
+        (config,) = re.findall(r"--config-file (\S+)", as_typed(command))
+        folder = yaml.safe_load((checkout / config).read_text())["OUTPUT_DIR"]
+        shutil.rmtree(checkout / folder, ignore_errors=True)
     second = checkout / "output" / "quickstart_long"
     if "quickstart_long" in command and not second.exists():
         shutil.copytree(checkout / "output" / "quickstart", second)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import runpy
 import shutil
 import signal
@@ -19,6 +20,7 @@ from PIL import Image
 from torch.multiprocessing import ProcessExitedException
 
 import effps_solo.engine
+from effps_solo.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -153,12 +155,73 @@ def test_resume_goes_on_with_optimizer_and_schedule(run: Run, tmp_path: Path) ->
     assert sum(float(state["exp_avg"].abs().sum()) for state in before) > 0
 
 
-def test_without_resume_it_starts_anew(run: Run, tmp_path: Path) -> None:
-    for _ in range(2):
-        run("SOLVER.MAX_ITER", "1", "TEST.EVAL_PERIOD", "0")
+def test_a_used_folder_is_refused_and_overwritten_on_request(run: Run, tmp_path: Path) -> None:
+    words = ("SOLVER.MAX_ITER", "1", "TEST.EVAL_PERIOD", "0", "DATASETS.TEST", "()")
+    folder = tmp_path / "output"
+    run("--overwrite", *words)  # nothing is there yet
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(UserError, match="holds a training already .*--resume .*--overwrite"):
+        run(*words)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    with pytest.raises(UserError, match="MODEL.WEIGHTS .* is in OUTPUT_DIR"):
+        run("--overwrite", *words, "MODEL.WEIGHTS", str(folder / "model_final.pth"))
+    run("--overwrite", *words)
+    assert [line["iteration"] for line in metrics(tmp_path)] == [0]  # two curves do not join
     last = torch.load(tmp_path / "output" / "model_final.pth", weights_only=True)
     states = last["trainer"]["_trainer"]["optimizer"]["state"].values()
     assert {int(state["step"]) for state in states} == {1}
+
+
+@pytest.mark.parametrize(
+    "number, processes",
+    [
+        (signal.SIGTERM, 1),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_stopped_run_says_how_to_go_on(
+    number: int,
+    processes: int,
+    run: Run,
+    script: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    project_root: Path,
+) -> None:
+    """A signal to all processes of the program, as at a terminal, its loaders included."""
+    words = ["DATASETS.TEST", "()", "DATALOADER.NUM_WORKERS", "1"]
+    options = ["--config-file", str(tiny_config), "--num-processes", str(processes)]
+    output = tmp_path / "output.txt"
+    with open(output, "w") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(script), *options, "SOLVER.MAX_ITER", "100000", *words],
+            cwd=project_root,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.time() + 240
+        while "images/s" not in output.read_text():
+            assert process.poll() is None and time.time() < deadline, output.read_text()
+            time.sleep(0.1)
+        os.killpg(process.pid, number)
+        assert process.wait(120) == 128 + number, output.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    *_, last = output.read_text().splitlines()
+    assert "Stopped by" in last and last.endswith("the same command with --resume")
+    assert "Traceback" not in output.read_text() and "\x1b[" not in output.read_text()
+    name = (tmp_path / "output" / "last_checkpoint").read_text()
+    reached = torch.load(tmp_path / "output" / name, weights_only=True)["iteration"]
+    assert reached >= 2
+    run("--resume", "SOLVER.MAX_ITER", str(reached + 2), *words)
+    end = torch.load(tmp_path / "output" / "model_final.pth", weights_only=True)
+    assert end["iteration"] == reached + 1
 
 
 @pytest.mark.slow

@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate the ground truth itself; prints the table of PQ. Returns 0."""
-    from detectron2.data import build_detection_test_loader
     from detectron2.evaluation import inference_on_dataset
     from detectron2.utils.logger import setup_logger
 
     from effps_solo.config import load_config
+    from effps_solo.data.build import build_test_loader
     from effps_solo.evaluation import build_evaluator
     from effps_solo.evaluation.oracle import OracleMapper, OracleModel
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']"]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     for name in cfg.DATASETS.TEST:
-        loader = build_detection_test_loader(cfg, name, mapper=OracleMapper(cfg, True))
+        loader = build_test_loader(cfg, name, OracleMapper(cfg, True))
         evaluator = build_evaluator(cfg, name, os.path.join(cfg.OUTPUT_DIR, "oracle", name))
         inference_on_dataset(OracleModel(cfg, args.masks), loader, evaluator)
     return 0

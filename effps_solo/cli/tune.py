@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from detectron2.utils.logger import setup_logger
 
     from effps_solo.config import load_config
-    from effps_solo.inference.predictor import Predictor, with_trained_weights
+    from effps_solo.inference.model_config import with_trained_weights
+    from effps_solo.inference.predictor import Predictor
     from effps_solo.modeling.outputs import PanopticNetwork
     from effps_solo.report import add_tuning
     from effps_solo.utils.errors import ConfigError

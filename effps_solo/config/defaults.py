@@ -244,6 +244,9 @@ def _add_solver_keys(cfg: CN) -> None:
     cfg.SOLVER.CHECKPOINT_KEEP = 5
     # Steps with a loss or gradient that is NaN or infinite are left out; more of them end the run.
     cfg.SOLVER.MAX_NONFINITE_STEPS = 0
+    # The training ends when so many evaluations (TEST.EVAL_PERIOD) in a row have not exceeded the best value
+    # of TEST.BEST_METRIC before them. 0: never.
+    cfg.SOLVER.EARLY_STOPPING_PATIENCE = 0
     # Exponential moving average of weights and running statistics; evaluated apart as "ema/...".
     cfg.SOLVER.EMA = CN()
     cfg.SOLVER.EMA.ENABLED = False
@@ -270,6 +273,12 @@ def _add_test_keys(cfg: CN) -> None:
     # the network sees an image - and, with TEST.AUG.FLIP, of the mirrored image are merged. A scale
     # costs its square, twice with the mirrored image.
     cfg.TEST.AUG.SCALES = (0.75, 1.0, 1.5, 2.0)
+    # Images of each data set that evaluations take, during training and with --eval-only: so many, spread
+    # evenly over the set. 0: all.
+    cfg.TEST.MAX_IMAGES = 0
+    # Images of each data set on which evaluations during training also compute the losses, told as
+    # "validation/..."; each costs a forward pass. 0: none.
+    cfg.TEST.VALIDATION_LOSS_IMAGES = 16
     # With VIS_PERIOD, the iterations between pictures of predictions in TensorBoard: how many images
     # of the first set of DATASETS.TEST.
     cfg.TEST.NUM_PICTURES = 4

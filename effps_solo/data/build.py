@@ -1,21 +1,23 @@
-"""The training loader of a config."""
+"""The loaders of a config."""
 
 from typing import Any, Callable, Dict, Iterable, List
 
+import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import get_detection_dataset_dicts
+from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
 from detectron2.data.samplers import (
     RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
 from detectron2.utils import comm
+from torch.utils.data import DataLoader
 
 from effps_solo.utils.errors import ConfigError
 
 from .annotations_mapper import AnnotationsDatasetMapper
 from .datasets.registration import check_dataset_available
-from .loader import SampledRecords, SampleStream, TrainLoader
+from .loader import SampledRecords, SampleStream, TrainLoader, ignore_stop_signals
 from .mapper import PanopticDatasetMapper
 
 Record = Dict[str, Any]
@@ -42,6 +44,36 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         records, build_train_mapper(cfg, records), cfg.DATALOADER.MAX_UNUSABLE_IMAGES
     )
     return TrainLoader(dataset, stream, num_workers=cfg.DATALOADER.NUM_WORKERS)
+
+
+def evenly_spread(records: List[Record], limit: int) -> List[Record]:
+    """At most ``limit`` of the records, from the first to the last in equal distances; 0: all of them."""
+    if not 0 < limit < len(records):
+        return records
+    chosen = np.linspace(0, len(records) - 1, limit).round().astype(int)
+    return [records[i] for i in chosen]
+
+
+def evaluation_records(cfg: CfgNode, dataset_name: str) -> List[Record]:
+    """What an evaluation takes of a data set: all, or ``TEST.MAX_IMAGES`` spread evenly."""
+    records = get_detection_dataset_dicts([dataset_name], filter_empty=False)
+    return evenly_spread(records, cfg.TEST.MAX_IMAGES)
+
+
+def build_test_loader(
+    cfg: CfgNode, dataset_name: str, mapper: Callable[[Record], Record]
+) -> DataLoader:
+    """The :func:`evaluation_records` of this process, one by one.
+
+    Raises DatasetError where the data set is not there.
+    """
+    check_dataset_available(dataset_name)
+    records = evaluation_records(cfg, dataset_name)
+    loader = build_detection_test_loader(
+        records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+    )
+    loader.worker_init_fn = ignore_stop_signals
+    return loader
 
 
 def batch_size_per_process(cfg: CfgNode) -> int:

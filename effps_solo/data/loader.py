@@ -7,6 +7,9 @@ numbers of its augmentation.
 
 import itertools
 import logging
+import os
+import signal
+import threading
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -26,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 UNUSABLE = "unusable"
 # SyntaxError is Pillow's for a broken PNG.
-_RECORD_ERRORS = (UserError, SizeMismatchError, OSError, SyntaxError)
+RECORD_ERRORS = (UserError, SizeMismatchError, OSError, SyntaxError)
 
 Record = Dict[str, Any]
 
@@ -121,7 +124,7 @@ class SampledRecords(Dataset):
             while True:
                 try:
                     mapped: Record = self.mapper(self.records[index])
-                except _RECORD_ERRORS as error:
+                except RECORD_ERRORS as error:
                     unusable[index] = _reason(self.records[index], error)
                 else:
                     return {**mapped, UNUSABLE: list(unusable.values())} if unusable else mapped
@@ -134,6 +137,23 @@ class SampledRecords(Dataset):
 def _reason(record: Record, error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if record["file_name"] in text else f"{record['file_name']}: {text}"
+
+
+def ignore_stop_signals(_: int = 0) -> None:
+    """For a process that loads data: what stops a training reaches it, too, and the last step needs it.
+
+    SIGTERM ends it if it comes from the parent, which may be at its end; not on macOS, where all of them do.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 class TrainLoader:
@@ -164,6 +184,7 @@ class TrainLoader:
             batch_sampler=self.stream,
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
+            worker_init_fn=ignore_stop_signals,
             generator=torch.Generator(),  # else it takes numbers from the global one
         )
         for batch in batches:

@@ -1,6 +1,8 @@
 """Training."""
 
-from .distributed import launch
+from .announcement import announce
+from .console import start_run
+from .distributed import launch, on_main_process
 from .trainer import Trainer
 
-__all__ = ["Trainer", "launch"]
+__all__ = ["Trainer", "announce", "launch", "on_main_process", "start_run"]

@@ -24,23 +24,33 @@ class PeriodicCheckpointer(HookBase):
         self.checkpointer = checkpointer
         self.period, self.max_to_keep = period, max_to_keep
         self._written: List[str] = []
+        self._last = -1  # iteration that was saved
 
     def after_step(self) -> None:
         iteration = self.trainer.iter
         if self.period > 0 and (iteration + 1) % self.period == 0:
-            self._save_one_of_many(f"model_{iteration:07d}", iteration)
+            try:
+                self._save_one_of_many(iteration)
+            except CheckpointWriteError as error:
+                logger.error("%s. Training goes on; the last checkpoint is the one before.", error)
         if iteration >= self.trainer.max_iter - 1:
             self.checkpointer.save("model_final", iteration=iteration)
+            self._last = iteration
 
-    def _save_one_of_many(self, name: str, iteration: int) -> None:
-        before = self._written
+    def save_now(self) -> None:
+        """Write the checkpoint of this iteration unless it is there; CheckpointWriteError if impossible."""
+        if self._last != self.trainer.iter:
+            self._save_one_of_many(self.trainer.iter)
+
+    def _save_one_of_many(self, iteration: int) -> None:
+        name, before = f"model_{iteration:07d}", self._written
         self._written = [n for n in before if n != name] + [name]  # the file itself tells of it
         try:
             self.checkpointer.save(name, iteration=iteration)
-        except CheckpointWriteError as error:
+        except CheckpointWriteError:
             self._written = before
-            logger.error("%s. Training goes on; the last checkpoint is the one before.", error)
-            return
+            raise
+        self._last = iteration
         while self.max_to_keep and len(self._written) > self.max_to_keep:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(self.checkpointer.save_dir, f"{self._written.pop(0)}.pth"))

@@ -1,8 +1,9 @@
 """Several processes: starting them, wrapping the model, keeping its buffers equal."""
 
 import argparse
+import contextlib
 import os
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 import torch
 from detectron2 import engine
@@ -15,6 +16,8 @@ from torch import distributed, nn
 
 from effps_solo.utils.errors import ConfigError
 from effps_solo.utils.machine import num_cores
+
+from .signals import forwarded_signals
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -39,8 +42,14 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
         if args.num_gpus > 1 and not torch.cuda.is_available():
             # Otherwise each process starts one thread a core.
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // args.num_gpus)))
+        if args.num_machines > 1 and args.dist_url == "auto":
+            raise ConfigError(
+                f"--num-machines is {args.num_machines}; give all of them the address of the first one: "
+                "--dist-url tcp://HOST:PORT"
+            )
         machines = (args.num_machines, args.machine_rank, args.dist_url)
-        engine.launch(main, args.num_gpus, *machines, args=(args,))
+        with forwarded_signals() if args.num_gpus > 1 else contextlib.nullcontext():
+            engine.launch(main, args.num_gpus, *machines, args=(args,))
         return
     if args.num_gpus > 1 or args.num_machines > 1:
         raise ConfigError(
@@ -56,6 +65,24 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     comm.synchronize()
     main(args)
     distributed.destroy_process_group()
+
+
+def on_main_process(check: Callable[[], None]) -> None:
+    """Call ``check`` on the main process while the others wait; all have to call it.
+
+    Raises what ``check`` raises, on the main process; the others end without a word.
+    """
+    error: Optional[Exception] = None
+    if comm.is_main_process():
+        try:
+            check()
+        except Exception as raised:
+            error = raised
+    failed = any(comm.all_gather(error is not None))
+    if error is not None:
+        raise error
+    if failed:
+        raise SystemExit(1)
 
 
 def _check_gpus(num_processes: int) -> None:

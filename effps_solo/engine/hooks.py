@@ -18,10 +18,12 @@ from effps_solo.data.mapper import PanopticDatasetMapper
 from .best import BestCheckpointer
 from .checkpointing import PeriodicCheckpointer
 from .distributed import AverageRunningStatistics
+from .early_stopping import build_early_stopping
 from .ema import EMAHook, ModelEMA
 from .model_folder import ModelFolderWriter, latest_evaluation
 from .pictures import PredictionPictures
-from .progress import ProgressPrinter, Throughput
+from .progress import ProgressPrinter, PromptWriter, Throughput
+from .stopping import StopHook
 from .wandb_writer import build_wandb_writer
 
 logger = logging.getLogger(__name__)
@@ -49,9 +51,15 @@ def own_hooks(detectron2s: List[HookBase], trainer: Any) -> List[HookBase]:
             keep = cfg.SOLVER.CHECKPOINT_KEEP
             result.append(PeriodicCheckpointer(trainer.checkpointer, periods[0], keep))
         elif isinstance(hook, hooks.EvalHook):
+            written = [each for each in result if isinstance(each, PeriodicCheckpointer)]
+            result.append(StopHook(trainer.stop_signals, written[0] if written else None))
             result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, trainer.evaluate))
             if comm.is_main_process():
                 result += _best_checkpointer(trainer) + _pictures(cfg)
+            if early_stopping := build_early_stopping(cfg, _best_metric(cfg, ema)):
+                result.append(early_stopping)
+        elif isinstance(hook, hooks.PeriodicWriter):
+            result.append(PromptWriter(hook._writers, cfg.TEST.EVAL_PERIOD))
         else:
             result.append(hook)
     return [*result, ModelFolderWriter()] if comm.is_main_process() else result
@@ -64,20 +72,25 @@ def averaged_model(ema: Optional[ModelEMA]) -> Dict[str, Any]:
 
 def _best_checkpointer(trainer: Any) -> List[HookBase]:
     cfg, ema = trainer.cfg, trainer.ema
-    metric, period = cfg.TEST.BEST_METRIC, cfg.TEST.EVAL_PERIOD
-    if not (metric and period > 0):
+    period = cfg.TEST.EVAL_PERIOD
+    if not (cfg.TEST.BEST_METRIC and period > 0):
         return []
     return [
         BestCheckpointer(
             trainer.model,
             cfg.OUTPUT_DIR,
-            metric=f"{EMA_KEY}/{metric}" if ema else metric,
+            metric=_best_metric(cfg, ema),
             period=period,
             describe=partial(latest_evaluation, trainer),
             classes=classes_of_data(cfg),
             **averaged_model(ema),
         )
     ]
+
+
+def _best_metric(cfg: CfgNode, ema: Optional[ModelEMA]) -> str:
+    """``TEST.BEST_METRIC``, of the averaged weights where there are any."""
+    return f"{EMA_KEY}/{cfg.TEST.BEST_METRIC}" if ema else str(cfg.TEST.BEST_METRIC)
 
 
 def _pictures(cfg: CfgNode) -> List[HookBase]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from typing import Any, Dict
 
 from detectron2.engine import HookBase
@@ -14,6 +15,7 @@ from effps_solo.inference.pack import EVALUATION_KEY, pack
 from effps_solo.utils.errors import UserError
 
 from .best import BestCheckpointer
+from .early_stopping import StoppedEarly
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ class ModelFolderWriter(HookBase):
 
     def after_train(self) -> None:
         trainer = self.trainer
-        if trainer.iter + 1 < trainer.max_iter:  # it failed
+        ended_early = isinstance(sys.exc_info()[1], StoppedEarly)
+        if trainer.iter + 1 < trainer.max_iter and not ended_early:  # it failed
             return
         keeps_best = any(
             isinstance(hook, BestCheckpointer) and hook.best is not None for hook in trainer._hooks

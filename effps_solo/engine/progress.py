@@ -2,10 +2,10 @@
 
 import datetime
 import logging
-from typing import Optional
+from typing import Optional, Sequence
 
 import torch
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
 from effps_solo.utils.machine import peak_resident_memory
@@ -31,6 +31,30 @@ class Throughput(HookBase):
             self.trainer.storage.put_scalar(THROUGHPUT, self.batch_size / seconds)
 
 
+class PromptWriter(hooks.PeriodicWriter):
+    """Detectron2's, every 20 iterations, that also prints at the third step and writes an evaluation at once.
+
+    The third is the first whose time is measured. ``eval_period``: iterations between evaluations, or 0.
+    """
+
+    def __init__(self, writers: Sequence[EventWriter], eval_period: int) -> None:
+        super().__init__(writers)
+        self.eval_period = eval_period
+
+    def after_step(self) -> None:
+        super().after_step()
+        done = self.trainer.iter + 1
+        if done % self._period == 0 or done == self.trainer.max_iter:
+            return
+        if self.eval_period > 0 and done % self.eval_period == 0:
+            for writer in self._writers:
+                writer.write()
+        elif done - self.trainer.start_iter == 3:
+            for writer in self._writers:
+                if isinstance(writer, ProgressPrinter):
+                    writer.write()
+
+
 class ProgressPrinter(EventWriter):
     """One line: iteration of ``max_iter``, share and time left, images per second, losses, rate, memory.
 
@@ -51,7 +75,7 @@ class ProgressPrinter(EventWriter):
             left = int(seconds * (self.max_iter - done))
             storage.put_scalar("eta_seconds", left, smoothing_hint=False)
             parts.insert(0, f"eta: {datetime.timedelta(seconds=left)}")
-        losses = [(name, name, ".4g") for name in storage.histories() if "loss" in name]
+        losses = [(name, name, ".4g") for name in storage.histories() if _is_loss(name)]
         of_window = [(THROUGHPUT, "images/s", ".3g"), *losses, ("data_time", "data_time", ".4f")]
         for name, title, form in of_window:
             value = _median(storage, name)
@@ -64,6 +88,11 @@ class ProgressPrinter(EventWriter):
         if memory:
             parts.append(f"max_mem: {memory / 2**20:.0f}M")
         logger.info("  ".join(parts))
+
+
+def _is_loss(name: str) -> bool:
+    """Of training; what evaluations give has a slash in its name."""
+    return "loss" in name and "/" not in name
 
 
 def _median(storage: EventStorage, name: str, window: int = _WINDOW) -> Optional[float]:

@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, List, Type
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -17,8 +17,7 @@ from torch import nn
 
 from effps_solo.checkpoint.checkpointer import EMA_KEY, EffPSCheckpointer
 from effps_solo.config import classes_of_data
-from effps_solo.data.build import build_train_loader
-from effps_solo.data.datasets.registration import check_dataset_available
+from effps_solo.data.build import build_test_loader, build_train_loader
 from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.evaluation import build_evaluator, with_windowed_masks
 from effps_solo.modeling.precision import Precision
@@ -27,6 +26,7 @@ from effps_solo.utils.errors import CheckpointError, ConfigError
 from .activation_checkpointing import checkpoint_activations
 from .best import BestCheckpointer
 from .distributed import distribute, unwrap
+from .early_stopping import EarlyStopping, StoppedEarly
 from .ema import ModelEMA
 from .failures import explained
 from .guard import NonFiniteGuard
@@ -35,9 +35,13 @@ from .loop import TrainingLoop
 from .model_folder import ModelFolderWriter
 from .object_sizes import tell_of_unlearned_sizes
 from .schedule import build_lr_scheduler, scale_learning_rate
+from .signals import StopSignals, TrainingStopped, name_of
+from .stopping import Interruptible, StopHook
+from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
 
+_MAIN_SCORES = ("/PQ", "/mIoU", "/AP")
 _BACKBONE_PREFIX = "backbone.bottom_up"
 
 
@@ -81,6 +85,7 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
+        self.stop_signals = StopSignals()
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> List[HookBase]:
@@ -90,25 +95,53 @@ class Trainer(DefaultTrainer):
         return build_writers(self.cfg)
 
     def evaluate(self) -> Dict[str, Any]:
-        """The results of the model on ``DATASETS.TEST``, and under "ema" those of the averaged one."""
-        cfg = self.cfg
-        results = self.test(cfg, self.model)
+        """The results of the model on ``DATASETS.TEST``, under "ema" those of the averaged one, and under
+        "validation" the losses of the former.
+        """
+        results = self._test(self.model, "inference")
         if self.ema:
-            folder = os.path.join(cfg.OUTPUT_DIR, f"inference_{EMA_KEY}")
-            evaluators = [
-                self.build_evaluator(cfg, name, os.path.join(folder, name))
-                for name in cfg.DATASETS.TEST
-            ]
-            averaged = self.test(cfg, self.ema.model, evaluators)
+            averaged = self._test(self.ema.model, f"inference_{EMA_KEY}")
             if comm.is_main_process():
                 results[EMA_KEY] = averaged
         self._last_eval_results = results
-        return results
+        validation_loss = ValidationLoss(self.cfg, self._trainer.precision)
+        losses = validation_loss(unwrap(self.model), self._before_image)
+        return {**results, "validation": losses} if losses else results
+
+    def _before_image(self, is_last: bool) -> None:
+        """A signal ends the validation losses at the next image, in all processes."""
+        if is_last or self.stop_signals.received:
+            self._stop_hook.stop_if_asked()
+
+    @property
+    def _stop_hook(self) -> StopHook:
+        return next(hook for hook in self._hooks if isinstance(hook, StopHook))
+
+    def _test(self, model: nn.Module, folder: str) -> Dict[str, Any]:
+        """:meth:`test` of a state of the training, which a signal can stop."""
+        cfg = self.cfg
+        evaluators = [
+            self.build_evaluator(cfg, name, os.path.join(cfg.OUTPUT_DIR, folder, name))
+            for name in cfg.DATASETS.TEST
+        ]
+        return self.test(
+            cfg,
+            model,
+            [
+                Interruptible(e, self.stop_signals, self._stop_hook.stop_if_asked)
+                for e in evaluators
+            ],
+        )
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Dict[str, Any]:
         """See Detectron2; masks of instances are not in memory as a whole."""
         results: Dict[str, Any] = super().test(cfg, with_windowed_masks(unwrap(model)), evaluators)
+        scores = {
+            k: v for k, v in flatten_results_dict(results).items() if k.endswith(_MAIN_SCORES)
+        }
+        if scores:
+            logger.info("Results: %s", ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         return results
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -137,6 +170,33 @@ class Trainer(DefaultTrainer):
         for group, rate in zip(groups, self.scheduler.get_lr()):
             group["lr"] = rate
 
+    def train(self) -> Any:
+        """See Detectron2.
+
+        Raises:
+            TrainingStopped: SIGTERM or Ctrl-C came; there is a checkpoint to resume from.
+        """
+        early = [hook for hook in self._hooks if isinstance(hook, EarlyStopping)]
+        if any(hook.is_due_before(self.start_iter) for hook in early):
+            early[0].tell()
+            return None
+        with self.stop_signals:
+            try:
+                return super().train()
+            except StoppedEarly:
+                early[0].tell()
+                return None
+            except TrainingStopped as stopped:
+                logger.info(
+                    "Stopped by %s after %d of %d iterations; the last checkpoint is in %s. To go on: the "
+                    "same command with --resume",
+                    name_of(stopped.number),
+                    min(self.iter + 1, self.max_iter),
+                    self.max_iter,
+                    self.cfg.OUTPUT_DIR,
+                )
+                raise
+
     def run_step(self) -> None:
         self._trainer.seed_key = (self.data_loader.seed, self.iter, comm.get_rank())
         with explained(self.cfg.OUTPUT_DIR):
@@ -148,13 +208,18 @@ class Trainer(DefaultTrainer):
 
     def after_train(self) -> None:
         failure = sys.exc_info()[1]
-        if failure is not None:
+        if failure is not None and not isinstance(failure, StoppedEarly):
             # They look at the iteration alone, which may be the last.
             last = (hooks.EvalHook, BestCheckpointer, ModelFolderWriter)
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, last)]
         try:
             with explained(self.cfg.OUTPUT_DIR):
                 super().after_train()
+        except TrainingStopped:
+            for hook in self._hooks:
+                if isinstance(hook, hooks.PeriodicWriter):
+                    hook.after_train()
+            raise
         except Exception as error:
             if failure is None:
                 raise
@@ -167,9 +232,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        check_dataset_available(dataset_name)
-        mapper = PanopticDatasetMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        return build_test_loader(cfg, dataset_name, PanopticDatasetMapper(cfg, is_train=False))
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

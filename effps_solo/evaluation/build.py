@@ -3,23 +3,26 @@
 import importlib
 import logging
 import os
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
+from effps_solo.data.build import evaluation_records
 from effps_solo.utils.errors import ConfigError
 
 from .panoptic import PanopticEvaluator
 
 logger = logging.getLogger(__name__)
 
+Records = List[Dict[str, Any]]
+
 
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_folder: Optional[str] = None
 ) -> DatasetEvaluators:
-    """The evaluators of what ``cfg.MODEL.OUTPUTS`` lists.
+    """The evaluators of what ``cfg.MODEL.OUTPUTS`` lists, on the images that ``TEST.MAX_IMAGES`` leaves.
 
     Args:
         dataset_name: a registered panoptic data set, in Cityscapes or in COCO panoptic layout.
@@ -40,13 +43,21 @@ def build_evaluator(
         logger.info(
             "No PQ and mIoU: the model has no semantic head (MODEL.SEM_SEG_HEAD.NAME is '')"
         )
+    records, image_ids = evaluation_records(cfg, dataset_name), None
+    if cfg.TEST.MAX_IMAGES > 0:
+        image_ids = {record["image_id"] for record in records}
+        logger.info(
+            "%s is evaluated on %d of its images, spread evenly (TEST.MAX_IMAGES)",
+            dataset_name,
+            len(records),
+        )
     evaluators: List[DatasetEvaluator] = []
     if "panoptic_seg" in cfg.MODEL.OUTPUTS:
-        evaluators.append(PanopticEvaluator(dataset_name, folder))
+        evaluators.append(PanopticEvaluator(dataset_name, folder, image_ids))
     if metadata.get("evaluator_type") == "cityscapes_panoptic_seg":
-        evaluators += _cityscapes_evaluators(cfg, dataset_name, folder)
+        evaluators += _cityscapes_evaluators(cfg, dataset_name, folder, records)
     else:
-        evaluators += _coco_evaluators(cfg, dataset_name, folder)
+        evaluators += _coco_evaluators(cfg, dataset_name, folder, records)
     return DatasetEvaluators(evaluators)
 
 
@@ -61,31 +72,33 @@ def panoptic_metadata(dataset_name: str) -> Metadata:
     return metadata
 
 
-def _cityscapes_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> List[DatasetEvaluator]:
+def _cityscapes_evaluators(
+    cfg: CfgNode, dataset_name: str, folder: str, records: Records
+) -> List[DatasetEvaluator]:
     try:
         cityscapes = importlib.import_module(f"{__package__}.cityscapes")
     except ImportError as error:
         logger.warning("No mIoU and AP: Detectron2's Cityscapes evaluators do not load (%s)", error)
         return []
+    files = [record["file_name"] for record in records]
     evaluators: List[DatasetEvaluator] = []
     if "sem_seg" in cfg.MODEL.OUTPUTS:
-        evaluators.append(cityscapes.CityscapesSemanticEvaluator(dataset_name, folder))
+        evaluators.append(cityscapes.CityscapesSemanticEvaluator(dataset_name, folder, files))
     if "instances" in cfg.MODEL.OUTPUTS:
-        evaluators.append(cityscapes.CityscapesMaskEvaluator(dataset_name, folder))
+        evaluators.append(cityscapes.CityscapesMaskEvaluator(dataset_name, folder, files))
     return evaluators
 
 
-def _coco_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> List[DatasetEvaluator]:
+def _coco_evaluators(
+    cfg: CfgNode, dataset_name: str, folder: str, records: Records
+) -> List[DatasetEvaluator]:
     from .coco import build_instance_evaluator, build_semantic_evaluator
 
     evaluators: List[DatasetEvaluator] = []
     if "sem_seg" in cfg.MODEL.OUTPUTS:
-        evaluators.append(build_semantic_evaluator(dataset_name))
+        evaluators.append(build_semantic_evaluator(dataset_name, records))
     has_things = bool(MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id)
     if "instances" in cfg.MODEL.OUTPUTS and has_things:
-        limit, truth_folder = (
-            cfg.TEST.DETECTIONS_PER_IMAGE,
-            os.path.join(cfg.OUTPUT_DIR, "instances"),
-        )
-        evaluators.append(build_instance_evaluator(dataset_name, folder, limit, truth_folder))
+        limits = cfg.TEST.DETECTIONS_PER_IMAGE, os.path.join(cfg.OUTPUT_DIR, "instances")
+        evaluators.append(build_instance_evaluator(dataset_name, records, folder, *limits))
     return evaluators

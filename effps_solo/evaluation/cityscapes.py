@@ -5,24 +5,30 @@ folder alone.
 """
 
 import contextlib
+import glob
 import importlib
 import io
 import logging
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from types import ModuleType
-from typing import Any, Dict, Iterator, List, Optional
+from types import ModuleType, SimpleNamespace
+from typing import Any, Collection, ContextManager, Dict, Iterator, List, Optional
 from unittest import mock
 
 import numpy as np
-from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    cityscapes_evaluation,
+)
 from detectron2.evaluation.cityscapes_evaluation import CityscapesEvaluator
 from detectron2.utils import comm
 
 logger = logging.getLogger(__name__)
 
 _SCRIPTS = "cityscapesscripts.evaluation"
+_IMAGE_END = "_leftImg8bit.png"
 Results = Dict[str, Dict[str, float]]
 
 
@@ -32,9 +38,17 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
     script: str
     task: str
 
-    def __init__(self, dataset_name: str, output_dir: str) -> None:
-        """Of a data set with ``gt_dir``, <root>/gtFine/<split>; temporary files go to ``output_dir``."""
+    def __init__(
+        self, dataset_name: str, output_dir: str, image_files: Optional[Collection[str]] = None
+    ) -> None:
+        """
+        Args:
+            dataset_name: of a data set with ``gt_dir``, <root>/gtFine/<split>.
+            output_dir: temporary files go there.
+            image_files: those to judge; None: all of the data set.
+        """
         super().__init__(dataset_name)
+        self._image_files = image_files
         self._output_dir = output_dir
         self._import_error: Optional[ImportError] = None
 
@@ -74,7 +88,7 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
             root = os.path.dirname(os.path.dirname(os.path.normpath(self._metadata.gt_dir)))
             with mock.patch.dict(os.environ, CITYSCAPES_DATASET=root):  # read by the import
                 script = importlib.import_module(f"{_SCRIPTS}.{self.script}")
-            with contextlib.redirect_stdout(said), _tamed(script) as raw:
+            with contextlib.redirect_stdout(said), _tamed(script) as raw, self._ground_truth():
                 result: Optional[Results] = super().evaluate()
         except ImportError as error:
             logger.warning(
@@ -89,6 +103,18 @@ class _QuietCityscapesEvaluator(CityscapesEvaluator, ABC):
             return None
         scores = {**result[self.task], **self._class_scores(raw[-1])}
         return {self.task: {key: float(value) for key, value in scores.items()}}
+
+    def _ground_truth(self) -> ContextManager[Any]:
+        """Within the context Detectron2's evaluator finds that of the wanted images only."""
+        if self._image_files is None:
+            return contextlib.nullcontext()
+        wanted = {os.path.basename(f).removesuffix(_IMAGE_END) for f in self._image_files}
+
+        def find(pattern: str) -> List[str]:
+            files = glob.glob(pattern)
+            return [f for f in files if os.path.basename(f).split("_gtFine_")[0] in wanted]
+
+        return mock.patch.object(cityscapes_evaluation, "glob", SimpleNamespace(glob=find))
 
     @abstractmethod
     def _class_scores(self, raw: Dict[str, Any]) -> Dict[str, float]:

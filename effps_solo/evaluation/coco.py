@@ -29,11 +29,13 @@ logger = logging.getLogger(__name__)
 Records = List[Dict[str, Any]]
 
 
-def build_semantic_evaluator(dataset_name: str) -> "SemanticEvaluator":
-    """Detectron2's mIoU; the labels come from the panoptic PNGs, void does not count."""
+def build_semantic_evaluator(dataset_name: str, records: Records) -> "SemanticEvaluator":
+    """Detectron2's mIoU on ``records`` of a data set.
+
+    The labels come from the panoptic PNGs, void does not count.
+    """
     metadata = MetadataCatalog.get(dataset_name)
     label_space = PanopticLabelSpace.from_metadata(metadata)
-    records = DatasetCatalog.get(dataset_name)
     segments = {record["pan_seg_file_name"]: record["segments_info"] for record in records}
 
     def load(file_name: str, dtype: Any = int) -> np.ndarray:
@@ -54,9 +56,13 @@ def build_semantic_evaluator(dataset_name: str) -> "SemanticEvaluator":
 
 
 def build_instance_evaluator(
-    dataset_name: str, output_folder: str, max_detections: int, truth_folder: str
+    dataset_name: str,
+    records: Records,
+    output_folder: str,
+    max_detections: int,
+    truth_folder: str,
 ) -> "ThingEvaluator":
-    """Detectron2's mask AP of the things.
+    """Detectron2's mask AP of the things in ``records`` of a data set.
 
     Args:
         output_folder: of the results.
@@ -72,7 +78,7 @@ def build_instance_evaluator(
     with _registered(
         f"{dataset_name}/instances",
         [],
-        json_file=_instances_json(metadata, truth_folder),
+        json_file=_instances_json(metadata, records, truth_folder),
         thing_classes=[metadata.thing_classes[c] for c in named_by_dataset_id],
         thing_dataset_id_to_contiguous_id={
             label_space.dataset_id(c): i for i, c in enumerate(label_space.thing_ids)
@@ -166,16 +172,16 @@ def semantic_labels(
     return labels[inverse].reshape(id_map.shape)
 
 
-def _instances_json(metadata: Metadata, folder: str) -> str:
+def _instances_json(metadata: Metadata, records: Records, folder: str) -> str:
     """The path of the instances JSON, made by one process a machine if it is not there."""
     source = os.path.abspath(metadata.panoptic_json)
-    state = f"{source}:{os.stat(source).st_mtime_ns}:{os.path.abspath(metadata.panoptic_root)}"
+    state = f"{source}:{os.stat(source).st_mtime_ns}:{os.path.abspath(metadata.panoptic_root)}:{len(records)}"
     digest = hashlib.sha256(state.encode()).hexdigest()[:12]
     path = os.path.join(folder, f"{metadata.name}_{digest}.json")
     if comm.get_local_rank() == 0 and not os.path.isfile(path):
         logger.info("Deriving the instances of %s from its panoptic PNGs ...", metadata.name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        content = derive_instances(metadata, DatasetCatalog.get(metadata.name))
+        content = derive_instances(metadata, records)
         temporary = f"{path}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(content, file)

@@ -7,10 +7,10 @@ from typing import Any, Dict, List
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 
-from effps_solo.data.datasets.registration import check_dataset_available
+from effps_solo.data.build import build_test_loader
 from effps_solo.inference.exported import ExportedPredictor
 from effps_solo.structures.classes import class_keys, classes_from_metadata, list_of_classes
 from effps_solo.utils.errors import ConfigError
@@ -37,10 +37,8 @@ def evaluate_exported(cfg: CfgNode, predictor: ExportedPredictor) -> Dict[str, A
     results = OrderedDict()
     read = partial(_with_image, image_format=predictor.image_format)
     for name in cfg.DATASETS.TEST:
-        check_dataset_available(name)
-        contiguous_ids = _matched_by_name(predictor, name)
-        predict = partial(_predict, predictor, contiguous_ids)
-        loader = build_detection_test_loader(cfg, name, mapper=read)
+        loader = build_test_loader(cfg, name, read)
+        predict = partial(_predict, predictor, _matched_by_name(predictor, name))
         results[name] = inference_on_dataset(predict, loader, build_evaluator(cfg, name))
         print_csv_format(results[name])
     return results if len(results) > 1 else dict(*results.values())

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import quote
 
 from detectron2.evaluation import COCOPanopticEvaluator
@@ -42,14 +42,18 @@ class PanopticEvaluator(COCOPanopticEvaluator):
     (its PQ_th or PQ_st is nan), and threads count the pixels, so no process is forked.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str) -> None:
+    def __init__(
+        self, dataset_name: str, output_dir: str, image_ids: Optional[Collection[Any]] = None
+    ) -> None:
         """
         Args:
             dataset_name: of a data set with panoptic ground truth.
             output_dir: the folder of predictions.json with predictions/*.png, COCO's format of
                 results, of panoptic_per_image.csv and of evaluation.json, which a report needs.
+            image_ids: of the images to judge; None: all of the data set.
         """
         super().__init__(dataset_name, output_dir)
+        self._image_ids = image_ids
         self._predictions: List[Dict[str, Any]] = []
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
@@ -67,7 +71,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
             percent; classes that neither ground truth nor predictions hold are nan.
 
         Raises:
-            ValueError: an image of the data set has no prediction.
+            ValueError: an image that is to be judged has no prediction.
         """
         comm.synchronize()
         gathered = comm.gather(self._predictions)
@@ -79,7 +83,10 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         categories = {category["id"]: category for category in truth["categories"]}
         image_files = {p["image_id"]: p.pop("image_file") for p in predictions}
         folder = self._write_predictions(predictions)
-        pairs = _pairs(truth["annotations"], predictions, self._metadata.panoptic_json)
+        annotations = truth["annotations"]
+        if self._image_ids is not None:
+            annotations = [a for a in annotations if a["image_id"] in self._image_ids]
+        pairs = _pairs(annotations, predictions, self._metadata.panoptic_json)
         judged = self._judge_all(pairs, folder, categories)
         names = {image["id"]: image["file_name"] for image in truth.get("images", ())}
         images, rows = [], []

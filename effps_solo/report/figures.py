@@ -55,7 +55,9 @@ def svg_of_training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
     Args:
         histories: name of the run -> lines of metrics.json in the order of iterations.
     """
-    losses = _curves(histories, lambda key: key == "total_loss" or key.startswith("loss_"))
+    losses = _curves(
+        histories, lambda key: key in ("total_loss", _VALIDATION) or key.startswith("loss_")
+    )
     quality = _curves(histories, lambda key: key in _QUALITY)
     if not losses:
         return ""
@@ -98,6 +100,7 @@ def svg_of_tuning(tuning: Tuning) -> str:
     return _svg(figure)
 
 
+_VALIDATION = "validation/total_loss"
 _QUALITY = {
     "panoptic_seg/PQ": "PQ",
     "panoptic_seg/PQ_th": "PQ things",
@@ -120,13 +123,13 @@ def _draw_curves(
     axes: Axes, names: Sequence[str], curves: Curves, title: str, smooth: bool
 ) -> None:
     keys = sorted({key for _, key in curves}, key=lambda key: (key != "total_loss", key))
-    marker = "" if smooth else "."
     for name, style in zip(names, _STYLES):
         for key, color in zip(keys, itertools.cycle(_PARTS)):
             if (name, key) in curves:
                 label = _QUALITY.get(key, key) + (f", {name}" if len(names) > 1 else "")
                 x, values = zip(*curves[name, key])
-                y = _smoothed(values) if smooth else values
+                is_noisy = smooth and key != _VALIDATION  # of a mini-batch each
+                y, marker = (_smoothed(values), "") if is_noisy else (values, ".")
                 axes.plot(x, y, style, color=color, marker=marker, linewidth=1.3, label=label)
     axes.set(title=title, xlabel="iteration")
     axes.legend(frameon=False, fontsize=7)

@@ -4,8 +4,8 @@ import ctypes
 import os
 import platform
 import re
-from contextlib import suppress
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict
 

@@ -18,10 +18,13 @@ from effps_solo.config import load_config
 from effps_solo.data.annotations_mapper import AnnotationsDatasetMapper
 from effps_solo.data.build import (
     batch_size_per_process,
+    build_test_loader,
     build_train_loader,
     build_train_mapper,
+    evenly_spread,
     sampler_factory,
 )
+from effps_solo.data.datasets.files import DatasetError
 from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.utils.errors import ConfigError
 
@@ -102,3 +105,16 @@ def test_batches_that_cannot_be_shared(tiny_config: Path, monkeypatch: pytest.Mo
         cfg.SOLVER.ACCUMULATION_STEPS = steps
         with pytest.raises(ConfigError, match="IMS_PER_BATCH is 6; .* 2 .processes. times"):
             batch_size_per_process(cfg)
+
+
+def test_a_part_of_a_test_set_is_spread_evenly(tiny_config: Path) -> None:
+    records = [{"image_id": i} for i in range(9)]
+    spread = lambda limit: [r["image_id"] for r in evenly_spread(records, limit)]  # noqa: E731
+    assert spread(0) == spread(9) == spread(100) == list(range(9))
+    assert spread(1) == [0] and spread(2) == [0, 8] and spread(3) == [0, 4, 8]
+    assert evenly_spread([], 3) == []
+    cfg = load_config(str(tiny_config), ["TEST.MAX_IMAGES", "1", "DATALOADER.NUM_WORKERS", "1"])
+    loader = build_test_loader(cfg, "tiny_val", mapper=dict)
+    assert [x["image_id"] for batch in loader for x in batch] == [0]
+    with pytest.raises(DatasetError, match="'nowhere' is not registered"):
+        build_test_loader(cfg, "nowhere", mapper=dict)

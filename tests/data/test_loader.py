@@ -2,6 +2,10 @@
 
 import itertools
 import logging
+import multiprocessing
+import signal
+import subprocess
+import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
@@ -10,7 +14,13 @@ import torch
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 
-from effps_solo.data.loader import SampledRecords, SampleStream, TrainLoader, UnusableImagesError
+from effps_solo.data.loader import (
+    SampledRecords,
+    SampleStream,
+    TrainLoader,
+    UnusableImagesError,
+    ignore_stop_signals,
+)
 from effps_solo.utils.image_io import ImageError
 
 RECORDS = [{"file_name": f"{i}.png", "number": i} for i in range(7)]
@@ -192,3 +202,26 @@ def test_one_record() -> None:
     loader = TrainLoader(dataset, SampleStream(sampler, 3, seed=0))
     batch = take(loader, 1)[0]
     assert len({x["drawn"] for x in batch}) == 3  # the same image, augmented in three ways
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="a function of Linux")
+def test_a_process_that_loads_data_ends_with_its_parent_alone() -> None:
+    """A signal to all processes of a training leaves it alive."""
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+
+    def load() -> None:
+        ignore_stop_signals()
+        ready.set()
+        time.sleep(300)
+
+    worker = context.Process(target=load, daemon=True)
+    worker.start()
+    assert ready.wait(60)
+    for name in ("INT", "TERM", "TERM"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    worker.join(0.5)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(60)
+    assert worker.exitcode == 0

@@ -11,12 +11,12 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import pytest
 import torch
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, EventWriter
 
 from effps_solo.config import load_config
 from effps_solo.engine import Trainer
 from effps_solo.engine.pictures import PredictionPictures
-from effps_solo.engine.progress import ProgressPrinter, Throughput
+from effps_solo.engine.progress import ProgressPrinter, PromptWriter, Throughput
 from effps_solo.engine.wandb_writer import WandbWriter
 
 FAST = ["DATALOADER.NUM_WORKERS", "0", "SOLVER.CHECKPOINT_PERIOD", "1000"]
@@ -188,3 +188,30 @@ def test_without_wandb_there_is_one_warning(
     trainer_without_evaluation(tiny_config, "WANDB.ENABLED", "True").train()
     warnings = [r for r in caplog.records if "training goes on without" in r.getMessage()]
     assert len(warnings) == 1
+
+
+def test_a_line_at_the_third_step_and_an_evaluation_written_at_once() -> None:
+    class Writer(EventWriter):
+        def __init__(self) -> None:
+            self.seen: List[int] = []
+
+        def write(self) -> None:
+            self.seen.append(hook.trainer.iter)
+
+    class Printer(Writer, ProgressPrinter):
+        pass
+
+    printer, writer = Printer(), Writer()
+    hook = PromptWriter([printer, writer], eval_period=25)
+    hook.trainer = SimpleNamespace(start_iter=10, max_iter=52, iter=10)  # type: ignore
+    for hook.trainer.iter in range(10, 52):
+        hook.after_step()
+    assert writer.seen == [19, 24, 39, 49, 51]
+    assert printer.seen == [12, *writer.seen]
+
+
+def test_losses_of_validation_are_not_on_the_lines_of_training(caplog: Any) -> None:
+    with EventStorage() as storage, caplog.at_level(logging.INFO):
+        storage.put_scalars(total_loss=3.0, **{"validation/total_loss": 4.0})
+        ProgressPrinter(9).write()
+    assert "total_loss: 3" in caplog.text and "validation" not in caplog.text

@@ -20,7 +20,8 @@ def weights(project_root: Path, config: Path, **overrides: object) -> Dict[str, 
     """The state of the model after a run of train_net.py."""
     script = runpy.run_path(str(project_root / "train_net.py"))
     words = [str(w) for pair in {**RANDOM, **overrides}.items() for w in pair]
-    script["main"](script["argument_parser"]().parse_args(["--config-file", str(config), *words]))
+    options = ["--config-file", str(config), "--overwrite"]
+    script["main"](script["argument_parser"]().parse_args([*options, *words]))
     path = config.parent / "output" / "model_final.pth"
     model: Dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
     return model

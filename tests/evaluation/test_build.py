@@ -13,6 +13,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from effps_solo.data.build import evaluation_records
 from effps_solo.evaluation import build_evaluator
 from effps_solo.utils.errors import ConfigError
 
@@ -188,3 +189,24 @@ def test_pq_without_cityscapes_evaluators(
     results = evaluate(evaluator, cityscapes_name, lambda r: perfect(cityscapes_name, r))
     assert set(results) == {"panoptic_seg"}
     assert results["panoptic_seg"]["PQ"] == pytest.approx(100.0)
+
+
+def test_a_part_of_a_data_set(
+    cfg: CfgNode, name: str, perfect: Callable[..., Record], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only one of the two images has a prediction, and only it is judged, by all evaluators."""
+    cfg.TEST.MAX_IMAGES = 1
+    with caplog.at_level("INFO", "effps_solo"):
+        evaluator = build_evaluator(cfg, name)
+    assert f"{name} is evaluated on 1 of its images" in caplog.text
+    evaluator.reset()
+    (record,) = evaluation_records(cfg, name)
+    evaluator.process([record], [perfect(name, record)])
+    results = evaluator.evaluate()
+    scores = {"panoptic_seg": "PQ", "sem_seg": "mIoU", "segm": "AP"}
+    assert {task: results[task][key] for task, key in scores.items()} == pytest.approx(
+        dict.fromkeys(scores, 100.0)
+    )
+    folder = os.path.join(cfg.OUTPUT_DIR, "inference", name)
+    with open(os.path.join(folder, "panoptic_per_image.csv")) as file:
+        assert len(file.read().splitlines()) == 2  # the head, and one image

@@ -47,7 +47,11 @@ def test_miou_ignores_void(
         sem_seg[3] = 1
         return {"sem_seg": sem_seg}
 
-    scores = evaluate(build_semantic_evaluator(coco_name), coco_name, sky_everywhere)["sem_seg"]
+    scores = evaluate(
+        build_semantic_evaluator(coco_name, DatasetCatalog.get(coco_name)),
+        coco_name,
+        sky_everywhere,
+    )["sem_seg"]
     sky = 8 * 20 + 6 * 28
     labelled = sky + 8 * 10 + 8 * 6 + 6 * 20 + 6 * 9 + 6 * 8
     assert scores["IoU-sky"] == pytest.approx(100 * sky / labelled)
@@ -88,7 +92,9 @@ def test_ap_by_hand(
         instances.pred_classes[:] = 0
         return {"instances": instances}
 
-    evaluator = build_instance_evaluator(coco_name, *folders(tmp_path))
+    evaluator = build_instance_evaluator(
+        coco_name, DatasetCatalog.get(coco_name), *folders(tmp_path)
+    )
     scores = evaluate(evaluator, coco_name, partly)["segm"]
     assert scores["AP-car"] == 0.0
     # The mask of the car has the lower score: precision 1 at the recall points 0 .. 0.50 of 101.
@@ -103,7 +109,9 @@ def test_at_most_so_many_detections(
     name = write_coco({1: ids}, {1: [{"id": i, "category_id": 7} for i in range(1, 21)]})
 
     def run(limit: int) -> float:
-        evaluator = build_instance_evaluator(name, *folders(tmp_path, limit))
+        evaluator = build_instance_evaluator(
+            name, DatasetCatalog.get(name), *folders(tmp_path, limit)
+        )
         value: float = evaluate(evaluator, name, lambda r: perfect(name, r))["segm"]["AP-person"]
         return value
 
@@ -124,7 +132,9 @@ def test_a_crowd_may_be_found_or_not(
             instances.scores[1] = 0.99
         return {"instances": instances}
 
-    evaluator = build_instance_evaluator(coco_name, *folders(tmp_path))
+    evaluator = build_instance_evaluator(
+        coco_name, DatasetCatalog.get(coco_name), *folders(tmp_path)
+    )
     assert evaluate(evaluator, coco_name, with_crowd)["segm"]["AP"] == pytest.approx(100.0)
 
 
@@ -132,7 +142,7 @@ def test_nothing_to_find_is_unknown(
     write_coco: Callable[..., str], tmp_path: Path, perfect: Callable[..., Record], evaluate: Any
 ) -> None:
     name = write_coco({1: np.full((4, 4), 9)}, {1: [{"id": 9, "category_id": 21}]})
-    evaluator = build_instance_evaluator(name, *folders(tmp_path))
+    evaluator = build_instance_evaluator(name, DatasetCatalog.get(name), *folders(tmp_path))
     assert math.isnan(evaluate(evaluator, name, lambda r: perfect(name, r))["segm"]["AP"])
 
 
@@ -164,14 +174,14 @@ def test_things_that_do_not_come_first(
 
 def test_instances_are_derived_once(coco_name: str, tmp_path: Path) -> None:
     _, _, folder = (Path(str(word)) for word in folders(tmp_path))
-    build_instance_evaluator(coco_name, *folders(tmp_path))
+    build_instance_evaluator(coco_name, DatasetCatalog.get(coco_name), *folders(tmp_path))
     (made,) = folder.iterdir()
     before = made.stat().st_mtime_ns
-    build_instance_evaluator(coco_name, *folders(tmp_path))
+    build_instance_evaluator(coco_name, DatasetCatalog.get(coco_name), *folders(tmp_path))
     assert list(folder.iterdir()) == [made]
     assert made.stat().st_mtime_ns == before
     os.utime(MetadataCatalog.get(coco_name).panoptic_json, ns=(1, 1))
-    build_instance_evaluator(coco_name, *folders(tmp_path))
+    build_instance_evaluator(coco_name, DatasetCatalog.get(coco_name), *folders(tmp_path))
     assert len(list(folder.iterdir())) == 2
 
 

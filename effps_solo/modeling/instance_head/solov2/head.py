@@ -80,16 +80,14 @@ class SOLOv2InstanceHead(InstanceHead):
             input_shape: shapes of the neck's outputs.
             in_features: one per grid, fine to coarse.
             mask_in_features: what the mask branch fuses, from stride 4 on.
-            num_classes: T.
-            num_grids: (S_h, S_w) per level.
+            num_classes, num_grids: T, and (S_h, S_w) per level.
             test_num_grids: the same at inference, of images larger than the crops; empty: equal.
             scale_ranges: (low, high) of sqrt(w * h) in pixels per level, inclusive.
             variant: "efficient" or "full" (the published head).
             channels, num_convs: width and depth of the category and kernel towers.
             kernel_dim, mask_channels: E, channels of the mask features, and inside the mask branch.
             norm: a name of :mod:`effps_solo.modeling.layers`.
-            center_sigma: sigma of the centre region.
-            category_loss, mask_loss: see the types.
+            center_sigma, category_loss, mask_loss: sigma of the centre region; see the types.
             category_loss_weight, mask_loss_weight: factors on the two losses.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
             class_weights: T factors on the mask losses of the objects of each class; empty: 1.

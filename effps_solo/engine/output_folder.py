@@ -1,0 +1,123 @@
+"""OUTPUT_DIR of a training: one run at a time, and none over the results of another."""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import logging
+import os
+import socket
+import tempfile
+from typing import IO, List
+
+from effps_solo.utils.errors import ConfigError, UserError
+
+LOCK_NAME = "in_use.lock"
+# What a training writes; an evaluation alone writes none of these.
+_OF_A_RUN = ("last_checkpoint", "model_*.pth", "metrics.json", "events.out.tfevents.*")
+_BUSY = (errno.EACCES, errno.EAGAIN)
+_held: List[IO[str]] = []  # as long as this process lives
+logger = logging.getLogger(__name__)
+
+
+class OutputFolderError(UserError):
+    """OUTPUT_DIR cannot be taken for this run."""
+
+
+def claim_output_folder(
+    folder: str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    evaluate: bool = False,
+    weights: str = "",
+) -> None:
+    """Take ``folder`` for a run of this process, whose end, whatever it is, gives it free again.
+
+    Nothing is written before all is checked. The lock is one of POSIX, which no worker inherits and no
+    crash leaves behind, and which NFS knows.
+
+    Args:
+        folder: made if need be.
+        resume: go on with the training that is there, or begin one.
+        overwrite: remove the training that is there: checkpoints, metrics.json, events of TensorBoard.
+        evaluate: do not train; what is there does not matter.
+        weights: MODEL.WEIGHTS, which must outlive the removal.
+
+    Raises:
+        OutputFolderError: nothing can be written there, another process works there, or there are
+            results and neither ``resume`` nor ``overwrite``.
+        ConfigError: both of them, or ``weights`` would be removed.
+    """
+    if resume and overwrite:
+        raise ConfigError(
+            "--resume goes on with a training and --overwrite removes it; give one of them"
+        )
+    _make_writable(folder)
+    path = os.path.join(folder, LOCK_NAME)
+    if os.path.exists(path):
+        _lock(path)
+    used = files_of_a_run(folder)
+    if used and not (resume or overwrite or evaluate):
+        raise OutputFolderError(
+            f"OUTPUT_DIR '{folder}' holds a training already ({os.path.basename(used[0])}); add --resume to "
+            "go on with it, --overwrite to remove it, or OUTPUT_DIR another/folder at the end"
+        )
+    if overwrite and any(_same_file(weights, file) for file in used):
+        raise ConfigError(
+            f"MODEL.WEIGHTS '{weights}' is in OUTPUT_DIR, where --overwrite would remove it; choose another "
+            "OUTPUT_DIR, or move the file"
+        )
+    _lock(path)
+    if overwrite:
+        for file in used:
+            os.remove(file)
+
+
+def files_of_a_run(folder: str) -> List[str]:
+    """What an earlier training left in ``folder``, in no order that matters."""
+    names = [glob.glob(os.path.join(glob.escape(folder), pattern)) for pattern in _OF_A_RUN]
+    return [name for found in names for name in sorted(found)]
+
+
+def _make_writable(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputFolderError(
+            f"OUTPUT_DIR '{folder}' is not a folder to write to ({error.strerror}); name another"
+        ) from error
+
+
+def _lock(path: str) -> None:
+    """Hold the lock until this process ends; holding it twice is holding it once."""
+    if any(_same_file(file.name, path) for file in _held):
+        return
+    file = open(path, "a+")
+    try:
+        # Not flock: data loaders inherit that, and live on for seconds when this process is killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        file.close()
+        if error.errno not in _BUSY:
+            # A file system without locks; few have none.
+            logger.warning("%s cannot be locked (%s): do not start two runs there", path, error)
+            return
+        raise OutputFolderError(
+            f"OUTPUT_DIR '{os.path.dirname(path)}' is in use by {owner}; wait for its end, or add OUTPUT_DIR "
+            "another/folder at the end"
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    _held.append(file)
+
+
+def _same_file(first: str, second: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samefile(first, second)
+    return False
