@@ -354,7 +354,7 @@ def test_real_facades_as_an_export(
     assert wrong < 0.01 * num_images * ids.size
 
 
-PHOTOGRAPH = r"\d+_\d+_\d+"  # the beginning of a name that all crops share
+PHOTOGRAPH = r".+(?=_\d+\.jpg)"  # all but the number of the crop
 
 
 def write_facades(root: Path, entries: List[Any], categories: List[Any]) -> Dict[str, np.ndarray]:
