@@ -35,7 +35,7 @@ demo-long: scenes  ## the same with an hour of training
 
 # $(call draw,CONFIG,OUTPUT_DIR): overlays of images that training never saw
 define draw
-	$(PY) -m effps_solo demo --config-file $(1) --output $(2)/overlays \
+	$(PY) -m effps_solo predict --config-file $(1) --output $(2)/overlays \
 	    --input $$(ls $(DATA_ROOT)/street_scenes/leftImg8bit/val/*/*.png | head -n $(DEMO_IMAGES)) \
 	    --opts MODEL.WEIGHTS $(2)/model_final.pth
 	@echo "Pictures: $(2)/overlays/*_overlay.png"

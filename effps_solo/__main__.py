@@ -17,26 +17,28 @@ from effps_solo.utils.version import __version__
 # Name -> what it does; the module is effps_solo.cli.NAME with "_" for "-".
 COMMANDS: Dict[str, str] = {
     "env": "show versions, devices and data sets, and how to mend what is wrong",
-    "demo": "draw panoptic predictions of images, folders and videos",
-    "app": "serve a web page to drop images into",
-    "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "import-dataset": "make a data set from labels of other tools: COCO, labelme, YOLO, CVAT and more",
-    "plan": "write a config for a data set and this machine, every value with its reason",
-    "pack": "write a trained model as one folder that needs no data set",
-    "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
-    "evaluate": "evaluate an exported model on the data sets of a config",
-    "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
-    "tune": "find the thresholds of the panoptic fusion on the validation images",
-    "report": "write an HTML report of an evaluation, or compare two",
     "check-dataset": "find what is wrong with a data set, and mend areas and boxes",
     "show-dataset": "draw ground truth, what training sees of it, and where a model disagrees with it",
+    "plan": "write a config for a data set and this machine, every value with its reason",
+    "train": "train a model; train_net.py is the same",
+    "evaluate": "evaluate a trained or an exported model on the data sets of a config",
+    "tune": "find the thresholds of the panoptic fusion on the validation images",
+    "report": "write an HTML report of an evaluation, or compare two",
+    "predict": "draw panoptic predictions of images, folders and videos, and write them as labels",
+    "app": "serve a web page to drop images into",
+    "pack": "write a trained model as one folder that needs no data set",
+    "export": "write a trained model as one graph for ONNX Runtime, OpenVINO or torch",
+    "oracle": "evaluate the ground truth itself: the bound of grids and mask resolution",
+    "compare": "train methods alike on several seeds, and tell which differences are real",
     "benchmark": "measure time, memory and arithmetic, in torch and in other runtimes",
     "analyze": "show which modules the time and the arithmetic go to",
-    "compare": "train methods alike on several seeds, and tell which differences are real",
+    "convert": "convert published EfficientPS, SOLOv2 and EfficientNet weights",
     "replay": "repeat a training step whose loss was no number",
 }
+ALIASES = {"demo": "predict"}  # as in Detectron2
 # They run networks in this process and nothing else; what measures networks sees to its memory itself.
-_RUN_NETWORKS = ("demo", "app", "export", "tune", "show-dataset")
+_RUN_NETWORKS = ("predict", "app", "export", "tune", "show-dataset")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -51,7 +53,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     words: List[str] = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0].startswith("-"):
         return _run_without_command(words)
-    name = words[0]
+    name = ALIASES.get(words[0], words[0])
     if name not in COMMANDS:
         print(f"effps-solo: unknown command '{name}'\n\n{_overview()}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """Set-up shared by all tests, and the option ``--strict-skips``."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -76,6 +77,20 @@ def data_root() -> Path:
 def project_root() -> Path:
     """The folder of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def train() -> Callable[..., Record]:
+    """The words of ``effps-solo train`` -> the results of a training or evaluation in this process."""
+    from effps_solo.cli.train import add_arguments
+    from effps_solo.cli.training import train
+
+    def run(*words: str) -> Record:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return train(parser.parse_args(words))
+
+    return run
 
 
 @pytest.fixture

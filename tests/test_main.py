@@ -30,7 +30,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name, kept", [("demo", 1), ("app", 1), ("export", 1), ("show-dataset", 1), ("env", 0)]
+    "name, kept", [("predict", 1), ("app", 1), ("export", 1), ("show-dataset", 1), ("env", 0)]
 )
 def test_commands_that_run_networks_keep_freed_memory(
     use: Any, monkeypatch: pytest.MonkeyPatch, name: str, kept: int

@@ -33,14 +33,11 @@ def script(project_root: Path) -> Path:
 
 
 @pytest.fixture
-def run(script: Path, tiny_config: Path) -> Run:
-    """main() of train_net.py with command-line arguments behind the config file."""
-    content = runpy.run_path(str(script))
+def run(train: Run, tiny_config: Path) -> Run:
+    """A training with command-line arguments behind the config file."""
 
     def start(*words: str) -> Dict[str, Any]:
-        arguments = ["--config-file", str(tiny_config), *words]
-        result: Dict[str, Any] = content["main"](content["argument_parser"]().parse_args(arguments))
-        return result
+        return train("--config-file", str(tiny_config), *words)
 
     return start
 
@@ -58,7 +55,7 @@ def mistake(
             runpy.run_path(str(script), run_name="__main__")
         message = exit_info.value.code
         assert isinstance(message, str)  # Python prints it and exits with status 1
-        assert message.startswith("train_net.py: ") and "\n" not in message
+        assert message.startswith("effps-solo train: ") and "\n" not in message
         output = "".join(capfd.readouterr())
         assert "Traceback" not in output
         return message
@@ -368,7 +365,7 @@ def test_a_bug_keeps_its_traceback(
             ProcessExitedException(
                 "process 0 got SIGKILL", 0, 9, exit_code=-9, signal_name="SIGKILL"
             ),
-            "train_net.py: process 0 got SIGKILL; see dmesg",
+            "effps-solo train: process 0 got SIGKILL; see dmesg",
         ),
     ],
 )

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from effps_solo.benchmark.runner import Plan, run_benchmark
     from effps_solo.utils.machine import num_cores
 
-    from .demo import find_inputs
+    from .predict import find_inputs
 
     inputs = find_inputs(args.input)
     if args.input and not inputs:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "The model is used as it was trained: of the config file and --opts it takes the data sets, and "
         "of --opts other keys, too. Its classes are matched with theirs by name. The output has the same "
-        "files as train_net.py --eval-only: `effps-solo report RUN RUN` compares the two."
+        "files as `effps-solo train --eval-only`: `effps-solo report RUN RUN` compares the two."
     )
     add = parser.add_argument
     add(

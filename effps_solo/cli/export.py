@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from .arguments import TRAINED, add_config_options, positive
-from .demo import find_inputs
+from .predict import find_inputs
 
 logger = logging.getLogger("effps_solo.export")
 

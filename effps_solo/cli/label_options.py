@@ -1,4 +1,4 @@
-"""Options of ``effps-solo demo`` that make labels of predictions."""
+"""Options of ``effps-solo predict`` that make labels of predictions."""
 
 import argparse
 import math

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A trained model, a folder, what the card cannot know."""
     parser.epilog = (
         "Without MODEL.WEIGHTS it takes OUTPUT_DIR/model_best.pth, or where there is none model_final.pth. "
-        "The folder is for load(), demo, app, export, evaluate and MODEL.WEIGHTS."
+        "The folder is for load(), predict, app, export, evaluate and MODEL.WEIGHTS."
     )
     add = parser.add_argument
     add(

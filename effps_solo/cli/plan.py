@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.no_bound:
         print(bound(load_text(plan.text, folder), records, show_progress=progress))
-    print(f"train it:\n  {sys.executable} train_net.py --config-file {output}")
+    words = shlex.join([sys.executable, "-m", "effps_solo", "train", "--config-file", str(output)])
+    print(f"train it:\n  {words}")
     return 0
 
 

@@ -10,7 +10,7 @@ from .output_folder import make_writable
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The runs and the file."""
     parser.epilog = (
-        "A run is the OUTPUT_DIR of a training or of train_net.py --eval-only, or the folder of one "
+        "A run is the OUTPUT_DIR of a training or of `effps-solo train --eval-only`, or the folder of one "
         "evaluated data set in it. Images and ground truth are read where they were at that time."
     )
     add = parser.add_argument

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     for report in add_tuning(cfg, tuning):
         print(f"Report: {report}")
     rest = _write_config(args, cfg, output, tuning)
-    words = ["effps-solo", "demo", "--config-file", str(output), "--input", "IMAGES"]
+    words = ["effps-solo", "predict", "--config-file", str(output), "--input", "IMAGES"]
     print(f"Written: {output}. Predict with it:\n  {shlex.join([*words, *rest])}")
     return 0
 

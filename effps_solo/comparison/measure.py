@@ -30,7 +30,7 @@ NUM_IMAGES = 20
 def measure(cfg: CfgNode) -> Dict[str, Any]:
     """Measure the model ``MODEL.WEIGHTS`` on up to 20 images of ``DATASETS.TEST[0]``.
 
-    Only the panoptic map is asked for, as ``demo`` does.
+    Only the panoptic map is asked for, as ``predict`` does.
 
     Returns:
         "parameters"; "inference_seconds", the median over the images from pixels to panoptic map,

@@ -18,7 +18,7 @@ from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping, Optional, S
 
 import yaml
 
-from effps_solo.benchmark.worker import PROJECT, environment
+from effps_solo.benchmark.worker import environment
 from effps_solo.utils.atomic import write_atomically
 from effps_solo.utils.errors import ConfigError, UserError
 
@@ -27,7 +27,8 @@ from .plan import Run
 
 Result = Dict[str, Any]
 
-TRAIN_NET = PROJECT / "train_net.py"
+# Modules, the first with its command.
+TRAIN = ("effps_solo", "train")
 MEASURE = f"{__package__}.measure"
 RESULT_NAME, LOG_NAME, MEASUREMENT_NAME = "result.json", "compare.log", "measurement.json"
 # Of the SCORES, in their order.
@@ -45,13 +46,11 @@ def check_run(run: Run) -> Dict[str, Any]:
     """The whole config of a run, so that mistakes show before hours of training.
 
     Raises:
-        ConfigError: train_net.py is missing, the config cannot be used, or it evaluates on more
+        ConfigError: the config cannot be used, or it evaluates on more
             than one data set.
     """
     from effps_solo.config import check_device, read_config
 
-    if not TRAIN_NET.is_file():
-        raise ConfigError(f"{TRAIN_NET} is missing; compare needs a checkout of the project")
     cfg = read_config(str(run.config), run.opts)
     check_device(cfg)
     if len(cfg.DATASETS.TEST) != 1:
@@ -100,7 +99,7 @@ def complete_run(run: Run, output: Path, num_threads: Optional[int] = None) -> R
     weights = ["MODEL.WEIGHTS", str(folder / "model_final.pth")]
     measure = [sys.executable, "-m", MEASURE, str(run.config)]
     with _locked_log(folder / LOG_NAME) as log:
-        _call([sys.executable, str(TRAIN_NET), *config, "--resume", *overrides], log, num_threads)
+        _call([sys.executable, "-m", *TRAIN, *config, "--resume", *overrides], log, num_threads)
         measurement = folder / MEASUREMENT_NAME
         _call([*measure, str(measurement), *overrides, *weights], log, num_threads)
         metrics = read_metrics(folder / "metrics.json")
@@ -226,8 +225,7 @@ def _call(command: Sequence[str], log: IO[bytes], num_threads: Optional[int]) ->
         reason = f"signal {-status}" + ", perhaps for lack of memory" * (status == -signal.SIGKILL)
     lines = Path(log.name).read_text(encoding="utf-8", errors="replace").splitlines()
     tail = "\n    ".join([line for line in lines if line.strip()][-_TAIL_LINES:])
-    program = Path(command[1]).name if command[1] != "-m" else command[2]
-    raise RunFailed(f"{program} ended with {reason}; the end of {log.name}:\n    {tail}")
+    raise RunFailed(f"{command[2]} ended with {reason}; the end of {log.name}:\n    {tail}")
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:

@@ -257,19 +257,19 @@ def _add_solver_keys(cfg: CN) -> None:
 
 
 def _add_test_keys(cfg: CN) -> None:
-    # --eval-only and the demo take the averaged weights (SOLVER.EMA) of a checkpoint that has them.
+    # --eval-only and the predict take the averaged weights (SOLVER.EMA) of a checkpoint that has them.
     cfg.TEST.USE_EMA = True
     # The scalar whose best value during training keeps model_best.pth, where TEST.EVAL_PERIOD is set; of
     # averaged weights, if there are any. "": none. It needs what MODEL.OUTPUTS names.
     cfg.TEST.BEST_METRIC = "panoptic_seg/PQ"
-    # --eval-only, demo and load() compute in this format ("bf16" or, on a GPU only, "fp16"), or in fp32.
+    # --eval-only, predict and load() compute in this format ("bf16" or, on a GPU only, "fp16"), or in fp32.
     cfg.TEST.AMP = CN()
     cfg.TEST.AMP.ENABLED = False
     cfg.TEST.AMP.PRECISION = "bf16"
     # The same run networks that torch.compile has compiled: faster, after minutes at the first image and
     # at the first one of another size.
     cfg.TEST.COMPILE = False
-    # TEST.AUG.ENABLED in --eval-only and demo: predictions of these scales - factors on the size at which
+    # TEST.AUG.ENABLED in --eval-only and predict: predictions of these scales - factors on the size at which
     # the network sees an image - and, with TEST.AUG.FLIP, of the mirrored image are merged. A scale
     # costs its square, twice with the mirrored image.
     cfg.TEST.AUG.SCALES = (0.75, 1.0, 1.5, 2.0)

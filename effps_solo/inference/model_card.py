@@ -89,8 +89,8 @@ def model_card(
         'model("photo.jpg").save("results")',
         "```",
         "",
-        "On the command line `effps-solo demo --model model --input photo.jpg`; as the start of a training, "
-        "with these classes or others, `MODEL.WEIGHTS model`.",
+        "On the command line `effps-solo predict --model model --input photo.jpg`. A training with these "
+        "classes or others starts from it with `MODEL.WEIGHTS model`.",
         "",
     ]
     return "\n".join(lines)

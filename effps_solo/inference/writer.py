@@ -132,7 +132,7 @@ def _earlier_entries(folder: Path, classes: Sequence[PanopticClass]) -> List[Dic
             "out --resume"
         ) from error
     if missing_source:
-        raise UserError(f"{path} was not made by `effps-solo demo`; name another folder")
+        raise UserError(f"{path} was not made by `effps-solo predict`; name another folder")
     if not same_classes:
         raise UserError(f"{path} is of a model with other classes; name another folder")
     return [e for e in entries if (folder / e["annotation"]["file_name"]).is_file()]

@@ -81,7 +81,7 @@ def _folder_of_record(path: Path, data_set: str) -> Path:
     if not found:
         raise UserError(
             f"no {RECORD_NAME} in '{path}' or '{path / _INFERENCE / (data_set or '*')}'; write it "
-            "with train_net.py --eval-only"
+            "with `effps-solo train --eval-only`"
         )
     if len(found) > 1:
         names = ", ".join(each.parent.name for each in found)

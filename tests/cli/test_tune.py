@@ -75,7 +75,7 @@ def test_the_written_config_has_the_quality_that_is_told(
     printed = capsys.readouterr().out
     assert all(key in printed for key in KEYS) and "Chosen on one half" in printed
     written = tiny_config.with_name("tiny_tuned.yaml")
-    command = f"effps-solo demo --config-file {written} --input IMAGES"
+    command = f"effps-solo predict --config-file {written} --input IMAGES"
     assert printed.splitlines()[-1].strip() == command
 
     (folder,) = (output / "inference").iterdir()

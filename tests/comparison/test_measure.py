@@ -47,7 +47,7 @@ def test_measurements(
     monkeypatch.setattr(measure, "keep_freed_memory", lambda: kept.append(True))
     measure.main([str(tiny_config), str(output), "MODEL.WEIGHTS", str(weights)])
     found = json.loads(output.read_text())
-    assert kept  # as the command demo does
+    assert kept  # as the command predict does
     state = torch.load(weights, weights_only=True)["model"]
     model = Trainer.build_model(load_config(str(tiny_config)))
     named = [name for name, _ in model.named_parameters()]

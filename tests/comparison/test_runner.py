@@ -1,4 +1,4 @@
-"""Runs of a comparison with a small program in place of train_net.py, and one real training."""
+"""Runs of a comparison with a small program in place of the training, and one real training."""
 
 import fcntl
 import json
@@ -26,7 +26,7 @@ from effps_solo.comparison.runner import (
 )
 from effps_solo.utils.errors import ConfigError
 
-# Like train_net.py it goes on where it was; it fails, or is killed, once where a file asks for it.
+# Like the training it goes on where it was; it fails, or is killed, once where a file asks for it.
 TRAIN = """
 import json, os, sys
 from pathlib import Path
@@ -59,9 +59,9 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the two stand-ins."""
     folder = tmp_path / "programs"
     folder.mkdir()
-    (folder / "train_net.py").write_text(TRAIN)
+    (folder / "stand_in_train.py").write_text(TRAIN)
     (folder / "stand_in_measure.py").write_text(MEASURE)
-    monkeypatch.setattr(runner, "TRAIN_NET", folder / "train_net.py")
+    monkeypatch.setattr(runner, "TRAIN", ("stand_in_train",))
     monkeypatch.setattr(runner, "MEASURE", "stand_in_measure")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return folder
@@ -103,7 +103,7 @@ def test_a_failed_run_tells_the_end_of_its_log_and_is_tried_again(
     programs: Path, run: Run, output: Path
 ) -> None:
     (programs / "fail").touch()
-    with pytest.raises(RunFailed, match="train_net.py ended with status 1") as error:
+    with pytest.raises(RunFailed, match="stand_in_train ended with status 1") as error:
         complete_run(run, output)
     assert "compare.log:\n    no such image" in str(error.value)
     assert load_result(run, output) is None
@@ -173,7 +173,7 @@ def interruptible() -> Iterator[None]:
 def test_an_interrupt_ends_the_program(
     programs: Path, run: Run, output: Path, interruptible: None
 ) -> None:
-    (programs / "train_net.py").write_text(
+    (programs / "stand_in_train.py").write_text(
         "import os, pathlib, sys, time\n"
         "folder = pathlib.Path(sys.argv[sys.argv.index('OUTPUT_DIR') + 1])\n"
         "worker = os.fork()\n"
@@ -221,12 +221,6 @@ def test_mistakes_in_a_config(
     check_run(run)
     run.config.write_text(run.config.read_text().replace(*change))
     with pytest.raises(ConfigError, match=message):
-        check_run(run)
-
-
-def test_compare_needs_a_checkout(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "TRAIN_NET", Path("/nowhere/train_net.py"))
-    with pytest.raises(ConfigError, match="/nowhere/train_net.py is missing"):
         check_run(run)
 
 

@@ -1,7 +1,7 @@
-"""A program for tests: trains as train_net.py does and records the losses of every step.
+"""A program for tests: trains as `effps-solo train` does and records the losses of every step.
 
 ``recorded_training.py JOBS [options of Detectron2's launch]``, where JOBS is a JSON file with a list
-of jobs, done one after the other: "words" (the command line of train_net.py), "record" (a file that
+of jobs, done one after the other: "words" (its command line), "record" (a file that
 gets one JSON line a step), "float64", "results" (a file for the evaluation's), "poison" (iterations
 in which the last process gets a bad image).
 """
@@ -9,9 +9,8 @@ in which the last process gets a bad image).
 import json
 import math
 import os
-import runpy
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -19,6 +18,8 @@ import torch
 from detectron2.engine import HookBase, default_argument_parser
 from detectron2.utils import comm
 
+from effps_solo.cli import training
+from effps_solo.cli.train import add_arguments
 from effps_solo.engine import Trainer, launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,12 +54,13 @@ def run_job(job: Dict[str, Any]) -> None:
             if handle:
                 handle.remove()
 
-    content = runpy.run_path(str(ROOT / "train_net.py"))
-    content["main"].__globals__["Trainer"] = RecordedTrainer
+    training.Trainer = RecordedTrainer
+    parser = ArgumentParser()
+    add_arguments(parser)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if job.get("float64") else torch.float32)
     try:
-        results = content["main"](content["argument_parser"]().parse_args(job["words"]))
+        results = training.train(parser.parse_args(job["words"]))
     finally:
         torch.set_default_dtype(before)
     if comm.is_main_process() and "results" in job:

@@ -1,8 +1,7 @@
 """Runs with one seed are one run."""
 
-import runpy
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import pytest
 import torch
@@ -16,22 +15,19 @@ RANDOM = {
 }  # fmt: skip
 
 
-def weights(project_root: Path, config: Path, **overrides: object) -> Dict[str, torch.Tensor]:
-    """The state of the model after a run of train_net.py."""
-    script = runpy.run_path(str(project_root / "train_net.py"))
+def weights(train: Any, config: Path, **overrides: object) -> Dict[str, torch.Tensor]:
+    """The state of the model after a training."""
     words = [str(w) for pair in {**RANDOM, **overrides}.items() for w in pair]
     options = ["--config-file", str(config), "--overwrite"]
-    script["main"](script["argument_parser"]().parse_args([*options, *words]))
+    train(*options, *words)
     path = config.parent / "output" / "model_final.pth"
     model: Dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
     return model
 
 
-def test_bit_equal_with_one_seed_and_not_with_another(
-    tiny_config: Path, project_root: Path
-) -> None:
-    first = weights(project_root, tiny_config, SEED=5)
-    again = weights(project_root, tiny_config, SEED=5, **{"DATALOADER.NUM_WORKERS": 2})
-    other = weights(project_root, tiny_config, SEED=6)
+def test_bit_equal_with_one_seed_and_not_with_another(tiny_config: Path, train: Any) -> None:
+    first = weights(train, tiny_config, SEED=5)
+    again = weights(train, tiny_config, SEED=5, **{"DATALOADER.NUM_WORKERS": 2})
+    other = weights(train, tiny_config, SEED=6)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)

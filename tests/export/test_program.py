@@ -41,7 +41,7 @@ print(json.dumps([name for name in ("torch", "detectron2") if name in sys.module
 DEMO = """
 import sys
 from effps_solo.__main__ import main
-status = main(["demo", *sys.argv[1:]])
+status = main(["predict", *sys.argv[1:]])
 print(status, [name for name in ("torch", "detectron2", "pycocotools") if name in sys.modules])
 """
 SCORE = ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.05", "MODEL.OUTPUTS", "('panoptic_seg',)"]

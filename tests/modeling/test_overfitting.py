@@ -1,6 +1,5 @@
 """One network, trained as one: gradients reach everything; two images are learned by heart."""
 
-import runpy
 from pathlib import Path
 from typing import Any, Dict, List, Set
 
@@ -70,21 +69,18 @@ def test_each_loss_alone_reaches_the_backbone(tiny_config: Path, names: Any, mis
     assert reached(model) == PARTS - {missing}
 
 
-def train(project_root: Path, config: Path, overrides: Dict[str, Any]) -> Dict[str, float]:
-    """train_net.py without weight decay on few images; returns the panoptic scores at its end."""
+def learn(train: Any, config: Path, overrides: Dict[str, Any]) -> Dict[str, float]:
+    """Train without weight decay on few images; returns the panoptic scores at its end."""
     few = {"SOLVER.WARMUP_ITERS": 10, "SOLVER.BASE_LR": 0.002, "SOLVER.WEIGHT_DECAY": 0.0}
-    script = runpy.run_path(str(project_root / "train_net.py"))
     words = [str(word) for pair in {**few, "SEED": 1, **overrides}.items() for word in pair]
-    arguments = ["--config-file", str(config), *words]
-    results = script["main"](script["argument_parser"]().parse_args(arguments))
-    scores: Dict[str, float] = results["panoptic_seg"]
+    scores: Dict[str, float] = train("--config-file", str(config), *words)["panoptic_seg"]
     return scores
 
 
 @pytest.mark.slow
 def test_two_images_are_learned_by_heart(
-    tiny_config: Path, project_root: Path, fresh_loggers: None
+    tiny_config: Path, train: Any, fresh_loggers: None
 ) -> None:
     weights = "imagenet://tf_efficientnet_lite0"
-    scores = train(project_root, tiny_config, {"MODEL.WEIGHTS": weights, "SOLVER.MAX_ITER": 240})
+    scores = learn(train, tiny_config, {"MODEL.WEIGHTS": weights, "SOLVER.MAX_ITER": 240})
     assert scores["PQ"] >= 90 and scores["PQ_th"] >= 85, scores

@@ -1,7 +1,6 @@
 """Detectron2's PanopticFPN behind this project's label spaces."""
 
 import math
-import runpy
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -318,10 +317,8 @@ def test_perfect_heads_score_100(
 
 
 @pytest.mark.usefixtures("fresh_loggers")
-def test_train_net_trains_and_evaluates(project_root: Path, tiny_config: Path) -> None:
-    content = runpy.run_path(str(project_root / "train_net.py"))
-    arguments = ["--config-file", str(tiny_config), *KEYS]
-    results = content["main"](content["argument_parser"]().parse_args(arguments))
+def test_it_trains_and_evaluates(train: Any, tiny_config: Path) -> None:
+    results = train("--config-file", str(tiny_config), *KEYS)
     assert math.isfinite(results["panoptic_seg"]["PQ"])
     assert math.isfinite(results["sem_seg"]["mIoU"])
     assert "AP" in results["segm"]

@@ -70,7 +70,7 @@ def test_several_data_sets(write_run: WriteRun) -> None:
 
 
 def test_no_evaluation(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="train_net.py --eval-only"):
+    with pytest.raises(UserError, match="train --eval-only"):
         open_run(tmp_path / "nowhere")
 
 

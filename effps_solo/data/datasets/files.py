@@ -84,7 +84,7 @@ def files_below(folder: str) -> Set[str]:
 
 
 def overlays_of(pngs: Iterable[str]) -> Set[str]:
-    """The pictures that ``demo`` writes beside panoptic PNGs, which are no annotations."""
+    """The pictures that ``predict`` writes beside panoptic PNGs, which are no annotations."""
     stems = [png.removesuffix(PANOPTIC_SUFFIX) for png in pngs if png.endswith(PANOPTIC_SUFFIX)]
     return {stem + OVERLAY_SUFFIX for stem in stems}
 

@@ -27,7 +27,7 @@ def convert(foreign: Dict[str, torch.Tensor], folder: Path, config: Path, *opts:
 
 
 def load_and_predict(folder: Path, config: Path, *opts: str) -> List[str]:
-    """Loads what was written as training and demo do; returns the keys that stay random."""
+    """Loads what was written as training and predict do; returns the keys that stay random."""
     model = build_model(load_config(str(config), opts)).eval()
     path = str(folder / "new" / "ours.pth")
     written = torch.load(path, weights_only=True)["model"]

@@ -137,7 +137,7 @@ def test_splits_in_one_folder_list_files_together(mini: Any) -> None:
 
 
 def test_overlays_of_predictions_are_no_annotations(mini: Any) -> None:
-    """Those of `demo` lie beside its PNGs of ids, whatever split they are of."""
+    """Those of `predict` lie beside its PNGs of ids, whatever split they are of."""
     for split in ("train", "val"):
         for index in range(3):
             png = mini.png(index, split)

@@ -163,7 +163,7 @@ def test_trust(tmp_path: Path) -> None:
     assert trace.exists()
 
 
-@pytest.mark.parametrize("command", ["demo", "app", "evaluate"])
+@pytest.mark.parametrize("command", ["predict", "app", "evaluate"])
 def test_trust_on_the_command_line(
     tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture, command: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""The command ``demo``: its files read back, and images and folders that cannot be used."""
+"""The command ``predict``: its files read back, and images and folders that cannot be used."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from PIL import Image
 import effps_solo.inference.predictor
 import effps_solo.inference.result
 from effps_solo.__main__ import main
-from effps_solo.cli.demo import find_inputs, video_names
+from effps_solo.cli.predict import find_inputs, video_names
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -35,7 +35,7 @@ def run(tiny_config: Path, lively_weights: Path, output: Path) -> Demo:
         *inputs: Path, words: Any = (), weights: str = str(lively_weights), opts: Any = ()
     ) -> int:
         return main(
-            ["demo", "--config-file", str(tiny_config), "--input", *map(str, inputs)]
+            ["predict", "--config-file", str(tiny_config), "--input", *map(str, inputs)]
             + ["--output", str(output), *words, "--opts", "MODEL.WEIGHTS", weights, *opts]
             + ["MODEL.PANOPTIC_FUSION.SCORE_THRESH", "0.2"]
             * ("--confidence-threshold" not in words)
@@ -155,7 +155,7 @@ def test_labels_and_legend(run: Demo, output: Path, folder: Path) -> None:
 
 def test_without_anything(output: Path, capfd: pytest.CaptureFixture) -> None:
     """The model and the picture that come with the package."""
-    assert main(["demo", "--output", str(output)]) == 0
+    assert main(["predict", "--output", str(output)]) == 0
     assert names(output) == ["panoptic.json", "sample_overlay.png", "sample_panoptic.png"]
     printed = capfd.readouterr()
     assert "9 things, 7 stuff regions" in printed.out and "Warning" not in printed.err
@@ -291,7 +291,7 @@ def test_a_threshold_that_is_no_probability(
 
 def test_the_precision(output: Path, capfd: pytest.CaptureFixture) -> None:
     words = ["--model", "none.onnx", "--precision", "bf16", "--output", str(output)]
-    assert main(["demo", *words]) == 2
+    assert main(["predict", *words]) == 2
     message = "none.onnx can run in bf16 with the backend openvino alone"
     assert message in capfd.readouterr().err
 

@@ -1,4 +1,4 @@
-"""``effps-solo demo``: panoptic predictions of images, folders, videos and cameras, as pictures and files."""
+"""``effps-solo predict``: panoptic predictions of images, folders, videos, cameras, as pictures and files."""
 
 import argparse
 import glob
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _VIDEOS = "videos.json"  # those that are finished
 Predict = Callable[["np.ndarray"], "PanopticResult"]
 
-logger = logging.getLogger("effps_solo.demo")
+logger = logging.getLogger("effps_solo.predict")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
