@@ -139,7 +139,8 @@ class Tuning:
         first, second = self.gains_of_halves
         if self.chosen == self.current:
             verdict = (
-                "On images that did not choose them no others are better: those of the config stay."
+                "On images that did not choose them no others are better by more than a standard error: "
+                "those of the config stay."
             )
         else:
             verdict = (
@@ -197,9 +198,9 @@ def tune(
 
 
 def best_or_current(counts: np.ndarray, grid: ThresholdGrid) -> Index:
-    """:func:`best`, but the current candidate where the choice brings other images nothing."""
-    gain, _ = cross_validated_gain(counts, grid)
-    return best(counts, grid) if gain > 0 else grid.current
+    """:func:`best`, but the current candidate where other images gain no more than a standard error."""
+    gain, error = cross_validated_gain(counts, grid)
+    return best(counts, grid) if gain > error else grid.current
 
 
 def best(counts: np.ndarray, grid: ThresholdGrid) -> Index:
