@@ -18,7 +18,7 @@ from .quality import GROUPS, mean_pq, pq_by_class
 NUM_PARTS = 10  # of the images, in turn; the folds of the cross-validation
 MIN_IMAGES = 5  # fewer say nothing about others
 _SCORES = [round(0.05 * i, 2) for i in range(2, 19)]
-_OVERLAPS = [0.3, 0.5, 0.7]
+_OVERLAPS = [0.1, 0.3, 0.5, 0.7]
 _STUFF_AREAS = [0.0, *(2.0**-i for i in range(12, 4, -1))]  # up to 1/32 of the image
 
 # Field of FusionThresholds -> key of MODEL.PANOPTIC_FUSION.
