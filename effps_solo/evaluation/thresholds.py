@@ -18,7 +18,7 @@ from .quality import GROUPS, mean_pq, pq_by_class
 NUM_PARTS = 10  # of the images, in turn; the folds of the cross-validation
 MIN_IMAGES = 5  # fewer say nothing about others
 _SCORES = [round(0.05 * i, 2) for i in range(2, 19)]
-_OVERLAPS = [0.3, 0.5, 0.7]
+_OVERLAPS = [0.1, 0.3, 0.5, 0.7]
 _STUFF_AREAS = [0.0, *(2.0**-i for i in range(12, 4, -1))]  # up to 1/32 of the image
 
 # Field of FusionThresholds -> key of MODEL.PANOPTIC_FUSION.
@@ -139,7 +139,8 @@ class Tuning:
         first, second = self.gains_of_halves
         if self.chosen == self.current:
             verdict = (
-                "On images that did not choose them no others are better: those of the config stay."
+                "On images that did not choose them no others are better by more than a standard error: "
+                "those of the config stay."
             )
         else:
             verdict = (
@@ -197,9 +198,9 @@ def tune(
 
 
 def best_or_current(counts: np.ndarray, grid: ThresholdGrid) -> Index:
-    """:func:`best`, but the current candidate where the choice brings other images nothing."""
-    gain, _ = cross_validated_gain(counts, grid)
-    return best(counts, grid) if gain > 0 else grid.current
+    """:func:`best`, but the current candidate where other images gain no more than a standard error."""
+    gain, error = cross_validated_gain(counts, grid)
+    return best(counts, grid) if gain > error else grid.current
 
 
 def best(counts: np.ndarray, grid: ThresholdGrid) -> Index:

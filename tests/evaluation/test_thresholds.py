@@ -75,6 +75,13 @@ def test_what_chance_chose_is_not_taken() -> None:
     assert best_or_current(counts_of(parts), grid) == grid.current
 
 
+def test_a_gain_below_its_standard_error_is_not_taken() -> None:
+    """+20 on four images and -50 on the fifth: +6 in the mean, with an error of 14."""
+    parts = [[(1, 0, 0, 0.6), (1, 0, 0, 0.8 if g else 0.1)] for g in range(5)]
+    grid = grid_of([0.2, 0.5], current=0)
+    assert best_or_current(counts_of(parts), grid) == grid.current
+
+
 def test_no_better_one_and_no_class_at_all() -> None:
     grid = grid_of([0.2, 0.5, 0.8], current=1)
     for rows in ([PQ_40, PQ_80, PQ_0], [PQ_80] * 3, [(0, 0, 0, 0)] * 3):
