@@ -40,10 +40,11 @@ def announce(trainer: Any) -> None:
     for name in cfg.DATASETS.TEST:
         lines.append(f"test: {name}, {_of_data(DatasetCatalog.get(name), classes)}")
     lines.append(f"evaluation: {_of_evaluation(cfg)}")
+    num_processes = comm.get_world_size()
+    device = cfg.MODEL.DEVICE + (f" in {num_processes} processes" if num_processes > 1 else "")
     parameters = sum(p.numel() for p in unwrap(trainer.model).parameters())
     lines += [
-        f"model: {cfg.MODEL.META_ARCHITECTURE}, {parameters / 1e6:.1f} million parameters, on "
-        f"{cfg.MODEL.DEVICE} in {comm.get_world_size()} process(es)",
+        f"model: {cfg.MODEL.META_ARCHITECTURE}, {parameters / 1e6:.1f} million parameters, on {device}",
         f"weights: {_of_weights(trainer)}",
         f"steps: {num_steps} of {cfg.SOLVER.IMS_PER_BATCH} images, "
         f"{num_steps * cfg.SOLVER.IMS_PER_BATCH / max(len(records), 1):.1f} times the training set; "
@@ -92,7 +93,10 @@ def _of_evaluation(cfg: CfgNode) -> str:
     when = f"every {period} iterations and at the end" if period > 0 else "at the end"
     if cfg.SOLVER.EARLY_STOPPING_PATIENCE > 0:
         when += f", which {cfg.SOLVER.EARLY_STOPPING_PATIENCE} without a better {cfg.TEST.BEST_METRIC} bring"
-    return f"{when}, on {cfg.TEST.MAX_IMAGES or 'all'} images (TEST.MAX_IMAGES) of each set"
+    limit = cfg.TEST.MAX_IMAGES
+    return f"{when}, on " + (
+        f"{limit} images (TEST.MAX_IMAGES) of each set" if limit else "all images"
+    )
 
 
 def _of_weights(trainer: Any) -> str:

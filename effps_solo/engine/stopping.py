@@ -22,10 +22,13 @@ class StopHook(HookBase):
         self.signals, self.checkpointer = signals, checkpointer
 
     def after_step(self) -> None:
-        self.stop_if_asked()
+        self.stop_if_asked(average=True)
 
-    def stop_if_asked(self) -> None:
+    def stop_if_asked(self, average: bool = False) -> None:
         """All processes have to call it.
+
+        Args:
+            average: make the running statistics equal, which they are while the training evaluates.
 
         Raises:
             TrainingStopped: a signal has come; the checkpoint is there.
@@ -36,7 +39,7 @@ class StopHook(HookBase):
             return
         if self.trainer.iter < self.trainer.max_iter:  # else model_final.pth is there
             for hook in self.trainer._hooks:
-                if isinstance(hook, AverageRunningStatistics):
+                if average and isinstance(hook, AverageRunningStatistics):
                     hook.average()
             if self.checkpointer:
                 self.checkpointer.save_now()

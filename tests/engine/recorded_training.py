@@ -3,7 +3,8 @@
 ``recorded_training.py JOBS [options of Detectron2's launch]``, where JOBS is a JSON file with a list
 of jobs, done one after the other: "words" (its command line), "record" (a file that
 gets one JSON line a step), "float64", "results" (a file for the evaluation's), "poison" (iterations
-in which the last process gets a bad image).
+in which the last process gets a bad image), "stop" (the number of a signal that the last process gets
+when an evaluation begins).
 """
 
 import json
@@ -33,7 +34,7 @@ class Recorder(HookBase):
 
     def after_step(self) -> None:
         latest = self.trainer.storage.latest()
-        losses = {name: value for name, (value, at) in latest.items() if "loss" in name}
+        losses = {n: value for n, (value, at) in latest.items() if "loss" in n and "/" not in n}
         if comm.is_main_process():
             with open(self.path, "a") as file:
                 file.write(json.dumps({"iteration": self.trainer.iter, **losses}) + "\n")
@@ -44,6 +45,11 @@ def run_job(job: Dict[str, Any]) -> None:
         def build_hooks(self) -> List[HookBase]:
             # First: a step whose checkpoint is there must not lack its line when a kill comes between.
             return [Recorder(job["record"]), *super().build_hooks()]
+
+        def evaluate(self) -> Dict[str, Any]:
+            if comm.get_rank() == comm.get_world_size() - 1:
+                self.stop_signals.received = job.get("stop", 0)
+            return super().evaluate()
 
         def run_step(self) -> None:
             bad = (

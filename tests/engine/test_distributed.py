@@ -205,3 +205,24 @@ def test_when_running_statistics_are_averaged(monkeypatch: pytest.MonkeyPatch) -
     for hook.trainer.iter in range(11):
         hook.after_step()
     assert seen == [3, 4, 6, 8, 9, 11]
+
+
+def test_machines_need_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in distributed._TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="--num-machines is 2; .*--dist-url tcp://HOST:PORT"):
+        launch(print, Namespace(num_gpus=1, num_machines=2, machine_rank=0, dist_url="auto"))
+
+
+def test_a_check_of_the_main_process_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise ConfigError("wrong")
+
+    distributed.on_main_process(lambda: None)
+    with pytest.raises(ConfigError, match="wrong"):
+        distributed.on_main_process(fails)
+    monkeypatch.setattr(distributed.comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(distributed.comm, "all_gather", lambda failed: [True, failed])
+    with pytest.raises(SystemExit) as end:
+        distributed.on_main_process(fails)  # is not called here
+    assert end.value.code == 1

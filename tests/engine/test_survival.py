@@ -42,10 +42,10 @@ class Runs:
             self.processes.append(self.context.Process(target=runpy.run_path, args=arguments))
             self.processes[-1].start()
 
-    def finish(self) -> None:
+    def finish(self, status: int = 0) -> None:
         for process in self.processes:
             process.join(400)
-            assert process.exitcode == 0
+            assert process.exitcode == status
 
     def kill(self) -> None:
         """SIGKILL to all of them, workers of the data loader excepted; these end by themselves."""
@@ -167,3 +167,24 @@ def test_two_processes_leave_out_a_step_that_is_bad_on_one(
     last = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
     assert last["trainer"]["_trainer"]["guard"] == {"num_skipped": 2}
     assert all(value.isfinite().all() for value in last["model"].values())
+
+
+@pytest.mark.slow
+def test_two_processes_stop_in_an_evaluation_when_one_is_asked_to(
+    runs: Runs, make_job: Any, losses_of: Any, tmp_path: Path
+) -> None:
+    """One is at an image, the other behind its last one; statistics of norms are not exchanged any more."""
+    more = {
+        "DATASETS.TEST": "('tiny_val',)",
+        "TEST.EVAL_PERIOD": 2,
+        "SOLVER.CHECKPOINT_PERIOD": 100,
+    }
+    job = make_job("run", keys(**{"SOLVER.MAX_ITER": 4, **more}), stop=15)
+    runs.start(job, 2)
+    runs.finish(status=143)
+    assert last_iteration(tmp_path / "run") == 1 and len(losses_of("run")) == 2
+    del job["stop"]
+    job["words"].insert(2, "--resume")
+    runs.start(job, 2)
+    runs.finish()
+    assert last_iteration(tmp_path / "run") == 3 and len(losses_of("run")) == 4
