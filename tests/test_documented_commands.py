@@ -318,7 +318,7 @@ def make_room(command: str, checkout: Path) -> None:
     if "train_net.py" in command and "--resume" not in command and "--eval-only" not in command:
         (config,) = re.findall(r"--config-file (\S+)", as_typed(command))
         folder = yaml.safe_load((checkout / config).read_text())["OUTPUT_DIR"]
-        shutil.rmtree(checkout / folder, ignore_errors=True)
+        shutil.rmtree((checkout / config).parent / folder, ignore_errors=True)
     second = checkout / "output" / "quickstart_long"
     if "quickstart_long" in command and not second.exists():
         shutil.copytree(checkout / "output" / "quickstart", second)

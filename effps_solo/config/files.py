@@ -17,6 +17,7 @@ from detectron2.config import CfgNode
 from effps_solo.utils.errors import UNSAFE_HINT, ConfigError
 
 from .migration import migrate
+from .paths import is_saved, make_absolute
 
 BASE_KEY = "_BASE_"
 _TYPE_MISMATCH = re.compile(
@@ -27,7 +28,7 @@ _TYPE_MISMATCH = re.compile(
 
 
 def load_config_file(cfg: CfgNode, path: str, allow_unsafe: bool = False) -> None:
-    """Merge the YAML file ``path`` and the files of its ``_BASE_`` chain into ``cfg``.
+    """Merge the YAML file ``path`` and the files of its ``_BASE_`` chain into ``cfg``; see :mod:`.paths`.
 
     Args:
         cfg: holds every known key; changed in place, and left as it was when an error is raised.
@@ -40,6 +41,8 @@ def load_config_file(cfg: CfgNode, path: str, allow_unsafe: bool = False) -> Non
     """
     merged = cfg.clone()
     for file, content in _read_chain(path, allow_unsafe):
+        if not is_saved(content):
+            make_absolute(content, os.path.dirname(file))
         migrate(content, file)
         if (version := content.get("VERSION", cfg.VERSION)) != cfg.VERSION:
             raise ConfigError(

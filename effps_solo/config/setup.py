@@ -34,10 +34,9 @@ def load_config(
     Logs a line for each key that they set and no part of the model reads, see :mod:`.unused_keys`.
 
     Args:
-        config_file: a YAML file; "" for the defaults alone. ``DATASETS.DESCRIPTIONS`` in it, or in
-            what it is based on, are seen from its folder.
-        overrides: KEY VALUE KEY VALUE ..., as on Detectron2's command lines; descriptions in them
-            are seen from the current folder.
+        config_file: a YAML file; "" for the defaults alone. Paths in it are seen from its folder.
+        overrides: KEY VALUE KEY VALUE ..., as on Detectron2's command lines; paths in them are seen
+            from the current folder.
         allow_unsafe: let YAML construct arbitrary Python objects.
 
     Returns:
@@ -96,9 +95,10 @@ def read_config(
     cfg = get_config()
     if config_file:
         load_config_file(cfg, config_file, allow_unsafe=allow_unsafe)
-        _find_descriptions(cfg, os.path.dirname(config_file))
     merge_overrides(cfg, list(overrides))
-    _find_descriptions(cfg, "")
+    # So that saved configs hold.
+    found = (os.path.abspath(expand(path)) for path in cfg.DATASETS.DESCRIPTIONS)
+    cfg.DATASETS.DESCRIPTIONS = tuple(found)
     return cfg
 
 
@@ -107,13 +107,6 @@ def get_config() -> CfgNode:
     cfg = get_cfg()
     add_effps_solo_config(cfg)
     return cfg
-
-
-def _find_descriptions(cfg: CfgNode, folder: str) -> None:
-    """Make ``DATASETS.DESCRIPTIONS`` absolute, seen from ``folder``, so that saved configs hold."""
-    cfg.DATASETS.DESCRIPTIONS = tuple(
-        os.path.abspath(os.path.join(folder, expand(path))) for path in cfg.DATASETS.DESCRIPTIONS
-    )
 
 
 def _tell_unused_keys(cfg: CfgNode) -> None:

@@ -26,7 +26,7 @@ def choices_of_description(path: str, folder: str) -> List[Choice]:
         Choice("DATASETS.DESCRIPTIONS", [relative], "Seen from the folder of this file."),
         Choice("DATASETS.TRAIN", [f"{description.name}_{train}"]),
         Choice("DATASETS.TEST", [f"{description.name}_{split}" for split in test]),
-        Choice("OUTPUT_DIR", os.path.join("output", description.name)),
+        Choice("OUTPUT_DIR", "output"),
     ]
 
 

@@ -141,4 +141,4 @@ def test_crops_and_schedules_of_the_paper(
 def test_output_folders_differ() -> None:
     folders = [read(path).OUTPUT_DIR for path in CONFIGS]
     assert len(set(folders)) == len(folders)
-    assert all(folder.startswith("output/") for folder in folders)
+    assert all(Path(folder).parent == FOLDER.parent / "output" for folder in folders)
