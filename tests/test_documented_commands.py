@@ -26,7 +26,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("index", "training", "data", "deploy", "models")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("index", "training", "data", "planning", "deploy", "models")
+    ),
     ROOT / "docs" / "weights.md",
 ]
 _BLOCK = re.compile(r"(?:^    .*\n|^\n(?=    ))+", re.MULTILINE)
@@ -44,6 +47,7 @@ STAND_INS = {
     "--nproc-per-node 8": "--nproc-per-node 2",
     "ACCUMULATION_STEPS 16": "ACCUMULATION_STEPS 2",
     "--image-size 512 1024 --compare": "--image-size 128 256 --compare --runs 1 --backend torch onnx",
+    "--minutes 30": "--minutes 0.1 --overwrite",
     "analyze": "analyze --image-size 64 128 --runs 1",
 }
 # check-dataset says with 3 that it found something to warn of.
@@ -315,7 +319,8 @@ def make_room(command: str, checkout: Path) -> None:
     """
     if "import-dataset" in command and "my_set" in command:
         shutil.rmtree(checkout / "my_set", ignore_errors=True)
-    if "train_net.py" in command and "--resume" not in command and "--eval-only" not in command:
+    trains = "train_net.py" in command or "effps_solo train" in command
+    if trains and "--resume" not in command and "--eval-only" not in command:
         (config,) = re.findall(r"--config-file (\S+)", as_typed(command))
         folder = yaml.safe_load((checkout / config).read_text())["OUTPUT_DIR"]
         shutil.rmtree((checkout / config).parent / folder, ignore_errors=True)

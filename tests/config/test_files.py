@@ -35,7 +35,11 @@ def test_base_chain_merges_in_order(tmp_path: Path, cfg: CfgNode) -> None:
     write(tmp_path / "sub/b.yaml", "_BASE_: ../a.yaml\nSOLVER: {MAX_ITER: 2}\n")
     path = write(tmp_path / "c.yaml", "_BASE_: [sub/b.yaml]\nDATASETS: {TRAIN: [x, y]}\n")
     load_config_file(cfg, path)
-    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR) == (2, 0.5, str(tmp_path / "a"))
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR) == (
+        2,
+        0.5,
+        str(tmp_path / "a"),
+    )
     assert cfg.SOLVER.GAMMA == get_cfg().SOLVER.GAMMA
 
 
