@@ -187,8 +187,12 @@ def _import(args: argparse.Namespace, output: Path) -> None:
     if total.num_annotations and not total.num_drawn:
         reasons = ", ".join(f"{count} {why}" for why, count in total.left_out.items())
         raise UserError(f"no annotation is in the data set, of {total.num_annotations}: {reasons}")
-    description = output.resolve() / f"{_name(args)}.yaml"
-    print(f'in a config:\n  DATASETS: {{DESCRIPTIONS: ["{description}"]}}')
+    description = str(output / f"{_name(args)}.yaml")
+    program = [sys.executable, "-m", "effps_solo"]
+    print("what comes next:")
+    print(" ", shlex.join([*program, "check-dataset", "--description", description]))
+    config = ["--output", str(output / "config.yaml")]
+    print(" ", shlex.join([*program, "plan", "--description", description, *config]))
 
 
 def _name(args: argparse.Namespace) -> str:

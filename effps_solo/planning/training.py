@@ -12,7 +12,7 @@ from .machine import GIGABYTE, Machine, StepCost
 
 RARE_IMAGES = 0.25  # of the images: a class on fewer of them is rare
 # Of the pixels: classes with less get weights, by the root of how much less.
-RARE_PIXELS, MAX_CLASS_WEIGHT = 0.005, 2.0
+RARE_PIXELS, MIN_CLASS_WEIGHT, MAX_CLASS_WEIGHT = 0.005, 1.2, 2.0
 EMPTY_IMAGES = 0.2  # share of images without objects from which crops look for objects
 COMPLETE = 0.01  # share of void below which every pixel is taken to have a class
 MAX_STUFF_FRACTION = 0.001  # of the image: about that of EfficientPS (2048 px of 1024x2048)
@@ -71,21 +71,17 @@ def _sampling(data: Fingerprint) -> List[Choice]:
 
 
 def _class_weights(data: Fingerprint) -> List[Choice]:
-    rare = [
-        (name, share)
-        for name, share in zip(data.names, data.class_share)
-        if 0 < share < RARE_PIXELS
-    ]
-    if not rare:
-        return []
     weights = [
         [name, round(min(MAX_CLASS_WEIGHT, math.sqrt(RARE_PIXELS / share)), 1)]
-        for name, share in rare
+        for name, share in zip(data.names, data.class_share)
+        if share > 0
     ]
-    told = ", ".join(f"{name} {100 * share:.2g} %" for name, share in rare)
+    weights = [[name, weight] for name, weight in weights if weight >= MIN_CLASS_WEIGHT]
+    if not weights:
+        return []
     reason = (
-        f"Classes with less than {100 * RARE_PIXELS:g} % of the pixels: {told}; the root of how much less, "
-        f"at most {MAX_CLASS_WEIGHT:g}."
+        f"Classes with less than {100 * RARE_PIXELS:g} % of the pixels: the root of how much less, at most "
+        f"{MAX_CLASS_WEIGHT:g}."
     )
     return [Choice("MODEL.CLASS_WEIGHTS", weights, reason)]
 

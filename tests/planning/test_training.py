@@ -28,11 +28,11 @@ def test_data_without_peculiarities(make_data: Any) -> None:
 
 def test_rare_classes(make_data: Any) -> None:
     data = make_data(
-        [(100, 100)] * 10, [[5]] * 10, shares=(0.0005, 0.3, 0.004), num_images_of_class=[1, 10, 9]
+        [(100, 100)] * 10, [[5]] * 10, shares=(0.0005, 0.3, 0.003), num_images_of_class=[1, 10, 9]
     )
     keys = by_key(data_choices(data))
     assert keys["SAMPLER_TRAIN"] == "RepeatFactorTrainingSampler" and keys["REPEAT_THRESHOLD"] == 1
-    assert keys["CLASS_WEIGHTS"] == [["car", 2.0], ["sky", 1.1]]
+    assert keys["CLASS_WEIGHTS"] == [["car", 2.0], ["sky", 1.3]]
     assert keys["PANOPTIC_FUSION.VOID_UNCLAIMED_THINGS"] is True  # two thirds are void
 
 
