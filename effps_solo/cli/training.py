@@ -12,7 +12,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
-from effps_solo.config import check_device, classes_of_data, load_config
+from effps_solo.config import check_device, check_values, classes_of_data, load_config
 from effps_solo.data.checks.before_training import check_test_sets
 from effps_solo.data.datasets.registration import check_dataset_available
 from effps_solo.engine import Trainer, announce, on_main_process, start_run
@@ -31,6 +31,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line; also starts the log."""
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     check_device(cfg)
+    check_values(cfg)
     # Mistakes are told before the network is built and there is a folder for results.
     for name in cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         check_dataset_available(name)

@@ -16,5 +16,13 @@ from effps_solo.modeling import (  # noqa: E402, F401
 
 from .defaults import add_effps_solo_config  # noqa: E402
 from .setup import check_device, classes_of_data, load_config, read_config  # noqa: E402
+from .values import check_values  # noqa: E402
 
-__all__ = ["add_effps_solo_config", "check_device", "classes_of_data", "load_config", "read_config"]
+__all__ = [
+    "add_effps_solo_config",
+    "check_device",
+    "check_values",
+    "classes_of_data",
+    "load_config",
+    "read_config",
+]

@@ -8,13 +8,15 @@ import logging
 import os
 import socket
 import tempfile
-from typing import IO, List
+from typing import IO, List, Sequence
 
 from effps_solo.utils.errors import ConfigError, UserError
 
 LOCK_NAME = "in_use.lock"
-# What a training writes; an evaluation alone writes none of these.
-_OF_A_RUN = ("last_checkpoint", "model_*.pth", "metrics.json", "events.out.tfevents.*")
+# What a training writes; an evaluation alone writes none of these. One that failed before its first line
+# of metrics.json has nothing to lose.
+_RESULTS = ("last_checkpoint", "model_*.pth", "metrics.json")
+_TRACES = ("events.out.tfevents.*",)
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _held: List[IO[str]] = []  # as long as this process lives
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ def claim_output_folder(
     path = os.path.join(folder, LOCK_NAME)
     if os.path.exists(path):
         _lock(path)
-    used = files_of_a_run(folder)
+    used = [file for file in _files(folder, _RESULTS) if os.path.getsize(file) > 0]
     if used and not (resume or overwrite or evaluate):
         raise OutputFolderError(
             f"OUTPUT_DIR '{folder}' holds a training already ({os.path.basename(used[0])}); add --resume to "
@@ -70,13 +72,12 @@ def claim_output_folder(
         )
     _lock(path)
     if overwrite:
-        for file in used:
+        for file in _files(folder, _RESULTS + _TRACES):
             os.remove(file)
 
 
-def files_of_a_run(folder: str) -> List[str]:
-    """What an earlier training left in ``folder``, in no order that matters."""
-    names = [glob.glob(os.path.join(glob.escape(folder), pattern)) for pattern in _OF_A_RUN]
+def _files(folder: str, patterns: Sequence[str]) -> List[str]:
+    names = [glob.glob(os.path.join(glob.escape(folder), pattern)) for pattern in patterns]
     return [name for found in names for name in sorted(found)]
 
 
