@@ -39,13 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the table of PQ, write the report. Returns 0."""
-    from detectron2.utils.logger import setup_logger
-
+    """Evaluate, print tables of PQ, mIoU and AP, write the report. Returns 0."""
+    from effps_solo.engine import start_log
     from effps_solo.report import write_reports
 
-    setup_logger()
-    setup_logger(name="effps_solo")
+    start_log()
     is_exported = args.model.endswith(EXPORTED_SUFFIXES)
     cfg = _config(args, is_exported)
     make_writable(Path(args.output))

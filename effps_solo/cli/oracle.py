@@ -22,15 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate the ground truth itself; prints the table of PQ. Returns 0."""
     from detectron2.evaluation import inference_on_dataset
-    from detectron2.utils.logger import setup_logger
 
     from effps_solo.config import load_config
     from effps_solo.data.build import build_test_loader
+    from effps_solo.engine import start_log
     from effps_solo.evaluation import build_evaluator
     from effps_solo.evaluation.oracle import OracleMapper, OracleModel
 
-    setup_logger()
-    setup_logger(name="effps_solo")
+    start_log()
     overrides = [*args.opts, "MODEL.OUTPUTS", "['panoptic_seg']"]
     cfg = load_config(args.config_file, overrides, allow_unsafe=args.allow_unsafe)
     for name in cfg.DATASETS.TEST:

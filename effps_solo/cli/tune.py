@@ -39,17 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print curves and choice, write the config, add a section to reports. Returns 0."""
-    from detectron2.utils.logger import setup_logger
-
     from effps_solo.config import load_config
+    from effps_solo.engine import start_log
     from effps_solo.inference.model_config import with_trained_weights
     from effps_solo.inference.predictor import Predictor
     from effps_solo.modeling.outputs import PanopticNetwork
     from effps_solo.report import add_tuning
     from effps_solo.utils.errors import ConfigError
 
-    setup_logger()
-    setup_logger(name="effps_solo")
+    start_log()
     cfg = load_config(args.config_file, args.opts, allow_unsafe=args.allow_unsafe)
     output = _output(args)
     if not cfg.MODEL.SEM_SEG_HEAD.NAME:

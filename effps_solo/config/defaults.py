@@ -28,6 +28,7 @@ def add_effps_solo_config(cfg: CN) -> None:
 
 
 def _add_input_keys(cfg: CN) -> None:
+    """Data sets and input."""
     # Files that describe data sets in COCO panoptic layout, each registered as <name>_<split>; see
     # effps_solo/data/datasets/description.py. Relative to the config file.
     cfg.DATASETS.DESCRIPTIONS = ()
@@ -36,7 +37,7 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.DATASETS.PANOPTIC.NAME = ""
     # Folder of the data set; environment variables are expanded. Empty: $DETECTRON2_DATASETS/NAME.
     cfg.DATASETS.PANOPTIC.ROOT = ""
-    cfg.DATASETS.PANOPTIC.SPLITS = ("train", "val")
+    cfg.DATASETS.PANOPTIC.SPLITS = ("train", "val")  # Each is registered as NAME_<split>.
     # Paths below ROOT; {split} stands for the split.
     cfg.DATASETS.PANOPTIC.IMAGES = "{split}"
     cfg.DATASETS.PANOPTIC.PANOPTIC_PNG = "panoptic_{split}"
@@ -70,16 +71,16 @@ def _add_input_keys(cfg: CN) -> None:
 
 
 def _add_backbone_keys(cfg: CN) -> None:
+    """Backbone and feature pyramid."""
     cfg.MODEL.EFFICIENTNET = CN()
     # A timm name: tf_efficientnet_b0 .. b7 or tf_efficientnet_lite0 .. lite4.
     cfg.MODEL.EFFICIENTNET.NAME = "tf_efficientnet_b5"
-    cfg.MODEL.EFFICIENTNET.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.EFFICIENTNET.OUT_FEATURES = ["res2", "res3", "res4", "res5"]  # Strides 4 to 32.
     # Squeeze-and-excitation; EfficientPS removes it because it suppresses localisation.
     cfg.MODEL.EFFICIENTNET.SQUEEZE_EXCITE = False
     # res5 is the output of the 1x1 conv_head (as released), not of the last stage.
     cfg.MODEL.EFFICIENTNET.CONV_HEAD = True
-    # BN, SyncBN, GN or FrozenBN.
-    cfg.MODEL.EFFICIENTNET.NORM = "BN"
+    cfg.MODEL.EFFICIENTNET.NORM = "BN"  # BN, SyncBN, GN or FrozenBN.
     # leaky_relu (0.01, EfficientPS), relu6 (lite ImageNet weights), swish (b* ImageNet weights) or relu.
     cfg.MODEL.EFFICIENTNET.ACTIVATION = "leaky_relu"
     # Activation after the pointwise convolution of stage 0 as well (as released).
@@ -89,11 +90,10 @@ def _add_backbone_keys(cfg: CN) -> None:
     cfg.MODEL.EFFICIENTNET.FREEZE_AT = 0
 
     cfg.MODEL.TWO_WAY_FPN = CN()
-    cfg.MODEL.TWO_WAY_FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
-    cfg.MODEL.TWO_WAY_FPN.OUT_CHANNELS = 256
-    cfg.MODEL.TWO_WAY_FPN.NORM = "BN"
-    # leaky_relu (0.01) or relu.
-    cfg.MODEL.TWO_WAY_FPN.ACTIVATION = "leaky_relu"
+    cfg.MODEL.TWO_WAY_FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]  # Of the backbone.
+    cfg.MODEL.TWO_WAY_FPN.OUT_CHANNELS = 256  # Of every level, p2 .. p6.
+    cfg.MODEL.TWO_WAY_FPN.NORM = "BN"  # BN, SyncBN, GN or FrozenBN.
+    cfg.MODEL.TWO_WAY_FPN.ACTIVATION = "leaky_relu"  # leaky_relu (0.01) or relu.
     # Separable 3x3 output convolutions (the paper); False: full ones (the released code).
     cfg.MODEL.TWO_WAY_FPN.SEPARABLE = True
 
@@ -103,15 +103,16 @@ def _add_backbone_keys(cfg: CN) -> None:
 
 
 def _add_sem_seg_head_keys(cfg: CN) -> None:
+    """Semantic head."""
     # "": no semantic head; MODEL.OUTPUTS must be ["instances"].
     cfg.MODEL.SEM_SEG_HEAD.NAME = "EfficientPSSemanticHead"
-    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["p2", "p3", "p4", "p5"]  # Levels of the pyramid.
     # Number of classes C, things and stuff; -1: as many as DATASETS.TRAIN[0] has.
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = -1
     # IGNORE_VALUE, the id of void, always is the ignore_label in the metadata of DATASETS.TRAIN[0].
-    cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 128
-    cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"
-    cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"
+    cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 128  # Channels of its convolutions.
+    cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"  # BN, SyncBN, GN or FrozenBN.
+    cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "leaky_relu"  # leaky_relu (0.01) or relu.
     # Fraction of the hardest pixels of an image that the loss keeps, in (0, 1].
     cfg.MODEL.SEM_SEG_HEAD.TOP_FRACTION = 0.25
     # C factors by contiguous id; empty: 1.
@@ -119,6 +120,7 @@ def _add_sem_seg_head_keys(cfg: CN) -> None:
 
 
 def _add_solov2_keys(cfg: CN) -> None:
+    """Instance head, and SOLOv2."""
     cfg.MODEL.INSTANCE_HEAD = CN()
     # "SOLOv2InstanceHead" or "MaskRCNNInstanceHead".
     cfg.MODEL.INSTANCE_HEAD.NAME = "SOLOv2InstanceHead"
@@ -141,7 +143,7 @@ def _add_solov2_keys(cfg: CN) -> None:
     # Channels inside the mask-feature branch (published: 128) and the levels it fuses.
     cfg.MODEL.SOLOV2.MASK_CHANNELS = 96
     cfg.MODEL.SOLOV2.MASK_IN_FEATURES = ["p2", "p3", "p4", "p5"]
-    cfg.MODEL.SOLOV2.NORM = "GN"
+    cfg.MODEL.SOLOV2.NORM = "GN"  # Of the towers and the mask features: GN, BN, SyncBN or FrozenBN.
     # Grid (S_h, S_w) of every level of IN_FEATURES.
     cfg.MODEL.SOLOV2.NUM_GRIDS = [[40, 80], [36, 72], [24, 48], [16, 32], [12, 24]]
     # The same at inference where test images are larger than the crops, so that cells keep their
@@ -151,9 +153,9 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.SCALE_RANGES = [[1, 96], [48, 192], [96, 384], [192, 768], [384, 100000]]
     # Half size of the centre region, as a fraction of half the box (sigma).
     cfg.MODEL.SOLOV2.CENTER_SIGMA = 0.2
-    cfg.MODEL.SOLOV2.FOCAL_ALPHA = 0.25
+    cfg.MODEL.SOLOV2.FOCAL_ALPHA = 0.25  # alpha and gamma of the focal loss on the categories.
     cfg.MODEL.SOLOV2.FOCAL_GAMMA = 2.0
-    cfg.MODEL.SOLOV2.CATEGORY_LOSS_WEIGHT = 1.0
+    cfg.MODEL.SOLOV2.CATEGORY_LOSS_WEIGHT = 1.0  # Factor on L_cate.
     # lambda of L = L_cate + lambda L_mask.
     cfg.MODEL.SOLOV2.MASK_LOSS_WEIGHT = 3.0
     # Positive cells of an image whose masks are in memory at once in the mask loss; more are taken in
@@ -175,10 +177,10 @@ def _add_solov2_keys(cfg: CN) -> None:
 
 
 def _add_mask_rcnn_keys(cfg: CN) -> None:
-    """Detectron2's keys with the values of Mask R-CNN on four levels, and one more."""
-    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
-    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4", "p5"]
-    cfg.MODEL.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    """Mask R-CNN: Detectron2's keys with other values, and three more."""
+    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"  # A name of Detectron2's ROI_HEADS_REGISTRY.
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4", "p5"]  # Levels that boxes are pooled from.
+    cfg.MODEL.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5"]  # Levels that propose boxes.
     # Square root of the anchors' areas in pixels of the network input, per level.
     cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256]]
     # Anchors stand in the middle of their cells, as in mmdetection and the released code.
@@ -204,7 +206,9 @@ def _add_mask_rcnn_keys(cfg: CN) -> None:
 
 
 def _add_fusion_keys(cfg: CN) -> None:
+    """Panoptic fusion, and what a model gives."""
     cfg.MODEL.PANOPTIC_FUSION = CN()
+    # "AdaptiveFusion" (EfficientPS) or "HeuristicFusion" (Panoptic FPN).
     cfg.MODEL.PANOPTIC_FUSION.NAME = "AdaptiveFusion"
     # c_t: instances below this score stay out of the panoptic map.
     cfg.MODEL.PANOPTIC_FUSION.SCORE_THRESH = 0.5
@@ -224,11 +228,10 @@ def _add_fusion_keys(cfg: CN) -> None:
 
 
 def _add_solver_keys(cfg: CN) -> None:
-    # "SGD" or "AdamW".
-    cfg.SOLVER.OPTIMIZER = "SGD"
+    """Training."""
+    cfg.SOLVER.OPTIMIZER = "SGD"  # "SGD" or "AdamW".
     # SOLVER.CLIP_GRADIENTS.CLIP_TYPE also takes "full_model": the L2 norm of all gradients together.
-    # Factor on the learning rate of backbone.bottom_up.
-    cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # Factor on the learning rate of backbone.bottom_up.
     # LR_SCHEDULER_NAME also takes WarmupPolyLR: (1 - iteration / MAX_ITER) ^ POLY_LR_POWER.
     cfg.SOLVER.POLY_LR_POWER = 0.9
     # The batch size that BASE_LR is meant for: the rate is scaled by IMS_PER_BATCH / this, for AdamW
@@ -257,7 +260,8 @@ def _add_solver_keys(cfg: CN) -> None:
 
 
 def _add_test_keys(cfg: CN) -> None:
-    # --eval-only and the predict take the averaged weights (SOLVER.EMA) of a checkpoint that has them.
+    """Evaluation and prediction; Weights & Biases."""
+    # --eval-only and predict take the averaged weights (SOLVER.EMA) of a checkpoint that has them.
     cfg.TEST.USE_EMA = True
     # The scalar whose best value during training keeps model_best.pth, where TEST.EVAL_PERIOD is set; of
     # averaged weights, if there are any. "": none. It needs what MODEL.OUTPUTS names.

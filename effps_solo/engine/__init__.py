@@ -1,8 +1,8 @@
 """Training."""
 
 from .announcement import announce
-from .console import start_run
+from .console import start_log, start_run
 from .distributed import launch, on_main_process
 from .trainer import Trainer
 
-__all__ = ["Trainer", "announce", "launch", "on_main_process", "start_run"]
+__all__ = ["Trainer", "announce", "launch", "on_main_process", "start_log", "start_run"]

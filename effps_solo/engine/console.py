@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from typing import Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -15,34 +16,44 @@ from detectron2.utils.logger import setup_logger
 _OWN = "effps_solo"
 _LOGGERS = ("fvcore", "detectron2", _OWN)
 _PROGRESS_OF_EVALUATION = "Inference done"
+_IN_TABLES = "Actual Results"  # of a failed TEST.EXPECTED_RESULTS: what the tables show, as a dict
 logger = logging.getLogger(__name__)
 
 
 def is_for_the_console(record: logging.LogRecord) -> bool:
     """Warnings, what this project says, and how far an evaluation is."""
-    return (
-        record.levelno >= logging.WARNING
-        or record.name.split(".")[0] == _OWN
-        or str(record.msg).startswith(_PROGRESS_OF_EVALUATION)
-    )
+    message = str(record.msg)
+    if record.levelno >= logging.WARNING:
+        return not message.startswith(_IN_TABLES)
+    return record.name.split(".")[0] == _OWN or message.startswith(_PROGRESS_OF_EVALUATION)
+
+
+def start_log(output_dir: Optional[str] = None) -> None:
+    """What :func:`is_for_the_console` on the console of the main process, and all of it in a log.txt.
+
+    There are colours on a terminal only.
+
+    Args:
+        output_dir: the folder of the file; None: there is none.
+    """
+    for name in _LOGGERS:
+        own = setup_logger(
+            output_dir, distributed_rank=comm.get_rank(), color=sys.stdout.isatty(), name=name
+        )
+        for handler in own.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+                handler.addFilter(is_for_the_console)
 
 
 def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Start log and console, write config.yaml, seed the random numbers; in the place of ``default_setup``.
 
     Detectron2's also prints the machine, the command and two configs; here they go to the log alone.
-    There are colours on a terminal only.
     """
     rank = comm.get_rank()
     if comm.is_main_process():
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    for name in _LOGGERS:
-        colors = sys.stdout.isatty()
-        for handler in setup_logger(
-            cfg.OUTPUT_DIR, distributed_rank=rank, color=colors, name=name
-        ).handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-                handler.addFilter(is_for_the_console)
+    start_log(cfg.OUTPUT_DIR)
     to_file = logging.getLogger("detectron2.setup").info
     to_file("Process %d of %d", rank, comm.get_world_size())
     to_file("Environment:\n%s", collect_env_info())

@@ -7,12 +7,13 @@ from typing import Any, Dict, List, Optional
 
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluator
 
 from effps_solo.data.build import evaluation_records
 from effps_solo.utils.errors import ConfigError
 
 from .panoptic import PanopticEvaluator
+from .tables import TabulatedEvaluators
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ Records = List[Dict[str, Any]]
 
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_folder: Optional[str] = None
-) -> DatasetEvaluators:
+) -> TabulatedEvaluators:
     """The evaluators of what ``cfg.MODEL.OUTPUTS`` lists, on the images that ``TEST.MAX_IMAGES`` leaves.
 
     Args:
@@ -32,6 +33,7 @@ def build_evaluator(
     Returns:
         evaluators whose results are "panoptic_seg" (PQ, SQ, RQ, also _th and _st, PQ-<class>),
         "sem_seg" (mIoU, IoU-<class> and more) and "segm" (AP, AP-<class> and more), all in percent.
+            A table of each is logged.
 
     Raises:
         ConfigError: the data set has no panoptic ground truth.
@@ -58,7 +60,7 @@ def build_evaluator(
         evaluators += _cityscapes_evaluators(cfg, dataset_name, folder, records)
     else:
         evaluators += _coco_evaluators(cfg, dataset_name, folder, records)
-    return DatasetEvaluators(evaluators)
+    return TabulatedEvaluators(evaluators, dataset_name)
 
 
 def panoptic_metadata(dataset_name: str) -> Metadata:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import inference_on_dataset
 
 from effps_solo.data.build import build_test_loader
 from effps_solo.inference.exported import ExportedPredictor
@@ -40,7 +40,6 @@ def evaluate_exported(cfg: CfgNode, predictor: ExportedPredictor) -> Dict[str, A
         loader = build_test_loader(cfg, name, read)
         predict = partial(_predict, predictor, _matched_by_name(predictor, name))
         results[name] = inference_on_dataset(predict, loader, build_evaluator(cfg, name))
-        print_csv_format(results[name])
     return results if len(results) > 1 else dict(*results.values())
 
 

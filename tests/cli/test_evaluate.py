@@ -1,5 +1,6 @@
 """The command ``evaluate``: an exported model has the quality of the trained one."""
 
+import re
 from pathlib import Path
 from typing import Callable, List
 
@@ -47,6 +48,10 @@ def test_a_model_folder_on_data_in_another_order(
     data = other_classes((90, "sky", 0), (3, "car", 1), (21, "road", 0), (7, "person", 1))
     run, evaluate = str(tmp_path / "run"), ["evaluate", "--model", str(lively_model)]
     assert main([*evaluate, "--output", run, "--opts", *data, *words]) == 0
+    printed = capsys.readouterr().out
+    for title in ("Panoptic quality", "Mean IoU", "Mask AP"):  # as one table each, and nothing else
+        assert printed.count(f"{title} on ") == 1
+    assert not re.search("float64|OrderedDict|copypaste|Per-category", printed)
     found = open_run(Path(run))
     assert any(image.segments.predictions for image in found.record.images)
     assert found.results.keys() == expected.keys()

@@ -22,6 +22,7 @@ def test_the_console_is_short_and_the_log_has_all(
         ("detectron2.evaluation.evaluator", "info", "Inference done 3/4. ETA=0:00:02"),
         ("detectron2.evaluation.evaluator", "info", "Start inference on 4 batches"),
         ("detectron2.engine.defaults", "info", "Model: EfficientPS(...)"),
+        ("detectron2.evaluation.testing", "error", "Actual Results: {'PQ': np.float64(1.0)}"),
         ("fvcore.common.checkpoint", "warning", "of another shape"),
     ):
         getattr(logging.getLogger(name), level)(text)
