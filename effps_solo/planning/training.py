@@ -71,12 +71,9 @@ def _sampling(data: Fingerprint) -> List[Choice]:
 
 
 def _class_weights(data: Fingerprint) -> List[Choice]:
-    weights = [
-        [name, round(min(MAX_CLASS_WEIGHT, math.sqrt(RARE_PIXELS / share)), 1)]
-        for name, share in zip(data.names, data.class_share)
-        if share > 0
-    ]
-    weights = [[name, weight] for name, weight in weights if weight >= MIN_CLASS_WEIGHT]
+    shares = [(name, share) for name, share in zip(data.names, data.class_share) if share > 0]
+    every = {name: min(MAX_CLASS_WEIGHT, math.sqrt(RARE_PIXELS / share)) for name, share in shares}
+    weights = [[name, round(w, 1)] for name, w in every.items() if w >= MIN_CLASS_WEIGHT]
     if not weights:
         return []
     reason = (
