@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         choices,
         minutes=args.minutes,
         measure=partial(measure_step, folder),
-        has_test=bool(datasets.TEST),
+        num_test_images=sum(len(DatasetCatalog.get(name)) for name in datasets.TEST),
     )
     write_atomically(output, plan.text.encode())
     print(

@@ -13,8 +13,10 @@ from .machine import GIGABYTE, Machine, StepCost
 from .network import network_choices
 from .training import (
     BATCH_SIZE,
+    EVALUATION_COST,
     batch_choices,
     data_choices,
+    evaluation_choices,
     num_iterations,
     schedule_choices,
 )
@@ -60,7 +62,7 @@ def make_plan(
     *,
     minutes: float,
     measure: Measure,
-    has_test: bool,
+    num_test_images: int,
 ) -> Plan:
     """Decide everything.
 
@@ -68,7 +70,7 @@ def make_plan(
         data_set: the keys of DATASETS, and OUTPUT_DIR.
         minutes: that training may take.
         measure: the text of a config -> the cost of a training step; called for each crop that is tried.
-        has_test: whether there are images to evaluate on.
+        num_test_images: to evaluate on.
 
     Raises:
         MemoryError: even the smallest crop needs more memory than there is.
@@ -77,19 +79,22 @@ def make_plan(
     fixed = [*data_set, *network_choices(machine), *data_choices(data), *frame.choices()]
     batch_size = BATCH_SIZE[machine.device]
 
-    def write(budget: Budget, iterations: int, reason: str) -> str:
+    def write(budget: Budget, cost: StepCost, iterations: int, reason: str) -> str:
         crop, crop_choice = choose_crop(frame, budget.crop_pixels)
+        pixels = batch_size * crop[0] * crop[1] / (frame.size[0] * frame.size[1])
+        per_image = EVALUATION_COST * cost.seconds / pixels
         choices = [*fixed, crop_choice]
         if len(data.sides):
             choices += choose_levels(data, frame, crop)
         choices += batch_choices(machine, one_by_one=budget.one_by_one, recompute=budget.recompute)
-        choices += schedule_choices(data, frame, batch_size, iterations, reason, has_test)
+        choices += schedule_choices(data, frame, batch_size, iterations, reason)
+        choices += evaluation_choices(num_test_images, per_image, iterations, minutes)
         return as_yaml(_in_order(choices), _title(data, machine))
 
     whole, _ = choose_crop(frame, sys.maxsize)
     budget = Budget(min(CROP_PIXELS[machine.device], whole[0] * whole[1]))
     while True:
-        cost = _measured(measure, write(budget, _TRIAL_ITERATIONS, ""))
+        cost = _measured(measure, write(budget, StepCost(1.0, 0), _TRIAL_ITERATIONS, ""))
         smaller = Budget(budget.crop_pixels // 2, budget.recompute, budget.one_by_one)
         if cost is None or cost.memory > MEMORY_SHARE * machine.memory:
             budget = budget.tighter()
@@ -107,9 +112,9 @@ def make_plan(
     iterations = num_iterations(cost, minutes)
     reason = (
         f"A step takes {cost.seconds:.2f} s and {cost.memory / GIGABYTE:.1f} GB here: so many fit into "
-        f"{minutes:g} minutes, a tenth of them for evaluation"
+        f"{minutes:g} minutes, a fifth of them for evaluation"
     )
-    return Plan(write(budget, iterations, reason), cost, iterations)
+    return Plan(write(budget, cost, iterations, reason), cost, iterations)
 
 
 def _measured(measure: Measure, text: str) -> Optional[StepCost]:

@@ -19,10 +19,13 @@ MAX_STUFF_FRACTION = 0.001  # of the image: about that of EfficientPS (2048 px o
 STUFF_PERCENT = 1
 BATCH_SIZE = {"cpu": 2, "cuda": 8}
 REFERENCE_BATCH_SIZE = 2  # of the learning rate
-TRAINING_SHARE = 0.9  # of the time; the rest is for evaluation and checkpoints
+EVALUATION_SHARE = 0.2  # of the time
+# Seconds of an evaluation by those of a training step, of equally many pixels: no backward pass, but metrics.
+EVALUATION_COST = 0.6
 MIN_ITERATIONS, ITERATION_STEP = 50, 10
 WARMUP_SHARE, MIN_WARMUP, MAX_WARMUP = 1 / 40, 30, 500
-NUM_CHECKPOINTS, NUM_EVALUATIONS = 10, 4
+NUM_CHECKPOINTS, MAX_EVALUATIONS = 10, 4
+MIN_TEST_IMAGES = 100
 EMA_ITERATIONS = 1000  # an average of fewer holds too many weights of the beginning
 # Passes over the images from which on, range of the factor on the size, and colour jitter.
 AUGMENTATION = ((0, (0.8, 1.25), 0.0), (5, (0.75, 1.33), 0.2), (100, (0.5, 2.0), 0.3))
@@ -127,12 +130,12 @@ def batch_choices(machine: Machine, *, one_by_one: bool, recompute: bool) -> Lis
 
 def num_iterations(cost: StepCost, minutes: float) -> int:
     """How many steps the time allows."""
-    possible = TRAINING_SHARE * 60 * minutes / cost.seconds
+    possible = (1 - EVALUATION_SHARE) * 60 * minutes / cost.seconds
     return max(MIN_ITERATIONS, ITERATION_STEP * int(possible / ITERATION_STEP))
 
 
 def schedule_choices(
-    data: Fingerprint, frame: Frame, batch_size: int, iterations: int, reason: str, has_test: bool
+    data: Fingerprint, frame: Frame, batch_size: int, iterations: int, reason: str
 ) -> List[Choice]:
     """What follows from the number of iterations; ``reason`` is theirs."""
     passes = iterations * batch_size / data.num_images
@@ -143,7 +146,6 @@ def schedule_choices(
     around = f" around the test scale {frame.test_scale:g}" if frame.test_scale != 1 else ""
     average = iterations >= EMA_ITERATIONS
     period = math.ceil(iterations / NUM_CHECKPOINTS)
-    evaluation = math.ceil(iterations / NUM_EVALUATIONS) if has_test else 0
     return [
         Choice("SOLVER.MAX_ITER", iterations, f"{reason}; {told}."),
         Choice("SOLVER.WARMUP_ITERS", warmup, "A fortieth of it, 30 to 500."),
@@ -154,16 +156,33 @@ def schedule_choices(
             f"Averaged weights pay from about {EMA_ITERATIONS} iterations on.",
         ),
         Choice(
-            "TEST.EVAL_PERIOD",
-            evaluation,
-            f"{NUM_EVALUATIONS} evaluations; the best weights are kept."
-            if has_test
-            else "There is no split to evaluate on.",
-        ),
-        Choice(
             "INPUT.SCALE_RANGE",
             factors,
             f"{told}: the more, the stronger the augmentation{around}.",
         ),
         Choice("INPUT.COLOR_JITTER", jitter),
     ]
+
+
+def evaluation_choices(
+    num_images: int, seconds_per_image: float, iterations: int, minutes: float
+) -> List[Choice]:
+    """How often to evaluate on how many of ``num_images``, within what the training leaves of the time."""
+    if not num_images:
+        return [Choice("TEST.EVAL_PERIOD", 0, "There is no split to evaluate on.")]
+    allowed = EVALUATION_SHARE * 60 * minutes
+    seconds = num_images * seconds_per_image
+    count = min(MAX_EVALUATIONS, int(allowed / seconds))
+    told = f"An evaluation of {num_images} images takes about {seconds / 60:.1f} minutes"
+    if count > 1:
+        period = math.ceil(iterations / count)
+        reason = f"{told}: {count} fit into a fifth of the time; the best weights are kept."
+        return [Choice("TEST.EVAL_PERIOD", period, reason)]
+    choices = [Choice("TEST.EVAL_PERIOD", 0, f"{told}: it comes once, at the end.")]
+    affordable = max(MIN_TEST_IMAGES, int(allowed / seconds_per_image))
+    if affordable < num_images:
+        reason = (
+            f"As many as fit into a fifth of the time, at least {MIN_TEST_IMAGES}; 0 takes all."
+        )
+        choices.append(Choice("TEST.MAX_IMAGES", affordable, reason))
+    return choices

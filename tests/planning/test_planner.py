@@ -32,15 +32,15 @@ def test_a_plan_is_a_config_with_a_reason_for_every_choice(
         DATA_SET,
         minutes=30,
         measure=lambda text: StepCost(1.0, 10**9),
-        has_test=False,
+        num_test_images=0,
     )
-    assert plan.iterations == 1620
+    assert plan.iterations == 1440
     path = tmp_path / "config.yaml"
     path.write_text(plan.text)
     cfg = get_cfg()
     add_effps_solo_config(cfg)
     load_config_file(cfg, str(path))
-    assert cfg.INPUT.CROP_SIZE == (512, 512) and cfg.SOLVER.MAX_ITER == 1620
+    assert cfg.INPUT.CROP_SIZE == (512, 512) and cfg.SOLVER.MAX_ITER == 1440
     assert cfg.DATASETS.TRAIN == ("my_train",) and len(cfg.MODEL.SOLOV2.NUM_GRIDS) == 5
     lines = plan.text.splitlines()
     for key in ("CROP_SIZE", "SCALE_RANGES", "NUM_GRIDS", "MAX_ITER", "STUFF_AREA_FRACTION"):
@@ -57,7 +57,7 @@ def test_crops_shrink_until_there_are_enough_iterations(make_data: Any, machine:
         return StepCost(tried[-1] / 2**18 * 8, 10**9)
 
     data = make_data([(1024, 1024)], [[60]])
-    plan = make_plan(data, machine, DATA_SET, minutes=30, measure=measure, has_test=True)
+    plan = make_plan(data, machine, DATA_SET, minutes=30, measure=measure, num_test_images=4)
     assert len(tried) == 3 and tried[0] == 2**18 and tried[-1] < 2**16 * 1.1
     assert crop_of(plan.text) == tried[-1] and plan.iterations > 700
 
@@ -72,7 +72,7 @@ def test_memory_decides_before(make_data: Any, machine: Machine) -> None:
         return StepCost(1.0, int(7.5e9) // solver.get("ACCUMULATION_STEPS", 1))
 
     data = make_data([(1024, 1024)], [[60]])
-    plan = make_plan(data, machine, DATA_SET, minutes=30, measure=measure, has_test=True)
+    plan = make_plan(data, machine, DATA_SET, minutes=30, measure=measure, num_test_images=4)
     solver = yaml.safe_load(plan.text)["SOLVER"]
     assert solver["ACTIVATION_CHECKPOINTING"] is True and solver["ACCUMULATION_STEPS"] == 2
     assert crop_of(plan.text) == 2**18
@@ -83,7 +83,7 @@ def test_memory_decides_before(make_data: Any, machine: Machine) -> None:
             DATA_SET,
             minutes=30,
             measure=lambda text: StepCost(1.0, 10**10),
-            has_test=True,
+            num_test_images=4,
         )
 
 
@@ -96,7 +96,7 @@ def test_without_objects_there_is_no_instance_head_to_plan(
         DATA_SET,
         minutes=1,
         measure=lambda text: StepCost(0.1, 1),
-        has_test=True,
+        num_test_images=4,
     )
     assert "NUM_GRIDS" not in plan.text and "DETECTIONS_PER_IMAGE" not in plan.text
 

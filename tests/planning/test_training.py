@@ -5,11 +5,12 @@ from typing import Any, Dict, Sequence
 import pytest
 
 from effps_solo.planning.choice import Choice
-from effps_solo.planning.frame import Frame, choose_frame
+from effps_solo.planning.frame import Frame
 from effps_solo.planning.machine import Machine, StepCost
 from effps_solo.planning.training import (
     batch_choices,
     data_choices,
+    evaluation_choices,
     num_iterations,
     schedule_choices,
 )
@@ -63,7 +64,7 @@ def test_batches(machine: Machine) -> None:
 
 
 def test_iterations() -> None:
-    assert num_iterations(StepCost(1.0, 0), minutes=30) == 1620
+    assert num_iterations(StepCost(1.0, 0), minutes=30) == 1440
     assert num_iterations(StepCost(100.0, 0), minutes=1) == 50
 
 
@@ -75,13 +76,22 @@ def test_augmentation_follows_the_passes(
     make_data: Any, iterations: int, scales: Any, jitter: float
 ) -> None:
     data, frame = make_data([(64, 64)] * 200, [[9]] * 200), Frame(0, 1.5, (96, 96), "")
-    keys = by_key(schedule_choices(data, frame, 2, iterations, "", has_test=True))
+    keys = by_key(schedule_choices(data, frame, 2, iterations, ""))
     assert keys["SCALE_RANGE"] == scales and keys["COLOR_JITTER"] == jitter
     assert keys["EMA.ENABLED"] == (iterations >= 1000) and 30 <= keys["WARMUP_ITERS"] <= 500
-    assert keys["CHECKPOINT_PERIOD"] * 10 >= iterations and keys["EVAL_PERIOD"] * 4 >= iterations
+    assert keys["CHECKPOINT_PERIOD"] * 10 >= iterations
 
 
-def test_without_images_to_evaluate_on(make_data: Any) -> None:
-    data = make_data([(64, 64)], [[9]])
-    keys = by_key(schedule_choices(data, choose_frame(data), 2, 100, "", has_test=False))
-    assert keys["EVAL_PERIOD"] == 0
+@pytest.mark.parametrize(
+    ("images", "seconds", "keys"),
+    [
+        (0, 1.0, {"EVAL_PERIOD": 0}),
+        (30, 1.0, {"EVAL_PERIOD": 250}),  # 360 s of 30 minutes are for evaluation
+        (120, 1.0, {"EVAL_PERIOD": 334}),
+        (200, 1.0, {"EVAL_PERIOD": 0}),
+        (5000, 2.0, {"EVAL_PERIOD": 0, "MAX_IMAGES": 180}),
+        (5000, 20.0, {"EVAL_PERIOD": 0, "MAX_IMAGES": 100}),
+    ],
+)
+def test_evaluations_fit_into_the_time(images: int, seconds: float, keys: Dict[str, Any]) -> None:
+    assert by_key(evaluation_choices(images, seconds, 1000, minutes=30)) == keys
