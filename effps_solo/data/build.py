@@ -17,7 +17,7 @@ from effps_solo.utils.errors import ConfigError
 
 from .annotations_mapper import AnnotationsDatasetMapper
 from .datasets.registration import check_dataset_available
-from .loader import SampledRecords, SampleStream, TrainLoader, ignore_stop_signals
+from .loader import SampledRecords, SampleStream, TrainLoader, outlive_stop_signals
 from .mapper import PanopticDatasetMapper
 
 Record = Dict[str, Any]
@@ -72,7 +72,7 @@ def build_test_loader(
     loader = build_detection_test_loader(
         records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )
-    loader.worker_init_fn = ignore_stop_signals
+    loader.worker_init_fn = outlive_stop_signals
     return loader
 
 

@@ -28,6 +28,7 @@ from .seeding import seeded
 logger = logging.getLogger(__name__)
 
 UNUSABLE = "unusable"
+_GRACE_SECONDS = 10.0
 # SyntaxError is Pillow's for a broken PNG.
 RECORD_ERRORS = (UserError, SizeMismatchError, OSError, SyntaxError)
 
@@ -139,21 +140,15 @@ def _reason(record: Record, error: Exception) -> str:
     return text if record["file_name"] in text else f"{record['file_name']}: {text}"
 
 
-def ignore_stop_signals(_: int = 0) -> None:
+def outlive_stop_signals(_: int = 0) -> None:
     """For a process that loads data: what stops a training reaches it, too, and the last step needs it.
 
-    SIGTERM ends it if it comes from the parent, which may be at its end; not on macOS, where all of them do.
+    It ends by itself a little after SIGTERM, which also is what a process at its end sends to it; with
+    status 0, since torch takes another one for a failure.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
+    end = lambda *_: threading.Timer(_GRACE_SECONDS, os._exit, (0,)).start()  # noqa: E731
+    signal.signal(signal.SIGTERM, end)
 
 
 class TrainLoader:
@@ -184,7 +179,7 @@ class TrainLoader:
             batch_sampler=self.stream,
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
-            worker_init_fn=ignore_stop_signals,
+            worker_init_fn=outlive_stop_signals,
             generator=torch.Generator(),  # else it takes numbers from the global one
         )
         for batch in batches:
