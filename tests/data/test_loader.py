@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import signal
 import subprocess
+import sys
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
@@ -17,6 +18,7 @@ from detectron2.utils import comm
 from effps_solo.data.loader import (
     SampledRecords,
     SampleStream,
+    ShownLoader,
     TrainLoader,
     UnusableImagesError,
     ignore_stop_signals,
@@ -225,3 +227,25 @@ def test_a_process_that_loads_data_ends_with_its_parent_alone() -> None:
     worker.terminate()
     worker.join(60)
     assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_progress_bar_is_for_the_terminal_of_the_main_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, is_terminal: bool, rank: int
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(comm, "get_rank", lambda: rank)
+    for numbers in ([], [5, 6, 7]):
+        loader = ShownLoader(torch.utils.data.DataLoader(numbers, batch_size=None), "my_val")
+        assert len(loader) == len(numbers)
+        assert capsys.readouterr().err == ""  # before it is used
+        for _ in range(2):
+            assert list(loader) == numbers
+            shown = capsys.readouterr().err
+            if is_terminal and rank == 0:
+                assert (
+                    "my_val" in shown and f"{len(numbers)}/{len(numbers)}" in shown or not numbers
+                )
+            else:
+                assert shown == ""
