@@ -93,7 +93,6 @@ def _output(args: argparse.Namespace) -> Path:
 def _tuning(cfg: "CfgNode", model: "PanopticNetwork") -> "Tuning":
     import torch
     from detectron2.data import MetadataCatalog
-    from tqdm import tqdm
 
     from effps_solo.engine import Trainer
     from effps_solo.evaluation.candidates import CandidateCounts, count_candidates
@@ -109,7 +108,7 @@ def _tuning(cfg: "CfgNode", model: "PanopticNetwork") -> "Tuning":
     found = CandidateCounts(ThresholdGrid.around(current, classes), classes)
     with torch.inference_mode(), Precision.from_config(cfg, "TEST").autocast():
         for name, loader in loaders.items():
-            count_candidates(model, tqdm(loader, name, unit="image", disable=None), name, found)
+            count_candidates(model, loader, name, found)
     return tune(found.counts, found.num_images, found.grid, classes, cfg.MODEL.WEIGHTS)
 
 

@@ -11,13 +11,12 @@ from detectron2.data.samplers import (
     TrainingSampler,
 )
 from detectron2.utils import comm
-from torch.utils.data import DataLoader
 
 from effps_solo.utils.errors import ConfigError
 
 from .annotations_mapper import AnnotationsDatasetMapper
 from .datasets.registration import check_dataset_available
-from .loader import SampledRecords, SampleStream, TrainLoader, outlive_stop_signals
+from .loader import SampledRecords, SampleStream, ShownLoader, TrainLoader, outlive_stop_signals
 from .mapper import PanopticDatasetMapper
 
 Record = Dict[str, Any]
@@ -62,8 +61,8 @@ def evaluation_records(cfg: CfgNode, dataset_name: str) -> List[Record]:
 
 def build_test_loader(
     cfg: CfgNode, dataset_name: str, mapper: Callable[[Record], Record]
-) -> DataLoader:
-    """The :func:`evaluation_records` of this process, one by one.
+) -> ShownLoader:
+    """The :func:`evaluation_records` of this process, one by one, under a progress bar.
 
     Raises DatasetError where the data set is not there.
     """
@@ -73,7 +72,7 @@ def build_test_loader(
         records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )
     loader.worker_init_fn = outlive_stop_signals
-    return loader
+    return ShownLoader(loader, dataset_name)
 
 
 def batch_size_per_process(cfg: CfgNode) -> int:

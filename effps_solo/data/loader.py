@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import signal
+import sys
 import threading
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -20,6 +21,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils import comm
 from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from effps_solo.utils.errors import UserError
 
@@ -211,3 +213,22 @@ class TrainLoader:
     def load_state_dict(self, state: Dict[str, int]) -> None:
         """Go on where a loader was; before the first batch is taken."""
         self.stream.seed, self.stream.position = state["seed"], state["position"]
+
+
+def shows_progress() -> bool:
+    """Whether this process draws progress bars: the main one does, on a terminal."""
+    return comm.is_main_process() and sys.stderr.isatty()
+
+
+class ShownLoader:
+    """A loader of images one by one, with a progress bar on stderr if :func:`shows_progress`."""
+
+    def __init__(self, loader: DataLoader, title: str) -> None:
+        self.loader, self.title = loader, title
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        disable = not shows_progress()
+        return iter(tqdm(self.loader, self.title, unit="image", disable=disable))

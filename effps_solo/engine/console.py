@@ -13,6 +13,8 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
+from effps_solo.data.loader import shows_progress
+
 _OWN = "effps_solo"
 _LOGGERS = ("fvcore", "detectron2", _OWN)
 _PROGRESS_OF_EVALUATION = "Inference done"
@@ -21,11 +23,13 @@ logger = logging.getLogger(__name__)
 
 
 def is_for_the_console(record: logging.LogRecord) -> bool:
-    """Warnings, what this project says, and how far an evaluation is."""
+    """Warnings, what this project says, and how far an evaluation is, if no progress bar shows that."""
     message = str(record.msg)
     if record.levelno >= logging.WARNING:
         return not message.startswith(_IN_TABLES)
-    return record.name.split(".")[0] == _OWN or message.startswith(_PROGRESS_OF_EVALUATION)
+    if message.startswith(_PROGRESS_OF_EVALUATION):
+        return not shows_progress()
+    return record.name.split(".")[0] == _OWN
 
 
 def start_log(output_dir: Optional[str] = None) -> None:

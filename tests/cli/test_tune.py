@@ -12,7 +12,8 @@ from detectron2.data import MetadataCatalog
 from effps_solo.__main__ import main
 from effps_solo.config import load_config
 from effps_solo.engine import Trainer
-from effps_solo.inference.predictor import Predictor, with_trained_weights
+from effps_solo.inference.model_config import with_trained_weights
+from effps_solo.inference.predictor import Predictor
 from effps_solo.report import open_run, write_reports
 from effps_solo.report.run import TUNING_NAME
 from effps_solo.structures.panoptic_png import encode_segment_ids, read_segment_ids

@@ -116,5 +116,6 @@ def test_a_part_of_a_test_set_is_spread_evenly(tiny_config: Path) -> None:
     cfg = load_config(str(tiny_config), ["TEST.MAX_IMAGES", "1", "DATALOADER.NUM_WORKERS", "1"])
     loader = build_test_loader(cfg, "tiny_val", mapper=dict)
     assert [x["image_id"] for batch in loader for x in batch] == [0]
+    assert len(loader) == 1
     with pytest.raises(DatasetError, match="'nowhere' is not registered"):
         build_test_loader(cfg, "nowhere", mapper=dict)

@@ -4,6 +4,7 @@ import itertools
 import logging
 import multiprocessing
 import subprocess
+import sys
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
@@ -16,6 +17,7 @@ from detectron2.utils import comm
 from effps_solo.data.loader import (
     SampledRecords,
     SampleStream,
+    ShownLoader,
     TrainLoader,
     UnusableImagesError,
     outlive_stop_signals,
@@ -226,3 +228,25 @@ def test_a_process_that_loads_data_outlives_what_stops_a_training(
     assert worker.is_alive()
     worker.join(60)
     assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_progress_bar_is_for_the_terminal_of_the_main_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, is_terminal: bool, rank: int
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(comm, "get_rank", lambda: rank)
+    for numbers in ([], [5, 6, 7]):
+        loader = ShownLoader(torch.utils.data.DataLoader(numbers, batch_size=None), "my_val")
+        assert len(loader) == len(numbers)
+        assert capsys.readouterr().err == ""  # before it is used
+        for _ in range(2):
+            assert list(loader) == numbers
+            shown = capsys.readouterr().err
+            if is_terminal and rank == 0:
+                assert (
+                    "my_val" in shown and f"{len(numbers)}/{len(numbers)}" in shown or not numbers
+                )
+            else:
+                assert shown == ""

@@ -2,12 +2,13 @@
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
 from effps_solo.config import load_config
-from effps_solo.engine.console import start_run
+from effps_solo.engine.console import start_log, start_run
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 
@@ -34,3 +35,15 @@ def test_the_console_is_short_and_the_log_has_all(
     for text in ("Start inference", "Model: EfficientPS", "PyTorch", "SCALE_RANGES", "images/s: 3"):
         assert text in written
     assert (tmp_path / "output" / "config.yaml").read_text() == cfg.dump()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_progress_bar_stands_for_the_lines_of_an_evaluation(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    start_log()
+    logging.getLogger("detectron2.evaluation.evaluator").info("Inference done 3/4. ETA=0:00:02")
+    logging.getLogger("effps_solo.evaluation").info("PQ")
+    shown = [line.rsplit(": ", 1)[-1] for line in capsys.readouterr().out.splitlines()]
+    assert shown == (["PQ"] if is_terminal else ["Inference done 3/4. ETA=0:00:02", "PQ"])
