@@ -351,7 +351,7 @@ def test_a_bug_keeps_its_traceback(
     script: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [str(script), "--config-file", str(tiny_config)])
-    monkeypatch.setattr("effps_solo.config.load_config", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("effps_solo.cli.training.load_config", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         runpy.run_path(str(script), run_name="__main__")
 

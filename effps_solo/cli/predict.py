@@ -1,6 +1,7 @@
 """``effps-solo predict``: panoptic predictions of images, folders, videos, cameras, as pictures and files."""
 
 import argparse
+import errno
 import glob
 import json
 import logging
@@ -252,7 +253,13 @@ def _process(
     except UserError as error:  # an exported model is made for one shape
         logger.error("skipped: %s: %s", path, error)
         return False
-    writer.add(path, result)
+    try:
+        writer.add(path, result)
+    except UserError as error:
+        if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
+            raise  # no other image can be written either
+        logger.error("skipped: %s", error)
+        return False
     things = sum(segment.isthing for segment in result.segments)
     logger.info("%s: %d things, %d stuff regions", path, things, len(result.segments) - things)
     return True

@@ -32,6 +32,8 @@ class ImageError(UserError):
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
     """Pillow's image of a file. Raises ImageError when it cannot be opened, or read in the block."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would block for ever
+        raise ImageError(f"{os.fspath(path)} is no file")
     try:
         with Image.open(path) as image:
             yield image

@@ -66,6 +66,15 @@ def read_json(output: Path) -> Dict[str, Any]:
     return content
 
 
+def test_names_that_are_too_long_end_no_run(
+    run: Demo, folder: Path, output: Path, capsys: pytest.CaptureFixture
+) -> None:
+    draw(folder / f"{'x' * 240}.png"), draw(folder / "z.png")
+    assert run(folder) == 1
+    assert [image["file_name"] for image in read_json(output)["images"]] == ["z.png"]
+    assert "skipped: cannot write" in capsys.readouterr().out
+
+
 def read_ids(path: Path) -> np.ndarray:
     rgb = np.asarray(Image.open(path)).astype(np.int64)
     return rgb @ np.array([1, 256, 65536])

@@ -41,10 +41,10 @@ def test_the_last_weights_of_a_training_that_was_never_evaluated_before(tiny_con
 
 
 def test_the_best_weights_averaged(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = iter([50.0, 10.0])
+    values = iter([1.0, 50.0, 1.0, 10.0])  # of the weights and of their average
 
     def judged(cfg: Any, model: Any, evaluators: Any = None) -> Any:
-        return {"panoptic_seg": {"PQ": next(values) if evaluators else 1.0}}
+        return {"panoptic_seg": {"PQ": next(values)}}
 
     monkeypatch.setattr(Trainer, "test", staticmethod(judged))
     words = ["TEST.EVAL_PERIOD", "1", "SOLVER.EMA.ENABLED", "True", "SOLVER.EMA.DECAY", "0.5"]

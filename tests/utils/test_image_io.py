@@ -1,5 +1,6 @@
 """What reads as an image, and what the error says."""
 
+import os
 import subprocess
 import sys
 import zlib
@@ -136,6 +137,14 @@ def test_truncated_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ImageError, match=r"half\.png cannot be read as an image"):
         read_image(path, "RGB")
+
+
+def test_a_pipe_and_a_folder_are_no_images(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
+        with pytest.raises(ImageError, match=f"{name} is no file"):
+            read_image(tmp_path / name, "RGB")
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
