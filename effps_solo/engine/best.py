@@ -83,7 +83,9 @@ class BestCheckpointer(HookBase):
         if self.best is not None and value <= self.best:
             return
         try:
-            known = {"metric": self.metric, "value": value, "iteration": iteration}
+            # Behind the training Detectron2 counts one more.
+            last = min(iteration, self.trainer.max_iter - 1)
+            known = {"metric": self.metric, "value": value, "iteration": last}
             self.checkpointer.save(BEST, **known, **self.describe())
         except CheckpointWriteError as error:
             logger.error("%s. Training goes on.", error)

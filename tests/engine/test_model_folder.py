@@ -40,6 +40,19 @@ def test_the_last_weights_of_a_training_that_was_never_evaluated_before(tiny_con
     assert "On tiny_val, in percent:" in card  # the evaluation at the end is of these weights
 
 
+def test_the_last_weights_are_the_best(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([10.0, 50.0])
+
+    def judged(cfg: Any, model: Any, evaluators: Any = None) -> Any:
+        return {"panoptic_seg": {"PQ": next(values)}}
+
+    monkeypatch.setattr(Trainer, "test", staticmethod(judged))
+    output = train(tiny_config, "TEST.EVAL_PERIOD", "1")
+    assert safe_load_checkpoint(str(output / "model_best.pth"))["iteration"] == 1
+    card = (output / FOLDER_NAME / "README.md").read_text()
+    assert "model_best.pth, after 2 iterations, the best by panoptic_seg/PQ |" in card
+
+
 def test_the_best_weights_averaged(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([1.0, 50.0, 1.0, 10.0])  # of the weights and of their average
 
