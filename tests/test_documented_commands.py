@@ -224,8 +224,8 @@ def write_export(folder: Path) -> None:
         {"id": k, "image_id": 0, "category_id": k, "segmentation": [[0, y, 255, y, 255, y + 30]]}
         for k, y in ((1, 60), (2, 0), (3, 50))
     ]
-    for split in ("train", "valid"):
-        write_picture(folder / split / f"{split}.jpg", seed=len(split))
+    for seed, split in enumerate(("train", "valid")):
+        write_picture(folder / split / f"{split}.jpg", seed=seed)
         image = {"id": 0, "file_name": f"{split}.jpg", "height": 128, "width": 256}
         content = {"images": [image], "annotations": annotations, "categories": categories}
         (folder / split / "_annotations.coco.json").write_text(json.dumps(content))
