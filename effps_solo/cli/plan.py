@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from functools import partial
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from effps_solo.planning.planner import make_plan
     from effps_solo.structures.label_space import PanopticLabelSpace
 
+    load = os.getloadavg()[0]  # before this program adds to it
     output = Path(args.output)
     if output.exists() and not args.overwrite:
         raise UserError(
@@ -86,6 +88,12 @@ def run(args: argparse.Namespace) -> int:
         show_progress=progress,
     )
     machine = this_machine(args.memory * GIGABYTE)
+    if load > machine.num_cores:
+        print(
+            f"other processes keep the {machine.num_cores} cores busy (load {load:.1f}): steps will seem "
+            "slower than they are; plan again when those have ended",
+            file=sys.stderr,
+        )
     print(f"measuring training steps on {machine.name} ...", file=sys.stderr)
     plan = make_plan(
         data,

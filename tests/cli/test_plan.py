@@ -35,11 +35,15 @@ def test_a_plan_that_trains(description: Path, capsys: pytest.CaptureFixture) ->
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 4 and cfg.MODEL.INSTANCE_HEAD.NUM_CLASSES == 2
 
 
-def test_the_data_of_another_config(tiny_config: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_data_of_another_config(
+    tiny_config: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (99.5, 0.0, 0.0))
     config = tiny_config.parent / "planned.yaml"
     data = ["--config-file", str(tiny_config), "--output", str(config), "--workers", "1"]
     assert main(["plan", *data, "--no-bound", "--minutes", "0.1"]) == 0
-    assert "perfect network" not in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "perfect network" not in printed.out and "busy (load 99.5)" in printed.err
     cfg = load_config(str(config))
     assert cfg.DATASETS == load_config(str(tiny_config)).DATASETS
     assert cfg.OUTPUT_DIR == f"{tiny_config.parent}/output_planned"
