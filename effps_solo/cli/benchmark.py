@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
+from effps_solo.utils.atomic import make_writable
 from effps_solo.utils.errors import INTERRUPTED, UserError
 
 from .arguments import TRAINED, add_config_options, positive
-from .output_folder import make_writable
 
 BACKENDS = ("torch", "compiled", "bf16", "compiled-bf16", "onnx", "openvino")
 DEFAULT_BACKENDS = ("torch", "compiled", "bf16", "onnx", "openvino")
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--config-file {args.config_file} does not exist")
     with ExitStack() as stack:
         folder = Path(args.output or stack.enter_context(tempfile.TemporaryDirectory()))
-        make_writable(folder)
+        make_writable(folder, "--output")
         try:
             summary = run_benchmark(plan, folder, partial(print, file=sys.stderr, flush=True))
         except KeyboardInterrupt:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, Optional, Sequence, Set
 
+from effps_solo.utils.atomic import make_writable
 from effps_solo.utils.errors import INTERRUPTED, UserError
 
 from .arguments import positive
-from .output_folder import make_writable
 
 if TYPE_CHECKING:
     from effps_solo.comparison.plan import Plan, Run
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         for each in runs:
             print(f"{_state(each, output):8} {each.name}")
         return 0
-    make_writable(output)
+    make_writable(output, "--output")
     try:
         with _stop_on_signals():
             failed = set() if args.report else _complete_all(runs, output, args.threads)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
 from effps_solo.inference.exported import EXPORTED_SUFFIXES
+from effps_solo.utils.atomic import make_writable
 from effps_solo.utils.errors import ConfigError
 
 from .arguments import add_config_options, add_runtime_options
-from .output_folder import make_writable
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     start_log()
     is_exported = args.model.endswith(EXPORTED_SUFFIXES)
     cfg = _config(args, is_exported)
-    make_writable(Path(args.output))
+    make_writable(Path(args.output), "--output")
     write_reports(cfg, (_of_exported if is_exported else _of_trained)(args, cfg))
     return 0
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence
 
 from tqdm import tqdm
 
+from effps_solo.utils.atomic import make_writable
 from effps_solo.utils.errors import INTERRUPTED, UserError
 from effps_solo.utils.image_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, as_rgb
 
@@ -22,7 +23,6 @@ from .arguments import (
     probability,
 )
 from .label_options import add_label_options, label_writer_of
-from .output_folder import make_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         logger.error("no image found in %s", ", ".join(args.input))
         return 1
     folder, labels = Path(args.output), not args.no_labels
-    make_writable(folder)
+    make_writable(folder, "--output")
     model = load(
         args.config_file or args.model,
         backend=args.backend,

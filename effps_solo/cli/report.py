@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from effps_solo.utils.atomic import make_writable
+
 from .arguments import positive
-from .output_folder import make_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"one run or two, not {len(args.runs)}")
     runs = [open_run(Path(path), args.data_set) for path in args.runs]
     path = Path(args.output or ("report.html" if len(runs) == 1 else "comparison.html"))
-    make_writable(path.parent)
+    make_writable(path.parent, "--output")
     if len(runs) == 1:
         write_report(runs[0], path, args.images)
     else:

@@ -6,8 +6,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
+from effps_solo.utils.atomic import make_writable
+
 from .arguments import add_config_options
-from .output_folder import make_writable
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -86,7 +87,7 @@ def _output(args: argparse.Namespace) -> Path:
         raise UserError(
             f"'{output}' exists and was not written by tune; name another file by --output"
         )
-    make_writable(output.parent)
+    make_writable(output.parent, "--output")
     return output
 
 

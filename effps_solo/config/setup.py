@@ -1,6 +1,5 @@
 """From a config file and command-line overrides to a ready config."""
 
-import difflib
 import logging
 import math
 import os
@@ -15,7 +14,7 @@ from effps_solo.data.datasets.files import expand
 from effps_solo.data.datasets.registration import register_classes, register_datasets
 from effps_solo.structures.classes import PanopticClass, classes_from_metadata
 from effps_solo.structures.label_space import PanopticLabelSpace
-from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.errors import ConfigError, hint_at
 
 from .defaults import add_effps_solo_config
 from .files import load_config_file, merge_overrides
@@ -145,9 +144,9 @@ def _class_weights(pairs: Any, classes: Sequence[PanopticClass]) -> List[float]:
             )
         name, weight = pair
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
-            raise ConfigError(f"MODEL.CLASS_WEIGHTS names the class '{name}'; {hint}")
+            raise ConfigError(
+                f"MODEL.CLASS_WEIGHTS names the class '{name}'; {hint_at(name, names)}"
+            )
         if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
             raise ConfigError(
                 f"MODEL.CLASS_WEIGHTS gives {name} the weight {weight!r}; give a positive number"

@@ -20,10 +20,8 @@ from .distributed import unwrap
 from .loop import TrainingLoop
 
 NUM_CLASSES = 12  # that a line names
-_SURE_SECONDS, _MANY_STEPS = (
-    5,
-    100,
-)  # a first pass is slow; where it matters and costs little, a second one
+# A first pass is slow; where it matters and costs little, there is a second one.
+_SURE_SECONDS, _MANY_STEPS = 5, 100
 logger = logging.getLogger(__name__)
 
 

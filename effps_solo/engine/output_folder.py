@@ -7,9 +7,9 @@ import glob
 import logging
 import os
 import socket
-import tempfile
 from typing import IO, List, Sequence
 
+from effps_solo.utils.atomic import make_writable
 from effps_solo.utils.errors import ConfigError, UserError
 
 LOCK_NAME = "in_use.lock"
@@ -47,15 +47,16 @@ def claim_output_folder(
         weights: MODEL.WEIGHTS, which must outlive the removal.
 
     Raises:
-        OutputFolderError: nothing can be written there, another process works there, or there are
-            results and neither ``resume`` nor ``overwrite``.
+        UserError: nothing can be written there.
+        OutputFolderError: another process works there, or there are results and neither ``resume`` nor
+            ``overwrite``.
         ConfigError: both of them, or ``weights`` would be removed.
     """
     if resume and overwrite:
         raise ConfigError(
             "--resume goes on with a training and --overwrite removes it; give one of them"
         )
-    _make_writable(folder)
+    make_writable(folder, "OUTPUT_DIR")
     path = os.path.join(folder, LOCK_NAME)
     if os.path.exists(path):
         _lock(path)
@@ -79,17 +80,6 @@ def claim_output_folder(
 def _files(folder: str, patterns: Sequence[str]) -> List[str]:
     names = [glob.glob(os.path.join(glob.escape(folder), pattern)) for pattern in patterns]
     return [name for found in names for name in sorted(found)]
-
-
-def _make_writable(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputFolderError(
-            f"OUTPUT_DIR '{folder}' is not a folder to write to ({error.strerror}); name another"
-        ) from error
 
 
 def _lock(path: str) -> None:

@@ -1,6 +1,7 @@
 """Rules for SOLOv2: which level learns which sizes, how fine the grids are, how many objects there may be."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, List, Sequence, Tuple
 
 import numpy as np
@@ -61,19 +62,40 @@ def owners(images: Sequence[ImageFacts], frame: Frame, num_grids: List[Grid], un
     return num_owners / num_objects if num_objects else 1.0
 
 
-def choose_levels(data: Fingerprint, frame: Frame, crop: Size) -> List[Choice]:
-    """Scale ranges, grids for crops and test images, numbers of instances."""
-    sides = frame.sides(data.images)
-    low, high = np.percentile(sides, [UNIT_PERCENT, 100 - UNIT_PERCENT])
+@dataclass(frozen=True)
+class Levels:
+    """What does not depend on the crop.
+
+    Attributes:
+        unit: of the scale ranges, in pixels.
+        cells: side of the cells of each level, in pixels.
+        share: of the objects that own a cell at test time.
+        limits: between which all objects but a tenth below and above are, in pixels.
+    """
+
+    unit: int
+    cells: Sequence[float]
+    share: float
+    limits: Tuple[float, float]
+
+
+def choose_levels(data: Fingerprint, frame: Frame) -> Levels:
+    """Ranges and cells; ``data`` has objects."""
+    low, high = np.percentile(frame.sides(data.images), [UNIT_PERCENT, 100 - UNIT_PERCENT])
     unit = int(min(MAX_UNIT, max(MIN_UNIT, UNIT_STEP * round(low / UNIT_STEP))))
-    cells = [max(MIN_CELL, unit * share) for share in CELLS]
-    test_size = padded(frame.size)
-    for _ in range(MAX_REFINEMENTS):
+    cells, test_size, refinements = [unit * part for part in CELLS], padded(frame.size), 0
+    while True:
+        cells = [max(MIN_CELL, cell) for cell in cells]
         share = owners(data.images, frame, grids(test_size, cells), unit)
-        if share >= WANTED_OWNERS or max(cells) == MIN_CELL:
-            break
-        cells = [max(MIN_CELL, REFINEMENT * cell) for cell in cells]
-    share = owners(data.images, frame, grids(test_size, cells), unit)
+        if share >= WANTED_OWNERS or max(cells) == MIN_CELL or refinements == MAX_REFINEMENTS:
+            return Levels(unit, cells, share, (float(low), float(high)))
+        cells, refinements = [REFINEMENT * cell for cell in cells], refinements + 1
+
+
+def level_choices(data: Fingerprint, frame: Frame, levels: Levels, crop: Size) -> List[Choice]:
+    """Scale ranges, grids for crops and test images, numbers of instances."""
+    unit, cells, test_size = levels.unit, levels.cells, padded(frame.size)
+    low, high = levels.limits
     touching = 100 * data.touching_share
     told = ", ".join(f"{cell:.3g}" for cell in cells)
     as_lists = [list(limits) for limits in scale_ranges(unit)]
@@ -90,8 +112,8 @@ def choose_levels(data: Fingerprint, frame: Frame, crop: Size) -> List[Choice]:
         Choice(
             "MODEL.SOLOV2.NUM_GRIDS",
             [list(grid) for grid in grids(crop, cells)],
-            f"Cells of {told} px, from a third of {unit} px on: {100 * share:.1f} % of the objects own one; "
-            f"{touching:.0f} % of them touch another of their class.",
+            f"Cells of {told} px, from a third of {unit} px on: {100 * levels.share:.1f} % of the objects "
+            f"own one; {touching:.0f} % of them touch another of their class.",
         ),
         Choice(
             "MODEL.SOLOV2.TEST_NUM_GRIDS",

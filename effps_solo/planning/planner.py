@@ -8,7 +8,7 @@ from .choice import Choice
 from .config_file import as_yaml
 from .fingerprint import Fingerprint
 from .frame import CROP_PIXELS, choose_crop, choose_frame
-from .levels import choose_levels
+from .levels import choose_levels, level_choices
 from .machine import GIGABYTE, Machine, StepCost
 from .network import network_choices
 from .training import (
@@ -78,14 +78,15 @@ def make_plan(
     frame = choose_frame(data)
     fixed = [*data_set, *network_choices(machine), *data_choices(data), *frame.choices()]
     batch_size = BATCH_SIZE[machine.device]
+    levels = choose_levels(data, frame) if len(data.sides) else None
 
     def write(budget: Budget, cost: StepCost, iterations: int, reason: str) -> str:
         crop, crop_choice = choose_crop(frame, budget.crop_pixels)
         pixels = batch_size * crop[0] * crop[1] / (frame.size[0] * frame.size[1])
         per_image = EVALUATION_COST * cost.seconds / pixels
         choices = [*fixed, crop_choice]
-        if len(data.sides):
-            choices += choose_levels(data, frame, crop)
+        if levels:
+            choices += level_choices(data, frame, levels, crop)
         choices += batch_choices(machine, one_by_one=budget.one_by_one, recompute=budget.recompute)
         choices += schedule_choices(data, frame, batch_size, iterations, reason)
         choices += evaluation_choices(num_test_images, per_image, iterations, minutes)

@@ -3,9 +3,24 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from typing import IO, Callable, Union
 
+from .errors import UserError
+
 Content = Union[bytes, Callable[[IO[bytes]], object]]
+
+
+def make_writable(folder: Union[str, "os.PathLike[str]"], name: str) -> None:
+    """Create the folder that the option or key ``name`` gives. UserError: it cannot be written to."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{name} '{os.fspath(folder)}' is not a folder to write to ({error.strerror}); name another"
+        ) from error
 
 
 def write_atomically(

@@ -8,7 +8,7 @@ from typing import Dict, Iterator
 import pytest
 
 from effps_solo.engine.output_folder import LOCK_NAME, OutputFolderError, claim_output_folder
-from effps_solo.utils.errors import ConfigError
+from effps_solo.utils.errors import ConfigError, UserError
 
 OF_A_RUN = ("last_checkpoint", "model_0000003.pth", "model_best.pth", "metrics.json",
             "events.out.tfevents.1.host.2.0")  # fmt: skip
@@ -70,7 +70,7 @@ def test_what_contradicts_itself(tmp_path: Path) -> None:
 def test_no_folder_to_write_to(tmp_path: Path, name: str) -> None:
     write(tmp_path, "file")
     with pytest.raises(
-        OutputFolderError, match=r"is not a folder to write to \(.+\); name another"
+        UserError, match=r"OUTPUT_DIR .* is not a folder to write to \(.+\); name another"
     ):
         claim_output_folder(str(tmp_path / name))
 

@@ -17,6 +17,7 @@ from effps_solo.modeling.postprocessing import (
 )
 from effps_solo.modeling.upsampling import stride4_size
 from effps_solo.structures.label_space import PanopticLabelSpace
+from tests.modeling.bilinear import bilinear
 
 STREET = PanopticLabelSpace({i: i for i in range(11, 19)}, {i: i for i in range(11)})
 Size = Tuple[int, int]
@@ -27,17 +28,6 @@ FRAMES = [((32, 48), (32, 48)), ((30, 45), (30, 45)), ((32, 48), (50, 40)), ((30
 def _smooth(channels: int, height: int, width: int, coarseness: int) -> torch.Tensor:
     coarse = torch.randn(1, channels, height // coarseness + 2, width // coarseness + 2)
     return F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)[0]
-
-
-def _bilinear(mask: torch.Tensor, row: float, column: float) -> float:
-    height, width = mask.shape
-    row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
-    i, j = int(row), int(column)
-    k, m = min(i + 1, height - 1), min(j + 1, width - 1)
-    a, b = row - i, column - j
-    upper = (1 - b) * float(mask[i, j]) + b * float(mask[i, m])
-    lower = (1 - b) * float(mask[k, j]) + b * float(mask[k, m])
-    return (1 - a) * upper + a * lower
 
 
 def _instances(maps: torch.Tensor, image_size: Size, thing_index: List[int]) -> Instances:
@@ -64,7 +54,7 @@ def _reference_masks(maps: torch.Tensor, image_size: Size, output_size: Size) ->
             row = (y + 0.5) * image_size[0] / output_size[0] / 4 - 0.5
             for x in range(output_size[1]):
                 column = (x + 0.5) * image_size[1] / output_size[1] / 4 - 0.5
-                masks[k, y, x] = _bilinear(maps[k], row, column) > 0
+                masks[k, y, x] = bilinear(maps[k], row, column) > 0
     return masks
 
 

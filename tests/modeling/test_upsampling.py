@@ -15,6 +15,7 @@ from effps_solo.modeling.upsampling import (
     upsample_logits,
     upsampled_argmax,
 )
+from tests.modeling.bilinear import bilinear
 
 Size = Tuple[int, int]
 
@@ -83,21 +84,10 @@ def test_argmax_among_the_corner_winners(image_size: Size, output_size: Size, se
     for i in range(output_size[0]):
         for j in range(output_size[1]):
             row, column = float(y[i]), float(x[j])
-            best = max(_bilinear(logits[c], row, column) for c in rivals[i][j])
-            assert _bilinear(logits[actual[i, j]], row, column) >= best - 1e-5
+            best = max(bilinear(logits[c], row, column) for c in rivals[i][j])
+            assert bilinear(logits[actual[i, j]], row, column) >= best - 1e-5
             if len(rivals[i][j]) == 1:
                 assert {int(actual[i, j])} == rivals[i][j]
-
-
-def _bilinear(mask: torch.Tensor, row: float, column: float) -> float:
-    height, width = mask.shape
-    row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
-    i, j = int(row), int(column)
-    k, m = min(i + 1, height - 1), min(j + 1, width - 1)
-    a, b = row - i, column - j
-    upper = (1 - b) * float(mask[i, j]) + b * float(mask[i, m])
-    lower = (1 - b) * float(mask[k, j]) + b * float(mask[k, m])
-    return (1 - a) * upper + a * lower
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 10**6])
@@ -178,6 +168,6 @@ def test_resampled_maps() -> None:
     sampled = resample(padded[:, :, :9], (22, 34), (50, 31))
     for i, j in ((0, 0), (49, 30), (25, 7), (13, 29)):
         row, column = (i + 0.5) * 22 / 50 / 4 - 0.5, (j + 0.5) * 34 / 31 / 4 - 0.5
-        expected = [_bilinear(m, row, column) for m in maps]
+        expected = [bilinear(m, row, column) for m in maps]
         assert sampled[:, i, j].tolist() == pytest.approx(expected, abs=1e-5)
     assert resample(maps[:0], (24, 36), (5, 5)).shape == (0, 5, 5)

@@ -5,11 +5,19 @@ from typing import Any, Dict
 import pytest
 
 from effps_solo.planning.frame import choose_frame
-from effps_solo.planning.levels import choose_levels, grids, owners, scale_ranges
+from effps_solo.planning.levels import (
+    choose_levels,
+    grids,
+    level_choices,
+    owners,
+    scale_ranges,
+)
 
 
 def chosen(data: Any, crop: Any = (512, 512)) -> Dict[str, Any]:
-    return {c.key.split(".")[-1]: c.value for c in choose_levels(data, choose_frame(data), crop)}
+    frame = choose_frame(data)
+    choices = level_choices(data, frame, choose_levels(data, frame), crop)
+    return {choice.key.split(".")[-1]: choice.value for choice in choices}
 
 
 def test_ranges_are_octaves() -> None:
