@@ -33,7 +33,11 @@ class Metric:
         return "-" if value is None else f"{value * self.scale:{sign}.{self.digits}f}"
 
 
-SCORES = tuple(Metric(key, key) for key in ("PQ", "PQ_th", "PQ_st", "AP"))
+SCORES = (
+    *(Metric(key, key) for key in ("PQ", "PQ_th", "PQ_st")),
+    Metric("Boundary_PQ", "Boundary PQ"),
+    *(Metric(key, key) for key in ("AP", "AP75")),
+)
 COSTS = (
     Metric("parameters", "parameters, M", 1e-6, 2),
     Metric("macs", "GMAC", 1e-9, 1),
@@ -65,7 +69,7 @@ def is_difference(first: Value, second: Value, spread: Value) -> Optional[bool]:
 
 def means_by_metric(results: Sequence[Mapping[str, Value]]) -> Dict[str, Value]:
     """Metric -> :func:`mean` over the seeds of a method."""
-    return {metric.key: mean(result[metric.key] for result in results) for metric in METRICS}
+    return {metric.key: mean(result.get(metric.key) for result in results) for metric in METRICS}
 
 
 def spread_by_metric(
@@ -73,7 +77,7 @@ def spread_by_metric(
 ) -> Dict[str, Value]:
     """Metric -> :func:`spread` over the methods, each a list of the results of its seeds."""
     return {
-        metric.key: spread([r[metric.key] for r in results] for results in results_of_methods)
+        metric.key: spread([r.get(metric.key) for r in results] for results in results_of_methods)
         for metric in METRICS
     }
 

@@ -283,6 +283,9 @@ def _add_test_keys(cfg: CN) -> None:
     # Images of each data set on which evaluations during training also compute the losses, told as
     # "validation/..."; each costs a forward pass. 0: none.
     cfg.TEST.VALIDATION_LOSS_IMAGES = 16
+    # The width of the border band of Boundary PQ and Boundary IoU, as a share of the image's diagonal: 0.02
+    # for COCO, 0.005 for the larger images of Cityscapes.
+    cfg.TEST.BOUNDARY_RATIO = 0.02
     # With VIS_PERIOD, the iterations between pictures of predictions in TensorBoard: how many images
     # of the first set of DATASETS.TEST.
     cfg.TEST.NUM_PICTURES = 4

@@ -41,6 +41,7 @@ _CHECKS: Tuple[Tuple[str, Callable[[Any], bool], str], ...] = (
     ("INPUT.CROP_SIZE", _is_size, "two positive whole numbers, height and width"),
     ("INPUT.SCALE_RANGE", _is_range, "two positive numbers, the smaller one first"),
     ("INPUT.TEST_SCALE", lambda v: v > 0, "a positive number"),
+    ("TEST.BOUNDARY_RATIO", lambda v: 0 < v <= 1, "above 0 and at most 1"),
     ("INPUT.FORMAT", lambda v: v in ("RGB", "BGR"), "RGB or BGR"),
     ("MODEL.PIXEL_MEAN", lambda v: _are(v, (int, float), 3), "three numbers"),
     (

@@ -55,7 +55,9 @@ def build_evaluator(
         )
     evaluators: List[DatasetEvaluator] = []
     if "panoptic_seg" in cfg.MODEL.OUTPUTS:
-        evaluators.append(PanopticEvaluator(dataset_name, folder, image_ids))
+        evaluators.append(
+            PanopticEvaluator(dataset_name, folder, image_ids, cfg.TEST.BOUNDARY_RATIO)
+        )
     if metadata.get("evaluator_type") == "cityscapes_panoptic_seg":
         evaluators += _cityscapes_evaluators(cfg, dataset_name, folder, records)
     else:

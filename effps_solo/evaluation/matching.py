@@ -53,11 +53,15 @@ class PredictedSegment:
 
 @dataclass(frozen=True)
 class Pair:
-    """A match: ids of both segments and their IoU, above one half, void left out."""
+    """A match: ids of both segments and their IoU, above one half, void left out.
+
+    ``boundary_iou`` is known where :mod:`.boundary` measured it.
+    """
 
     truth: int
     prediction: int
     iou: float
+    boundary_iou: Optional[float] = None
 
 
 @dataclass(frozen=True)

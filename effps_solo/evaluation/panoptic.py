@@ -11,7 +11,7 @@ import os
 import shutil
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Collection, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import quote
 
 from detectron2.evaluation import COCOPanopticEvaluator
@@ -23,14 +23,16 @@ from effps_solo.structures.panoptic_png import read_segment_ids
 from effps_solo.utils.machine import num_cores
 
 from . import quality
+from .boundary import add_boundary_ious, boundary_scores
 from .matching import ImageSegments, match_segments
-from .quality import Categories, Scores
+from .quality import TITLES, Categories, Scores
 from .record import PREDICTIONS_FOLDER, EvaluatedImage, EvaluationRecord
 
 logger = logging.getLogger(__name__)
 
 PER_IMAGE_NAME = "panoptic_per_image.csv"
 Pair = Tuple[Dict[str, Any], Dict[str, Any]]  # annotation and prediction of an image
+_OF_CLASS = ("pq", "boundary_pq")  # also given for every class
 _SEGMENT_KEYS: Dict[str, type] = {"id": int, "category_id": int, "isthing": bool, "score": float}
 
 
@@ -43,7 +45,11 @@ class PanopticEvaluator(COCOPanopticEvaluator):
     """
 
     def __init__(
-        self, dataset_name: str, output_dir: str, image_ids: Optional[Collection[Any]] = None
+        self,
+        dataset_name: str,
+        output_dir: str,
+        image_ids: Optional[Collection[Any]] = None,
+        boundary_ratio: float = 0.02,
     ) -> None:
         """
         Args:
@@ -51,9 +57,11 @@ class PanopticEvaluator(COCOPanopticEvaluator):
             output_dir: the folder of predictions.json with predictions/*.png, COCO's format of
                 results, of panoptic_per_image.csv and of evaluation.json, which a report needs.
             image_ids: of the images to judge; None: all of the data set.
+            boundary_ratio: the width of the band of Boundary IoU, as a share of the image's diagonal.
         """
         super().__init__(dataset_name, output_dir)
         self._image_ids = image_ids
+        self._boundary_ratio = boundary_ratio
         self._predictions: List[Dict[str, Any]] = []
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
@@ -67,8 +75,10 @@ class PanopticEvaluator(COCOPanopticEvaluator):
     def evaluate(self) -> Optional[Dict[str, Scores]]:
         """
         Returns:
-            on the main process {"panoptic_seg": {PQ, SQ, RQ, PQ_th, ..., RQ_st, PQ-<class>}} in
-            percent; classes that neither ground truth nor predictions hold are nan.
+            on the main process {"panoptic_seg": {PQ, SQ, RQ, Boundary_PQ, Boundary_IoU, PQ_th, ...,
+            Boundary_IoU_st, PQ-<class>, Boundary_PQ-<class>}} in percent, see
+            :func:`.boundary.boundary_scores`; classes that neither ground truth nor predictions hold
+            are nan.
 
         Raises:
             ValueError: an image that is to be judged has no prediction.
@@ -107,7 +117,8 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         logger.info("Panoptic quality of every image, worst first: %s", path)
         classes = classes_from_metadata(self._metadata)
         EvaluationRecord(self._metadata.name, classes, tuple(images)).write(self._output_dir)
-        return self._results([statistics for statistics, _ in judged], categories)
+        borders = boundary_scores([segments for _, segments in judged], classes)
+        return self._results([statistics for statistics, _ in judged], borders, categories)
 
     def _write_predictions(self, predictions: Sequence[Dict[str, Any]]) -> str:
         """COCO's format of results: predictions.json and a folder of PNGs. Returns the folder."""
@@ -142,36 +153,41 @@ class PanopticEvaluator(COCOPanopticEvaluator):
                     f"{truth_file} and the prediction for image {annotation['image_id']} cannot be "
                     f"compared: {error}"
                 ) from error
-            segments = match_segments(
-                read_segment_ids(truth_file),
-                annotation["segments_info"],
-                read_segment_ids(os.path.join(folder, prediction["file_name"])),
-                prediction["segments_info"],
-            )
-            return statistics, segments
+            true_ids = read_segment_ids(truth_file)
+            ids = read_segment_ids(os.path.join(folder, prediction["file_name"]))
+            true_info, info = annotation["segments_info"], prediction["segments_info"]
+            segments = match_segments(true_ids, true_info, ids, info)
+            return statistics, add_boundary_ious(segments, true_ids, ids, self._boundary_ratio)
 
         with contextlib.redirect_stdout(io.StringIO()):
             with ThreadPoolExecutor(num_cores()) as threads:
                 return list(threads.map(judge, pairs))
 
-    def _results(self, per_image: Sequence[Any], categories: Categories) -> Dict[str, Scores]:
+    def _results(
+        self, per_image: Sequence[Any], borders: Mapping[int, Scores], categories: Categories
+    ) -> Dict[str, Scores]:
         from panopticapi.evaluation import PQStat
 
         total = functools.reduce(operator.iadd, per_image, PQStat())
-        per_class = {key: quality.class_scores(total[key]) for key in categories}
+        per_class = {key: {**quality.class_scores(total[key]), **borders[key]} for key in categories}
         result: Scores = {}
         table = []
-        for title, suffix, isthing in quality.GROUPS:
+        for group, suffix, isthing in quality.GROUPS:
             scores, count = quality.group_scores(per_class, categories, isthing)
-            result.update({f"{key.upper()}{suffix}": scores[key] for key in quality.MEASURES})
-            table.append([title, *(scores[key] for key in quality.MEASURES), count])
+            result.update({f"{_key(title)}{suffix}": scores[k] for k, title in TITLES.items()})
+            table.append([group, *(scores[key] for key in TITLES), count])
         for key, scores in per_class.items():
             name = categories[key]["name"]
-            result[f"PQ-{name}"] = scores["pq"]
-            table.append([name, *(scores[k] for k in quality.MEASURES), ""])
-        text = tabulate(table, headers=["", "PQ", "SQ", "RQ", "classes"], floatfmt=".2f")
+            for measure in _OF_CLASS:
+                result[f"{_key(TITLES[measure])}-{name}"] = scores[measure]
+            table.append([name, *(scores[key] for key in TITLES), ""])
+        text = tabulate(table, headers=["", *TITLES.values(), "classes"], floatfmt=".2f")
         logger.info("Panoptic quality on %s, in percent:\n%s", self._metadata.name, text)
         return OrderedDict({"panoptic_seg": result})
+
+
+def _key(title: str) -> str:
+    return title.replace(" ", "_")
 
 
 def _without_extras(output: Dict[str, Any]) -> Dict[str, Any]:

@@ -13,6 +13,11 @@ Scores = Dict[str, float]
 Categories = Mapping[int, Mapping[str, Any]]  # by dataset id, with "isthing"
 
 MEASURES = ("pq", "sq", "rq")
+TITLES = {
+    **{key: key.upper() for key in MEASURES},
+    "boundary_pq": "Boundary PQ",
+    "boundary_iou": "Boundary IoU",
+}
 # Title, suffix of the keys, and which classes: things, stuff or all.
 GROUPS: Tuple[Tuple[str, str, Optional[bool]], ...] = (
     ("All", "", None),
@@ -39,7 +44,12 @@ def class_scores(counts: Any) -> Scores:
 def group_scores(
     per_class: Mapping[int, Scores], categories: Categories, isthing: Optional[bool]
 ) -> Tuple[Scores, int]:
-    """Means over the classes of a group that occur, nan if none does, and their number."""
+    """Means over the classes of a group that occur, nan if none does, and their number.
+
+    Args:
+        per_class: scores of the same names for every class, among them "pq".
+    """
+    names = list(next(iter(per_class.values()), MEASURES))
     present = [
         scores
         for key, scores in per_class.items()
@@ -47,8 +57,8 @@ def group_scores(
         if not math.isnan(scores["pq"])
     ]
     if not present:
-        return dict.fromkeys(MEASURES, math.nan), 0
-    means = {key: sum(scores[key] for scores in present) / len(present) for key in MEASURES}
+        return dict.fromkeys(names, math.nan), 0
+    means = {key: sum(scores[key] for scores in present) / len(present) for key in names}
     return means, len(present)
 
 

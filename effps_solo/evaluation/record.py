@@ -16,7 +16,7 @@ from .matching import ImageSegments, Pair, PredictedSegment, TrueSegment
 
 RECORD_NAME = "evaluation.json"
 PREDICTIONS_FOLDER = "predictions"  # beside it, panoptic PNGs
-_FORMAT = 1  # rises when a reader of older files would misunderstand
+_FORMAT = 2  # rises when a reader of older files would misunderstand
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from effps_solo.evaluation.boundary import boundary_scores
 from effps_solo.evaluation.matching import ImageSegments
-from effps_solo.evaluation.quality import GROUPS, class_scores
+from effps_solo.evaluation.quality import GROUPS, TITLES, class_scores
 from effps_solo.evaluation.record import PREDICTIONS_FOLDER, EvaluatedImage
 from effps_solo.evaluation.verdicts import count_classes, total
 from effps_solo.structures.classes import PanopticClass
@@ -134,7 +135,7 @@ def _segments(run: Run) -> List[ImageSegments]:
 def _summary(rows: Sequence[Context], run: Run) -> Dict[str, float]:
     """Title -> percent of what people compare first."""
     values = dict(zip(("PQ", "PQ things", "PQ stuff"), (row["pq"] for row in rows)))
-    values.update({"SQ": rows[0]["sq"], "RQ": rows[0]["rq"]})
+    values.update({TITLES[key]: rows[0][key] for key in ("sq", "rq", "boundary_pq", "boundary_iou")})
     for title, task, key in (("mIoU", "sem_seg", "mIoU"), ("mask AP", "segm", "AP")):
         if key in run.results.get(task, {}):
             values[title] = run.results[task][key]
@@ -143,14 +144,15 @@ def _summary(rows: Sequence[Context], run: Run) -> Dict[str, float]:
 
 def _class_rows(images: Sequence[ImageSegments], classes: Sequence[PanopticClass]) -> List[Context]:
     """The three groups, then every class."""
-    counts = count_classes(images, classes)
+    counts, borders = count_classes(images, classes), boundary_scores(images, classes)
     rows: List[Context] = []
-    for (title, _, isthing), scores in zip(GROUPS, groups_of(counts, classes)):
+    for (title, _, isthing), scores in zip(GROUPS, groups_of(counts, classes, borders)):
         members = total(counts[c.dataset_id] for c in classes if isthing in (None, c.isthing))
         rows.append({"name": title, "color": None, **scores, **vars(members)})
     for c in classes:
         color, of_class = "#{:02x}{:02x}{:02x}".format(*c.color), counts[c.dataset_id]
-        rows.append({"name": c.name, "color": color, **class_scores(of_class), **vars(of_class)})
+        scores = {**class_scores(of_class), **borders[c.dataset_id]}
+        rows.append({"name": c.name, "color": color, **scores, **vars(of_class)})
     return rows
 
 

@@ -33,10 +33,18 @@ MISSED = "missed"  # the column of true segments without a prediction
 NOTHING = "nothing"  # the row of predicted segments without truth
 
 
-def groups_of(counts: Mapping[int, Counts], classes: Sequence[PanopticClass]) -> List[Scores]:
-    """PQ, SQ and RQ in percent of all classes, of things and of stuff; nan for a group without any."""
+def groups_of(
+    counts: Mapping[int, Counts],
+    classes: Sequence[PanopticClass],
+    more: Optional[Mapping[int, Scores]] = None,
+) -> List[Scores]:
+    """PQ, SQ and RQ in percent of all classes, of things and of stuff; nan for a group without any.
+
+    Args:
+        more: further scores of every class, of which the groups get means, too.
+    """
     categories = {c.dataset_id: {"isthing": c.isthing} for c in classes}
-    per_class = {key: class_scores(counts[key]) for key in categories}
+    per_class = {key: {**class_scores(counts[key]), **(more or {}).get(key, {})} for key in categories}
     return [group_scores(per_class, categories, isthing)[0] for _, _, isthing in GROUPS]
 
 

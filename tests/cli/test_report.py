@@ -48,4 +48,4 @@ def test_one_run_and_two(
 def test_mistakes(run: Path, capsys: pytest.CaptureFixture, words: list, message: str) -> None:
     assert main(["report", *(word.format(run=run) for word in words)]) == 2
     assert message in capsys.readouterr().err
-    assert json.loads((run / "inference" / "a_val" / "evaluation.json").read_text())["format"] == 1
+    assert json.loads((run / "inference" / "a_val" / "evaluation.json").read_text())["format"] == 2

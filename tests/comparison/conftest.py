@@ -31,7 +31,8 @@ def make_result() -> Callable[..., Dict[str, Any]]:
     """A result with the given values; all others are plausible."""
 
     def make(**changes: Any) -> Dict[str, Any]:
-        values = {"PQ": 50.0, "PQ_th": 40.0, "PQ_st": 60.0, "AP": 20.0}
+        values = {"PQ": 50.0, "PQ_th": 40.0, "PQ_st": 60.0, "Boundary_PQ": 30.0}
+        values.update(AP=20.0, AP75=15.0)
         costs = {"parameters": 3_100_000, "macs": 1.8e9, "training_seconds": 1800.0}
         use = {"inference_seconds": 0.25, "peak_memory_bytes": 600 * 2**20}
         how = {"num_images": 20, "device": "cpu", "threads": 2}

@@ -245,7 +245,8 @@ def test_scores_are_those_of_the_last_evaluation() -> None:
         {"iteration": 20, "panoptic_seg/PQ": 4.0, "panoptic_seg/PQ_th": math.nan},
         {"iteration": 20, "time": 1.0},
     ]
-    assert final_scores(metrics) == {"PQ": 4.0, "PQ_th": None, "PQ_st": None, "AP": None}
+    missing = dict.fromkeys(["PQ_th", "PQ_st", "Boundary_PQ", "AP", "AP75"])
+    assert final_scores(metrics) == {"PQ": 4.0, **missing}
     with pytest.raises(RunFailed, match="without PQ and AP"):
         final_scores(metrics[2:])
 

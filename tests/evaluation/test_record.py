@@ -35,7 +35,7 @@ def test_read_as_written(tmp_path: Path) -> None:
         ("", "no record of an evaluation"),
         ("[]", "no record of an evaluation"),
         ("{}", "no record of an evaluation"),
-        ('{"format": 1, "data_set": "a", "classes": [], "images": [{}]}', "no record"),
+        ('{"format": 2, "data_set": "a", "classes": [], "images": [{}]}', "no record"),
         ('{"format": 99}', "another version"),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from effps_solo.evaluation.boundary import add_boundary_ious
 from effps_solo.evaluation.matching import match_segments
 from effps_solo.evaluation.record import PREDICTIONS_FOLDER, EvaluatedImage, EvaluationRecord
 from effps_solo.structures.classes import PanopticClass
@@ -43,7 +44,9 @@ def evaluated(
         for k, c in TRUE_CLASSES.items()
     ]
     info = [{"id": k, "category_id": c, "score": s} for k, (c, s) in segments.items()]
-    matched = match_segments(TRUE, true_info, predicted, info)
+    matched = add_boundary_ious(
+        match_segments(TRUE, true_info, predicted, info), TRUE, predicted, ratio=0.02
+    )
     return EvaluatedImage(
         image_id, f"<{image_id}>.jpg", str(picture), str(truth_file), name, matched
     )

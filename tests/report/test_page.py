@@ -76,8 +76,8 @@ def test_report(write_run: WriteRun, tmp_path: Path) -> None:
     page = Page(tmp_path / "new" / "report.html")
     assert_self_contained(page)
     # Both images together: car found twice, false twice; persons found twice, missed twice.
-    assert page.row("car")[2:] == ["66.7", "100.0", "66.7", "2", "2", "0"]
-    assert page.row("person")[2:] == ["66.7", "100.0", "66.7", "2", "0", "2"]
+    assert page.row("car")[2:] == ["66.7", "100.0", "66.7", "66.7", "100.0", "2", "2", "0"]
+    assert page.row("person")[2:] == ["66.7", "100.0", "66.7", "66.7", "100.0", "2", "0", "2"]
     assert page.row("sky")[2:5] == ["–", "–", "–"]
     assert page.row("nothing")[1:] == ["", "1", "", ""]
     assert "61.5" in page.text and "mIoU" in page.text
