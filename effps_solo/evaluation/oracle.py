@@ -9,7 +9,6 @@ import logging
 from typing import Any, Dict, List, Optional
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
@@ -27,6 +26,7 @@ from effps_solo.structures.label_space import PanopticLabelSpace
 logger = logging.getLogger(__name__)
 
 SURE_LOGIT = 10.0
+_NONE = -1  # of pixels that belong to no object
 MASK_KINDS = ("binary", "soft")
 
 
@@ -73,8 +73,8 @@ class OracleModel(nn.Module):
 
     def _one(self, x: Dict[str, Any]) -> Dict[str, Any]:
         sem_seg, truth = x["sem_seg"], x["instances"]
-        coverage = _class_coverage(sem_seg, self.label_space.num_classes)
-        semantic_logits = _to_logits(coverage)
+        shares = _block_shares(sem_seg.long(), self.label_space.num_classes)  # void is no class
+        semantic_logits = _to_logits(shares)
         owners = self._found_objects(truth, sem_seg.shape)
         instances = Instances(truth.image_size)
         instances.scores = torch.ones(len(owners))
@@ -106,9 +106,10 @@ class OracleModel(nn.Module):
         if self.masks == "binary":
             return (truth.gt_stride4_masks[owners].float() * 2 - 1) * SURE_LOGIT
         ids = torch.unique(x["objects"])
-        ids = ids[ids > 0][owners]
-        masks = x["objects"][None] == ids[:, None, None]
-        return _to_logits(_block_means(masks.float()))
+        ids = ids[ids > 0]
+        number = torch.full((int(x["objects"].max()) + 1,), _NONE)
+        number[ids[owners]] = torch.arange(len(owners))
+        return _to_logits(_block_shares(number[x["objects"].long()], len(owners)))
 
 
 def _grid_of(cfg: CfgNode) -> Optional[Dict[str, Any]]:
@@ -126,22 +127,21 @@ def _grid_of(cfg: CfgNode) -> Optional[Dict[str, Any]]:
     }
 
 
-def _class_coverage(sem_seg: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """(H, W) labels -> (C, H/4, W/4) fraction of each 4 x 4 block; void is no class."""
-    known = sem_seg < num_classes
-    one_hot = F.one_hot(sem_seg.where(known, sem_seg.new_zeros(())), num_classes).permute(2, 0, 1)
-    return _block_means((one_hot * known).float())
+def _block_shares(labels: torch.Tensor, count: int) -> torch.Tensor:
+    """(H, W) int64 -> (count, ceil(H/4), ceil(W/4)): the share of each label in every 4 x 4 block.
+
+    The rim is continued; other labels than 0 .. count - 1 are of none. The pixels are counted in one pass,
+    for ``count`` masks at full resolution are gigabytes where there are hundreds of objects.
+    """
+    size = height, width = [-(-s // STRIDE) for s in labels.shape]
+    y, x = (torch.arange(s * STRIDE) for s in size)
+    labels = labels[y.clamp(max=labels.shape[0] - 1)][:, x.clamp(max=labels.shape[1] - 1)]
+    block = (y // STRIDE)[:, None] * width + x // STRIDE
+    index = (labels * (height * width) + block)[(labels >= 0) & (labels < count)]
+    counts = torch.bincount(index, minlength=count * height * width)
+    return counts.reshape(count, height, width).float() / STRIDE**2
 
 
-def _block_means(maps: torch.Tensor) -> torch.Tensor:
-    """(K, H, W) -> (K, ceil(H/4), ceil(W/4)); the rim is continued."""
-    height, width = (-(-s // STRIDE) for s in maps.shape[-2:])
-    rows = torch.arange(height * STRIDE).clamp(max=maps.shape[-2] - 1)
-    columns = torch.arange(width * STRIDE).clamp(max=maps.shape[-1] - 1)
-    blocks = maps[:, rows][:, :, columns].unflatten(2, (width, STRIDE))
-    return blocks.unflatten(1, (height, STRIDE)).mean(dim=(2, 4))
-
-
-def _to_logits(coverage: torch.Tensor) -> torch.Tensor:
-    """Linear in the coverage, so that interpolation puts the border at one half."""
-    return (coverage * 2 - 1) * SURE_LOGIT
+def _to_logits(shares: torch.Tensor) -> torch.Tensor:
+    """Linear in the covered share, so that interpolation puts the border at one half."""
+    return (shares * 2 - 1) * SURE_LOGIT

@@ -1,5 +1,8 @@
 """The oracle: what stride-4 masks and grid cells can express, and what not."""
 
+from typing import Tuple
+
+import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -7,7 +10,7 @@ from detectron2.data import MetadataCatalog
 
 from effps_solo import add_effps_solo_config
 from effps_solo.data.mapper import instances_from_objects
-from effps_solo.evaluation.oracle import OracleModel
+from effps_solo.evaluation.oracle import OracleModel, _block_shares
 
 NAME = "oracle_test_set"
 
@@ -85,3 +88,22 @@ def test_heads_without_grids_lose_no_object_to_them(head, found):
         model.grid["scale_ranges"] = [(1000, 2000)] * 5
     _, info = model([make_input(objects, (objects > 0).long())])[0]["panoptic_seg"]
     assert sum(s["isthing"] for s in info) == found
+
+
+@pytest.mark.parametrize("size", [(8, 12), (7, 9), (1, 1)])
+def test_shares_of_blocks_against_a_slow_statement(size: Tuple[int, int]) -> None:
+    labels = torch.from_numpy(np.random.default_rng(0).integers(-1, 6, size))
+    shares = _block_shares(labels, 5)
+    height, width = size
+    assert shares.shape == (5, -(-height // 4), -(-width // 4))
+    for k, y, x in np.ndindex(*shares.shape):
+        block = [
+            labels[min(v, height - 1), min(u, width - 1)] == k
+            for v in range(4 * y, 4 * y + 4)
+            for u in range(4 * x, 4 * x + 4)
+        ]
+        assert shares[k, y, x] == sum(map(int, block)) / 16
+
+
+def test_shares_of_no_labels() -> None:
+    assert _block_shares(torch.zeros(8, 8, dtype=torch.int64), 0).shape == (0, 2, 2)
