@@ -15,8 +15,8 @@ RARE_IMAGES = 0.25  # of the images: a class on fewer of them is rare
 RARE_PIXELS, MIN_CLASS_WEIGHT, MAX_CLASS_WEIGHT = 0.005, 1.2, 2.0
 EMPTY_IMAGES = 0.2  # share of images without objects from which crops look for objects
 COMPLETE = 0.01  # share of void below which every pixel is taken to have a class
-MAX_STUFF_FRACTION = 0.001  # of the image: about that of EfficientPS (2048 px of 1024x2048)
-STUFF_PERCENT = 1
+MAX_STUFF_FRACTION = 0.002  # of the image: twice that of EfficientPS (2048 px of 1024x2048)
+STUFF_PERCENT = 2
 BATCH_SIZE = {"cpu": 2, "cuda": 8}
 REFERENCE_BATCH_SIZE = 2  # of the learning rate
 EVALUATION_SHARE = 0.2  # of the time
@@ -92,11 +92,11 @@ def _stuff_area(data: Fingerprint) -> Choice:
         return Choice(key, 0.0, "There is no other class of stuff to mistake a small region for.")
     areas = np.concatenate([image.stuff_areas for image in data.images])
     smallest = float(np.percentile(areas, STUFF_PERCENT)) if len(areas) else 0.0
-    fraction = min(MAX_STUFF_FRACTION, smallest / 2)
+    fraction = min(MAX_STUFF_FRACTION, smallest)
     rounded = float(f"{fraction:.0e}")
     reason = (
-        f"{STUFF_PERCENT} % of the regions of stuff are smaller than {smallest:.2g} of the image; half of "
-        f"it, at most {MAX_STUFF_FRACTION:g}. Smaller ones become void."
+        f"{STUFF_PERCENT} % of the regions of stuff are smaller than {smallest:.2g} of the image; that, "
+        f"at most {MAX_STUFF_FRACTION:g}. Smaller ones become void."
     )
     return Choice(key, rounded, reason)
 
