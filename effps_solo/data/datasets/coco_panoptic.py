@@ -6,7 +6,7 @@ the names of the images from the JSON and checks that files and entries belong t
 
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 from effps_solo.structures.classes import (
     IGNORE_LABEL,
@@ -37,12 +37,16 @@ _TYPES.update(height=int, width=int, segments_info=list, category_id=int, iscrow
 
 @dataclass(frozen=True)
 class CocoPanopticFiles:
-    """The three paths of one split, and the key that moves them."""
+    """The three paths of one split, the key that moves them, and what else is in its folder of PNGs.
+
+    ``sharing`` are the panoptic JSONs of other splits with the same folder of PNGs.
+    """
 
     images: str
     panoptic_png: str
     panoptic_json: str
     remedy: str
+    sharing: Tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises DatasetError when one of them is missing."""
@@ -211,18 +215,25 @@ def _check_pairs(
 
 
 def _check_png_files(annotations: List[Dict[str, Any]], files: CocoPanopticFiles) -> None:
-    named = {os.path.normpath(annotation["file_name"]) for annotation in annotations}
+    named = _png_names(annotations)
     present = {name for name in files_below(files.panoptic_png) if name.lower().endswith(".png")}
     if named - present:
         raise DatasetError(
             f"{files.panoptic_png} lacks {examples(named - present)}, which "
             f"{files.panoptic_json} lists; restore the files or remove the annotations"
         )
-    if unlisted := present - named - overlays_of(named):
+    unlisted = present - named - overlays_of(named)
+    for file in filter(os.path.isfile, files.sharing if unlisted else ()):
+        unlisted -= _png_names(read_json_object(file, _KEYS)["annotations"])
+    if unlisted:
         raise DatasetError(
             f"{files.panoptic_png} holds {examples(unlisted)}, which "
             f"{files.panoptic_json} does not list; add annotations or move the files away"
         )
+
+
+def _png_names(annotations: List[Dict[str, Any]]) -> Set[str]:
+    return {os.path.normpath(a["file_name"]) for a in annotations if "file_name" in a}
 
 
 def _check_image_files(images: Mapping[Any, Dict[str, Any]], files: CocoPanopticFiles) -> None:

@@ -12,7 +12,7 @@ by default
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
 import yaml
@@ -101,7 +101,22 @@ def _description(fields: Dict[str, Any], root: str, remedy: str, source: _Source
             **{field: _path(field, own[field], root, split, source) for field in PATHS},
             remedy=f"{remedy} (its root is '{root}')",
         )
-    return Description(name, files, remedy)
+    return Description(name, _with_neighbours(files), remedy)
+
+
+def _with_neighbours(splits: Dict[str, CocoPanopticFiles]) -> Dict[str, CocoPanopticFiles]:
+    """The splits, knowing which others have the same folder of PNGs, as those of a cross-validation."""
+    return {
+        name: replace(
+            files,
+            sharing=tuple(
+                other.panoptic_json
+                for other in splits.values()
+                if other is not files and other.panoptic_png == files.panoptic_png
+            ),
+        )
+        for name, files in splits.items()
+    }
 
 
 def _path(field: str, template: str, root: str, split: str, source: _Source) -> str:

@@ -199,3 +199,19 @@ def test_unusable_ids_and_kinds(
     with pytest.raises(DatasetError, match="needs an integer as its id, and 0 or 1") as error:
         register_datasets(cfg)
     assert str(path) in str(error.value)
+
+
+def test_splits_may_share_the_folders(describe: Describe, coco_root: Path, cfg: CfgNode) -> None:
+    """Folds of a cross-validation are JSONs over the same images and PNGs."""
+    whole = json.loads((coco_root / "panoptic_val.json").read_text())
+    for name, part in (("a", slice(0, 1)), ("b", slice(1, None))):
+        fold = {**whole, "images": whole["images"][part], "annotations": whole["annotations"][part]}
+        (coco_root / f"{name}.json").write_text(json.dumps(fold))
+    paths = "images: val, panoptic_png: panoptic_val, panoptic_json: '{split}.json'"
+    cfg.DATASETS.DESCRIPTIONS = (describe(f"{{name: fold, splits: [a, b], {paths}}}"),)
+    register_datasets(cfg)
+    assert len(DatasetCatalog.get("fold_a")) == 1
+    assert len(DatasetCatalog.get("fold_b")) == len(whole["images"]) - 1
+    shutil.copy(coco_root / "panoptic_val" / "val_4.png", coco_root / "panoptic_val" / "stray.png")
+    with pytest.raises(DatasetError, match="holds stray.png, which .*a.json does not list"):
+        DatasetCatalog.get("fold_a")
