@@ -20,10 +20,11 @@ def hard_pixel_cross_entropy(
 ) -> torch.Tensor:
     """Weighted log loss over the hardest pixels of each image (EfficientPS, section 3.3).
 
-    Every pixel among the ``top_fraction`` with the largest loss weighs 1 / (top_fraction * H * W),
-    the others 0. Pixels are ranked per image, as in the paper, so that the loss does not depend on
-    how a batch is split; the released code ranks all pixels of a GPU's batch together. Ignored
-    pixels have loss 0 and count in H * W, as there.
+    Of the n labelled pixels of an image, those among the ``top_fraction`` with the largest loss weigh
+    1 / (top_fraction * n), the others 0. They are ranked per image, as in the paper, so that the loss
+    does not depend on how a batch is split. The released code ranks all pixels of a GPU's batch
+    together, and padding and void count among them: a quarter of an image that fills a quarter of its
+    crop is then all of it, and no pixel is hard.
 
     Args:
         logits: (N, C, H, W), any float type; the loss is computed in at least fp32.
@@ -43,9 +44,13 @@ def hard_pixel_cross_entropy(
     logits = logits if logits.dtype == torch.float64 else logits.float()
     weight = logits.new_tensor(class_weights) if class_weights else None
     pixel_loss = _pixel_losses(logits, target, ignore_value, weight).flatten(1)
-    num_hard = max(1, math.ceil(top_fraction * pixel_loss.shape[1]))
-    hardest, _ = pixel_loss.topk(num_hard, dim=1, sorted=False)
-    return hardest.mean()
+    labelled = (target != ignore_value).flatten(1).sum(dim=1, keepdim=True)
+    num_hard = (top_fraction * labelled.double()).ceil().clamp(min=1)
+    # As many as if all were labelled, so that no number has to come from a GPU.
+    most = max(1, math.ceil(top_fraction * pixel_loss.shape[1]))
+    hardest, _ = pixel_loss.topk(most, dim=1)
+    is_hard = torch.arange(most, device=target.device) < num_hard
+    return ((hardest * is_hard).sum(dim=1, keepdim=True) / num_hard.to(hardest)).mean()
 
 
 def _pixel_losses(
