@@ -1,5 +1,6 @@
 """The loaders of a config."""
 
+import logging
 from typing import Any, Callable, Dict, Iterable, List
 
 import numpy as np
@@ -19,6 +20,8 @@ from .datasets.registration import check_dataset_available
 from .loader import SampledRecords, SampleStream, ShownLoader, TrainLoader, outlive_stop_signals
 from .mapper import PanopticDatasetMapper
 
+logger = logging.getLogger(__name__)
+
 Record = Dict[str, Any]
 
 
@@ -28,11 +31,15 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     Its seed is ``SEED``, or, where that is negative, a random one that all processes share.
 
     Raises:
-        ConfigError: an unknown sampler, or a batch that the processes cannot share evenly.
+        ConfigError: an unknown sampler, a batch that the processes cannot share evenly, or no image
+            with an object where images without one are left out.
     """
     for name in cfg.DATASETS.TRAIN:
         check_dataset_available(name)
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+    # A semantic head learns from images without objects, too.
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and not cfg.MODEL.SEM_SEG_HEAD.NAME:
+        records = _with_things(records)
     stream = SampleStream(
         sampler_factory(cfg, records),
         batch_size_per_process(cfg),
@@ -121,6 +128,28 @@ def sampler_factory(cfg: CfgNode, records: List[Record]) -> Callable[[int], Iter
         f"DATALOADER.SAMPLER_TRAIN is '{name}'; choose one of TrainingSampler, "
         "RandomSubsetTrainingSampler, RepeatFactorTrainingSampler"
     )
+
+
+def _with_things(records: List[Record]) -> List[Record]:
+    """Those with an object that is no crowd; Detectron2 looks for it in ``annotations`` alone.
+
+    Raises ConfigError where there is none.
+    """
+    kept = [
+        record
+        for record in records
+        if any(
+            segment.get("isthing", True) and not segment.get("iscrowd", 0)
+            for segment in record.get("segments_info", record.get("annotations", ()))
+        )
+    ]
+    if not kept:
+        raise ConfigError(
+            f"none of the {len(records)} images of DATASETS.TRAIN holds an object, and "
+            "DATALOADER.FILTER_EMPTY_ANNOTATIONS leaves images without one out; turn it off"
+        )
+    logger.info("%d of %d images hold no object and are left out", len(records) - len(kept), len(records))
+    return kept
 
 
 def _orientations(records: List[Record]) -> List[int]:

@@ -119,3 +119,22 @@ def test_a_part_of_a_test_set_is_spread_evenly(tiny_config: Path) -> None:
     assert len(loader) == 1
     with pytest.raises(DatasetError, match="'nowhere' is not registered"):
         build_test_loader(cfg, "nowhere", mapper=dict)
+
+
+def test_images_without_objects_are_left_out_of_instance_segmentation(
+    tiny_config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = load_config(str(tiny_config), ["DATALOADER.FILTER_EMPTY_ANNOTATIONS", "True"])
+    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
+    for segment in records[0]["segments_info"]:
+        segment.update(iscrowd=1)
+    DatasetCatalog[cfg.DATASETS.TRAIN[0]] = lambda: records
+    assert len(build_train_loader(cfg).dataset.records) == 2  # the semantic head learns from both
+    cfg.MODEL.SEM_SEG_HEAD.NAME = ""
+    caplog.set_level("INFO", "effps_solo")
+    assert len(build_train_loader(cfg).dataset.records) == 1
+    assert "1 of 2 images hold no object" in caplog.text
+    for segment in records[1]["segments_info"]:
+        segment.update(isthing=False)
+    with pytest.raises(ConfigError, match="none of the 2 images .*FILTER_EMPTY_ANNOTATIONS"):
+        build_train_loader(cfg)
