@@ -64,6 +64,10 @@ def build_instance_evaluator(
 ) -> "ThingEvaluator":
     """Detectron2's mask AP of the things in ``records`` of a data set.
 
+    The truth are the instance annotations that the data set names (``json_file``, as COCO's does) where
+    the file is there: they overlap, as those of published figures do. Else they are derived from the
+    panoptic PNGs.
+
     Args:
         output_folder: of the results.
         max_detections: per image and class; those with lower scores beyond it do not count.
@@ -78,13 +82,15 @@ def build_instance_evaluator(
     with _registered(
         f"{dataset_name}/instances",
         [],
-        json_file=_instances_json(metadata, records, truth_folder),
+        json_file=_annotated_instances(metadata)
+        or _instances_json(metadata, records, truth_folder),
         thing_classes=[metadata.thing_classes[c] for c in named_by_dataset_id],
         thing_dataset_id_to_contiguous_id={
             label_space.dataset_id(c): i for i, c in enumerate(label_space.thing_ids)
         },
     ) as name:
-        return ThingEvaluator(name, label_space, output_folder, max_detections)
+        image_ids = [record["image_id"] for record in records]
+        return ThingEvaluator(name, label_space, output_folder, max_detections, image_ids)
 
 
 class SemanticEvaluator(SemSegEvaluator):
@@ -107,8 +113,14 @@ class ThingEvaluator(COCOEvaluator):
     """Detectron2's COCOEvaluator for ``pred_classes`` that are contiguous ids of all classes."""
 
     def __init__(
-        self, name: str, label_space: PanopticLabelSpace, output_dir: str, max_detections: int
+        self,
+        name: str,
+        label_space: PanopticLabelSpace,
+        output_dir: str,
+        max_detections: int,
+        image_ids: List[Any],
     ) -> None:
+        """``image_ids``: of the images to judge; the instances JSON may list more."""
         super().__init__(
             name,
             tasks=("segm",),
@@ -117,6 +129,7 @@ class ThingEvaluator(COCOEvaluator):
             use_fast_impl=False,
         )
         self._label_space = label_space
+        self._image_ids = image_ids
 
     def process(self, inputs: Records, outputs: Records) -> None:
         """Take the "instances" of every output."""
@@ -135,7 +148,7 @@ class ThingEvaluator(COCOEvaluator):
             on the main process {"segm": {AP, AP50, AP75, APs, APm, APl, AP-<class>}} in percent.
         """
         with contextlib.redirect_stdout(io.StringIO()):
-            return super().evaluate(img_ids)
+            return super().evaluate(self._image_ids if img_ids is None else img_ids)
 
     def _derive_coco_results(
         self, coco_eval: Any, iou_type: str, class_names: Optional[List[str]] = None
@@ -170,6 +183,12 @@ def semantic_labels(
     labels = np.array([category.get(int(i), ignore_label) for i in ids], dtype=dtype)
     # numpy versions differ in the shape of the inverse.
     return labels[inverse].reshape(id_map.shape)
+
+
+def _annotated_instances(metadata: Metadata) -> str:
+    """The path of the instance annotations that come with the data set; "" where there are none."""
+    path = metadata.get("json_file") or ""
+    return path if os.path.isfile(path) else ""
 
 
 def _instances_json(metadata: Metadata, records: Records, folder: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
 from unittest import mock
@@ -214,3 +215,27 @@ def test_stuff_only(
     results = evaluate(build_evaluator(cfg, name), name, lambda r: perfect(name, r))
     assert set(results) == {"panoptic_seg", "sem_seg"}
     assert results["sem_seg"]["mIoU"] == pytest.approx(100.0)
+
+
+def test_instances_that_the_data_set_names(
+    coco_name: str, tmp_path: Path, perfect: Callable[..., Record], evaluate: Callable[..., Any]
+) -> None:
+    """Published figures are of annotations that overlap, and of images that are not judged here."""
+    metadata, records = MetadataCatalog.get(coco_name), DatasetCatalog.get(coco_name)
+    content = derive_instances(metadata, records)
+    content["images"].append({"id": 77, "height": 16, "width": 28})
+    hidden = {**content["annotations"][0], "id": 50, "bbox": [0, 0, 4, 4], "area": 16}
+    mask = np.zeros((24, 20), dtype=np.uint8, order="F")
+    mask[:4, :4] = 1
+    rle = mask_util.encode(mask)
+    hidden["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
+    content["annotations"] += [hidden, {**hidden, "id": 51, "image_id": 77}]
+    metadata.json_file = str(tmp_path / "instances.json")
+
+    def ap() -> float:
+        evaluator = build_instance_evaluator(coco_name, records, *folders(tmp_path))
+        return evaluate(evaluator, coco_name, lambda r: perfect(coco_name, r))["segm"]["AP-car"]
+
+    assert ap() == pytest.approx(100)  # the file is not there
+    Path(metadata.json_file).write_text(json.dumps(content))
+    assert ap() == pytest.approx(100 * 51 / 101)  # one car of two, that of image 77 not counted
