@@ -32,7 +32,9 @@ TRAIN = ("effps_solo", "train")
 MEASURE = f"{__package__}.measure"
 RESULT_NAME, LOG_NAME, MEASUREMENT_NAME = "result.json", "compare.log", "measurement.json"
 # Of the SCORES in metrics.json, in their order.
-_SCORE_KEYS = tuple(f"{'segm' if s.key.startswith('AP') else 'panoptic_seg'}/{s.key}" for s in SCORES)
+_SCORE_KEYS = tuple(
+    f"{'segm' if s.key.startswith('AP') else 'panoptic_seg'}/{s.key}" for s in SCORES
+)
 _TAIL_LINES = 12
 _GRACE_SECONDS = 20
 _FROM_DATA = -1  # a NUM_CLASSES that training replaces by that of the data set

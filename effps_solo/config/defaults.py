@@ -158,6 +158,9 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.CATEGORY_LOSS_WEIGHT = 1.0  # Factor on L_cate.
     # lambda of L = L_cate + lambda L_mask.
     cfg.MODEL.SOLOV2.MASK_LOSS_WEIGHT = 3.0
+    # Factor on the cross-entropy at points around each object, at full resolution; efficient variant only.
+    cfg.MODEL.SOLOV2.POINT_LOSS_WEIGHT = 3.0
+    cfg.MODEL.SOLOV2.NUM_POINTS = 112  # Of each mask, most of them where it is uncertain.
     # Positive cells of an image whose masks are in memory at once in the mask loss; more are taken in
     # chunks of this size, each computed twice. 0: all at once.
     cfg.MODEL.SOLOV2.MASK_LOSS_CHUNK = 256
@@ -283,8 +286,7 @@ def _add_test_keys(cfg: CN) -> None:
     # Images of each data set on which evaluations during training also compute the losses, told as
     # "validation/..."; each costs a forward pass. 0: none.
     cfg.TEST.VALIDATION_LOSS_IMAGES = 16
-    # The width of the border band of Boundary PQ and Boundary IoU, as a share of the image's diagonal: 0.02
-    # for COCO, 0.005 for the larger images of Cityscapes.
+    # Of the image's diagonal, the band along borders of Boundary PQ: 0.02 for COCO, 0.005 for Cityscapes.
     cfg.TEST.BOUNDARY_RATIO = 0.02
     # With VIS_PERIOD, the iterations between pictures of predictions in TensorBoard: how many images
     # of the first set of DATASETS.TEST.

@@ -140,7 +140,7 @@ def _with_things(records: List[Record]) -> List[Record]:
         for record in records
         if any(
             segment.get("isthing", True) and not segment.get("iscrowd", 0)
-            for segment in record.get("segments_info", record.get("annotations", ()))
+            for segment in record.get("segments_info") or record.get("annotations") or ()
         )
     ]
     if not kept:
@@ -148,7 +148,9 @@ def _with_things(records: List[Record]) -> List[Record]:
             f"none of the {len(records)} images of DATASETS.TRAIN holds an object, and "
             "DATALOADER.FILTER_EMPTY_ANNOTATIONS leaves images without one out; turn it off"
         )
-    logger.info("%d of %d images hold no object and are left out", len(records) - len(kept), len(records))
+    logger.info(
+        "%d of %d images hold no object and are left out", len(records) - len(kept), len(records)
+    )
     return kept
 
 

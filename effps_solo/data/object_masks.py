@@ -36,6 +36,13 @@ class ObjectMasks:
         """The masks on another device, as ``Instances.to`` wants."""
         return ObjectMasks(self.objects.to(*args, **kwargs), self.ids.to(*args, **kwargs))
 
+    def contain(self, points: torch.Tensor) -> torch.Tensor:
+        """(M, n, 2) x, y in pixels inside the image -> (M, n) bool: which lie in their object."""
+        height, width = self.objects.shape
+        x = points[..., 0].long().clamp(0, width - 1)
+        y = points[..., 1].long().clamp(0, height - 1)
+        return self.objects[y, x] == self.ids[:, None]
+
     def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
         """What BitMasks.crop_and_resize does: the mask targets of Mask R-CNN.
 

@@ -25,7 +25,7 @@ def band_width(height: int, width: int, ratio: float) -> int:
 
 
 def boundary(mask: np.ndarray, width: int) -> np.ndarray:
-    """The pixels of a mask from which a pixel outside is at most ``width`` steps away, diagonal ones included.
+    """The pixels of a mask from which one outside is at most ``width`` steps away, diagonal ones too.
 
     Args:
         mask: (H, W) bool; what is beyond the image is outside of it.
@@ -34,9 +34,7 @@ def boundary(mask: np.ndarray, width: int) -> np.ndarray:
         (H, W) bool.
     """
     kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    inner = cv2.erode(
-        mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
+    inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return mask & (inner == 0)
 
 
@@ -52,7 +50,7 @@ def add_boundary_ious(
         true_ids, predicted_ids: (H, W) segment ids, 0 is void.
         ratio: see :func:`band_width`.
     """
-    width = band_width(*true_ids.shape, ratio)
+    width = band_width(true_ids.shape[0], true_ids.shape[1], ratio)
     judged = np.where(true_ids == VOID, VOID, predicted_ids)
     boxes = [
         {key: box for key, _, box in measure_segments(ids).rows()} for ids in (true_ids, judged)

@@ -169,7 +169,9 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         from panopticapi.evaluation import PQStat
 
         total = functools.reduce(operator.iadd, per_image, PQStat())
-        per_class = {key: {**quality.class_scores(total[key]), **borders[key]} for key in categories}
+        per_class = {
+            key: {**quality.class_scores(total[key]), **borders[key]} for key in categories
+        }
         result: Scores = {}
         table = []
         for group, suffix, isthing in quality.GROUPS:

@@ -135,7 +135,9 @@ def _segments(run: Run) -> List[ImageSegments]:
 def _summary(rows: Sequence[Context], run: Run) -> Dict[str, float]:
     """Title -> percent of what people compare first."""
     values = dict(zip(("PQ", "PQ things", "PQ stuff"), (row["pq"] for row in rows)))
-    values.update({TITLES[key]: rows[0][key] for key in ("sq", "rq", "boundary_pq", "boundary_iou")})
+    values.update(
+        {TITLES[key]: rows[0][key] for key in ("sq", "rq", "boundary_pq", "boundary_iou")}
+    )
     for title, task, key in (("mIoU", "sem_seg", "mIoU"), ("mask AP", "segm", "AP")):
         if key in run.results.get(task, {}):
             values[title] = run.results[task][key]

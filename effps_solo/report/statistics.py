@@ -44,7 +44,9 @@ def groups_of(
         more: further scores of every class, of which the groups get means, too.
     """
     categories = {c.dataset_id: {"isthing": c.isthing} for c in classes}
-    per_class = {key: {**class_scores(counts[key]), **(more or {}).get(key, {})} for key in categories}
+    per_class = {
+        key: {**class_scores(counts[key]), **(more or {}).get(key, {})} for key in categories
+    }
     return [group_scores(per_class, categories, isthing)[0] for _, _, isthing in GROUPS]
 
 

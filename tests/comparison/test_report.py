@@ -42,8 +42,32 @@ def test_tables_by_hand(plan: Plan, results: Results) -> None:
     text = markdown(summarize(plan, results))
     first, alone = rows(text, "New head")
     borders, costs = ["30.0"], ["3.10", "1.8", "30.0"]
-    assert first == ["New head", "1, 2", "61.0", "40.0", "60.0", *borders, "21.5", "15.0", *costs, "205", "600"]
-    assert alone == ["New head", "7", "33.3", "-", "60.0", *borders, "-", "15.0", *costs, "250", "600"]
+    assert first == [
+        "New head",
+        "1, 2",
+        "61.0",
+        "40.0",
+        "60.0",
+        *borders,
+        "21.5",
+        "15.0",
+        *costs,
+        "205",
+        "600",
+    ]
+    assert alone == [
+        "New head",
+        "7",
+        "33.3",
+        "-",
+        "60.0",
+        *borders,
+        "-",
+        "15.0",
+        *costs,
+        "250",
+        "600",
+    ]
     (second,) = rows(text, "R-CNN")
     assert second[2:8] == ["50.5", "40.0", "60.0", *borders, "22.0", "15.0"]
     (spread,) = rows(text, "spread")

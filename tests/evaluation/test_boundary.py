@@ -123,9 +123,7 @@ def test_a_match_that_is_too_blurred_is_false_and_missed() -> None:
         true = np.arange(1, 2 * len(ious), 2)[None]
         found = match_segments(true, _info(true), true, _info(true))
         pairs = zip(found.pairs, ious)
-        return replace(
-            found, pairs=tuple(replace(p, iou=a, boundary_iou=b) for p, (a, b) in pairs)
-        )
+        return replace(found, pairs=tuple(replace(p, iou=a, boundary_iou=b) for p, (a, b) in pairs))
 
     scores = boundary_scores([segments((0.9, 0.7), (0.8, 0.5)), segments((0.6, 0.9))], CLASSES)
     # Two true positives of 0.7 and 0.6, one false, one missed.

@@ -9,6 +9,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances
 
 from effps_solo import EfficientPS
+from effps_solo.data.object_masks import ObjectMasks
 from effps_solo.modeling.backbone import EfficientNet, TwoWayFPN
 from effps_solo.modeling.fusion import AdaptiveFusion, FusionThresholds, HeuristicFusion
 from effps_solo.modeling.instance_head import NoInstanceHead, SOLOv2InstanceHead
@@ -113,6 +114,10 @@ def _sample(
         masks[k, y0 // 4 : y1 // 4, x0 // 4 : x1 // 4] = True
         sem_seg[y0:y1, x0:x1] = space.thing_ids[int(instances.gt_classes[k])]
     instances.gt_stride4_masks = masks
+    objects = torch.zeros(size, dtype=torch.int32)
+    for k, (x0, y0, x1, y1) in enumerate(boxes):
+        objects[y0:y1, x0:x1] = k + 1
+    instances.gt_masks = ObjectMasks(objects, torch.arange(1, len(boxes) + 1))
     ignore = torch.zeros(stride4, dtype=torch.bool)
     return {
         **_image(size, seed),
@@ -197,7 +202,9 @@ def test_losses(any_model: EfficientPS, boxes: list) -> None:
     with torch.no_grad():
         losses = any_model(batch)
     any_model.eval()
-    assert set(losses) == {"loss_sem_seg", "loss_category", "loss_mask"}
+    head = any_model.instance_head
+    of_points = {"loss_mask_point"} if head.has_position_prior else set()  # the efficient variant
+    assert set(losses) == {"loss_sem_seg", "loss_category", "loss_mask"} | of_points
     assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
     assert (float(losses["loss_mask"]) > 0) == bool(boxes)
 
@@ -223,7 +230,7 @@ def test_a_batch_without_objects_touches_every_parameter() -> None:
     empty["instance_ignore"][:] = True
     losses = model([empty, dict(empty)])
     sum(losses.values()).backward()
-    assert [float(loss) for loss in losses.values()] == [0.0, 0.0, 0.0]
+    assert [float(loss) for loss in losses.values()] == [0.0, 0.0, 0.0, 0.0]
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), key
 
@@ -395,10 +402,12 @@ def test_losses_of_whole_images_in_evaluation_mode(boxes: list) -> None:
     state = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         on_training_grids = model.losses(batch)
+        torch.manual_seed(0)  # of the points
         losses = model.losses(batch, whole_images=True)
         model.instance_head.cells = model.instance_head.test_cells
+        torch.manual_seed(0)
         expected = model.losses(batch)
-    assert set(losses) == {"loss_sem_seg", "loss_category", "loss_mask"}
+    assert set(losses) == {"loss_sem_seg", "loss_category", "loss_mask", "loss_mask_point"}
     assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
     assert losses == expected
     assert float(losses["loss_category"]) != float(on_training_grids["loss_category"])

@@ -22,7 +22,7 @@ SIZE = (64, 96)
 BACKBONES = ["build_efficientnet_two_way_fpn_backbone", "build_resnet_fpn_backbone"]
 HEADS = ["SOLOv2InstanceHead", "MaskRCNNInstanceHead"]
 FUSIONS = ["AdaptiveFusion", "HeuristicFusion"]
-SOLOV2_LOSSES = {"loss_category", "loss_mask"}
+SOLOV2_LOSSES = {"loss_category", "loss_mask", "loss_mask_point"}
 LOSSES = {
     "SOLOv2InstanceHead": SOLOV2_LOSSES,
     "MaskRCNNInstanceHead": {
@@ -312,7 +312,11 @@ def test_parameters_of_solov2() -> None:
     assert head.cells.strides.unique_consecutive().tolist() == [8, 16, 32]
     assert (decoder.score_thresh, decoder.nms_pre, decoder.update_thresh) == (0.1, 500, 0.05)
     assert (decoder.nms_kernel, decoder.nms_sigma, decoder.max_detections) == ("gaussian", 2.0, 100)
-    assert (head.category_loss_weight, head.mask_loss_weight, head.center_sigma) == (1.0, 3.0, 0.2)
+    assert (head.category_loss_weight, head.mask_loss_weights[0], head.center_sigma) == (
+        1.0,
+        3.0,
+        0.2,
+    )
     assert (_count(head.grid_branches), _count(head.mask_branch)) == (18081104, 1659392)
     assert _count(model) == 46539792
     # Frozen norms keep their weights as buffers.

@@ -97,10 +97,9 @@ def _description(fields: Dict[str, Any], root: str, remedy: str, source: _Source
     files = {}
     for split, changes in (splits if isinstance(splits, dict) else dict.fromkeys(splits)).items():
         own = {**fields, **(changes or {})}
-        files[f"{name}_{split}"] = CocoPanopticFiles(
-            **{field: _path(field, own[field], root, split, source) for field in PATHS},
-            remedy=f"{remedy} (its root is '{root}')",
-        )
+        images, png, json = (_path(field, own[field], root, split, source) for field in PATHS)
+        remedy_of_split = f"{remedy} (its root is '{root}')"
+        files[f"{name}_{split}"] = CocoPanopticFiles(images, png, json, remedy_of_split)
     return Description(name, _with_neighbours(files), remedy)
 
 

@@ -14,9 +14,10 @@ T thing classes, K candidates.
 """
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Any, Dict, Tuple
 
 import torch
+from detectron2.config import CfgNode
 
 from effps_solo.modeling.detections import Detections
 from effps_solo.modeling.execution import indices_where
@@ -49,6 +50,20 @@ class Decoder:
     update_thresh: float = 0.05
     min_mask_area: int = 1
     max_detections: int = 100
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
+        """The settings of a config."""
+        node = cfg.MODEL.SOLOV2
+        return {
+            "score_thresh": node.SCORE_THRESH,
+            "nms_pre": node.NMS_PRE,
+            "nms_kernel": node.NMS_KERNEL,
+            "nms_sigma": node.NMS_SIGMA,
+            "update_thresh": node.UPDATE_THRESH,
+            "min_mask_area": node.MIN_MASK_AREA,
+            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
 
     def __call__(
         self,

@@ -35,6 +35,7 @@ from .dynamic_masks import DynamicMasks, cell_frame
 from .grids import Cells, check_levels, check_mask_features, flatten_cells, resampled_strides
 from .losses import category_focal_loss, dice_loss
 from .output import SOLOv2Output, cell_scores
+from .point_loss import sample_points
 from .position_prior import NUM_PARAMETERS
 from .targets import GridTargets, trains_mask
 from .training import MaskLoss, SOLOv2Targets, assign_instances, mask_losses
@@ -71,6 +72,8 @@ class SOLOv2InstanceHead(InstanceHead):
         mask_loss: MaskLoss = dice_loss,
         category_loss_weight: float = 1.0,
         mask_loss_weight: float = 3.0,
+        point_loss_weight: float = 3.0,
+        num_points: int = 112,
         mask_loss_chunk: int = 256,
         class_weights: Sequence[float] = (),
         **decoding: Any,
@@ -78,17 +81,17 @@ class SOLOv2InstanceHead(InstanceHead):
         """
         Args:
             input_shape: shapes of the neck's outputs.
-            in_features: one per grid, fine to coarse.
-            mask_in_features: what the mask branch fuses, from stride 4 on.
+            in_features, mask_in_features: one per grid, and those of the masks, fine to coarse.
             num_classes, num_grids: T, and (S_h, S_w) per level.
-            test_num_grids: the same at inference, of images larger than the crops; empty: equal.
+            test_num_grids: at inference, of images larger than the crops; empty: equal.
             scale_ranges: (low, high) of sqrt(w * h) in pixels per level, inclusive.
             variant: "efficient" or "full" (the published head).
-            channels, num_convs: width and depth of the category and kernel towers.
-            kernel_dim, mask_channels: E, channels of the mask features, and inside the mask branch.
+            channels, num_convs: width and depth of the towers of grids.
+            kernel_dim, mask_channels: E, channels of the mask features, and those of their branch.
             norm: a name of :mod:`effps_solo.modeling.layers`.
             center_sigma, category_loss, mask_loss: sigma of the centre region; see the types.
-            category_loss_weight, mask_loss_weight: factors on the two losses.
+            category_loss_weight, mask_loss_weight, point_loss_weight: factors on the losses.
+            num_points: of each mask, see :mod:`.point_loss`; the full variant has none.
             mask_loss_chunk: positive cells of an image whose masks exist at once; 0: all.
             class_weights: T factors on the mask losses of the objects of each class; empty: 1.
             decoding: of :class:`Decoder`.
@@ -101,16 +104,14 @@ class SOLOv2InstanceHead(InstanceHead):
         check_levels(in_features, num_grids, test_num_grids, scale_ranges)
         check_mask_features(mask_in_features, input_shape, variant == "full")
         grid_type, mask_type = branches.branch_types(variant)
-        if num_classes < 1:
-            raise ConfigError(
-                f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {num_classes}"
-            )
+        _check_num_classes(num_classes)
         self.in_features, self.mask_in_features = list(in_features), list(mask_in_features)
         self.num_classes, self.kernel_dim, self.center_sigma = num_classes, kernel_dim, center_sigma
         self.scale_ranges = [(float(low), float(high)) for low, high in scale_ranges]
         self.has_position_prior = variant == "efficient"
-        self.category_loss, self.mask_loss = category_loss, mask_loss
-        self.category_loss_weight, self.mask_loss_weight = category_loss_weight, mask_loss_weight
+        self.category_loss, self.category_loss_weight = category_loss, category_loss_weight
+        self.mask_loss, self.mask_loss_weights = mask_loss, (mask_loss_weight, point_loss_weight)
+        self.num_points = num_points if variant == "efficient" and point_loss_weight else 0
         self.mask_loss_chunk, self.class_weights = mask_loss_chunk, list(class_weights)
         self.decoder = self.decoder_type(**decoding)
         self.grid_branches = grid_type(
@@ -157,15 +158,11 @@ class SOLOv2InstanceHead(InstanceHead):
             ),
             "category_loss_weight": node.CATEGORY_LOSS_WEIGHT,
             "mask_loss_weight": node.MASK_LOSS_WEIGHT,
+            "point_loss_weight": node.POINT_LOSS_WEIGHT,
+            "num_points": node.NUM_POINTS,
             "mask_loss_chunk": node.MASK_LOSS_CHUNK,
             "class_weights": cfg.MODEL.INSTANCE_HEAD.CLASS_WEIGHTS,
-            "score_thresh": node.SCORE_THRESH,
-            "nms_pre": node.NMS_PRE,
-            "nms_kernel": node.NMS_KERNEL,
-            "nms_sigma": node.NMS_SIGMA,
-            "update_thresh": node.UPDATE_THRESH,
-            "min_mask_area": node.MIN_MASK_AREA,
-            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            **cls.decoder_type.from_config(cfg),
         }
 
     def forward(self, features: Features, cells: Cells) -> SOLOv2Output:
@@ -196,7 +193,10 @@ class SOLOv2InstanceHead(InstanceHead):
     def losses(
         self, features: Features, image_sizes: Sizes, targets: InstanceTargets, totals: StepTotals
     ) -> Dict[str, torch.Tensor]:
-        """{"loss_category", "loss_mask"}; see :meth:`InstanceHead.losses`."""
+        """{"loss_category", "loss_mask", "loss_mask_point"}; see :meth:`InstanceHead.losses`.
+
+        The last where masks have points.
+        """
         assert isinstance(targets, SOLOv2Targets)
         output = self(features, targets.cells)
         category = torch.cat([t.category for t in targets.grids])
@@ -208,10 +208,11 @@ class SOLOv2InstanceHead(InstanceHead):
         ]
         num_positive, num_masks = totals.counts.to(loss_category)
         loss_category = loss_category / ((num_positive + 1) / totals.num_parts)
-        loss_mask = torch.cat(of_masks).sum() / (num_masks.clamp(min=1) / totals.num_parts)
+        sums = torch.cat(of_masks).sum(dim=0) / (num_masks.clamp(min=1) / totals.num_parts)
+        weighted = zip(("loss_mask", "loss_mask_point"), self.mask_loss_weights, sums)
         return {
             "loss_category": self.category_loss_weight * loss_category,
-            "loss_mask": self.mask_loss_weight * loss_mask,
+            **{name: weight * loss for name, weight, loss in weighted},
         }
 
     def inference(
@@ -274,13 +275,22 @@ class SOLOv2InstanceHead(InstanceHead):
     def _mask_losses(
         self, predicted: DynamicMasks, grid: GridTargets, has_mask: torch.Tensor, truth: Instances
     ) -> torch.Tensor:
-        """Those of one image, weighted."""
-        masks, chunk = truth.gt_stride4_masks, self.mask_loss_chunk
-        losses = mask_losses(predicted, grid, has_mask, masks, self.mask_loss, chunk=chunk)
+        """Those of one image, weighted; see :func:`.training.mask_losses`."""
+        boxes, masks = truth.gt_boxes.tensor, truth.gt_masks
+        points = sample_points(boxes, masks, self.num_points) if self.num_points else None
+        truths = truth.gt_stride4_masks, points
+        losses = mask_losses(
+            predicted, grid, has_mask, *truths, self.mask_loss, chunk=self.mask_loss_chunk
+        )
         if self.class_weights:
             classes = truth.gt_classes[grid.instance_index[has_mask]]
-            losses = losses * losses.new_tensor(self.class_weights)[classes]
+            losses = losses * losses.new_tensor(self.class_weights)[classes][:, None]
         return losses
 
     def _has_mask(self, grids: List[GridTargets], instances: List[Instances]) -> List[torch.Tensor]:
         return [trains_mask(t, x.gt_stride4_masks) for t, x in zip(grids, instances)]
+
+
+def _check_num_classes(count: int) -> None:
+    if count < 1:
+        raise ConfigError(f"MODEL.INSTANCE_HEAD.NUM_CLASSES must be positive, got {count}")

@@ -95,12 +95,12 @@ def in_chunks(
     More cells are taken in chunks, each of them computed once more for its gradients.
 
     Args:
-        loss: two (n,) index tensors -> (n,) losses, one per pair.
+        loss: two (n,) index tensors -> (n, ...) losses of each pair.
         cells, objects: (P,).
         size: 0: no chunks.
 
     Returns:
-        (P,).
+        (P, ...).
     """
     if not 0 < size < len(cells):
         return loss(cells, objects)

@@ -12,6 +12,7 @@ from effps_solo.modeling.instance_head.base import InstanceTargets
 from .dynamic_masks import DynamicMasks
 from .grids import Cells
 from .losses import in_chunks
+from .point_loss import MaskPoints, point_loss
 from .targets import GridTargets, assign_to_grid
 
 # (P, h, w) mask logits and bool targets -> (P,) losses, see dice_loss.
@@ -69,11 +70,12 @@ def mask_losses(
     targets: GridTargets,
     has_mask: torch.Tensor,
     masks: torch.Tensor,
+    points: Optional[MaskPoints],
     loss: MaskLoss,
     *,
     chunk: int,
 ) -> torch.Tensor:
-    """The losses of one image's pairs of a positive cell and an object that has a mask.
+    """The losses of one image's pairs of a positive cell and an object that has a mask, and at its points.
 
     Crowds and void count as outside, for the mask of an annotated object is complete; were they
     ignored, masks would flow into the crowds beside them.
@@ -82,18 +84,25 @@ def mask_losses(
         predicted: of all cells.
         has_mask: (P,) bool, which pairs of ``targets``.
         masks: (M, h, w) bool at stride 4, without padding.
+        points: of the M objects; None: no loss there.
         chunk: see :func:`.losses.in_chunks`.
+
+    Returns:
+        (pairs, 1) ``loss`` or (pairs, 2) that and :func:`.point_loss.point_loss`.
     """
     height, width = predicted.features.shape[-2:]
     masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 
     def of_pairs(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-        losses = loss(predicted.of(cells).logits(), masks[objects])
+        logits = predicted.of(cells).logits()
+        losses = loss(logits, masks[objects])
         if losses.shape != cells.shape:
             raise ValueError(
                 f"mask_loss gave {tuple(losses.shape)} for {len(cells)} masks; it gives one number for each"
             )
-        return losses
+        if points is None:
+            return losses[:, None]
+        return torch.stack([losses, point_loss(logits, points.of(objects))], dim=1)
 
     chosen, objects = targets.cell_index[has_mask], targets.instance_index[has_mask]
     return in_chunks(of_pairs, chosen, objects, size=chunk)

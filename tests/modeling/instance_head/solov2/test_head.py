@@ -11,6 +11,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
 
 from effps_solo import add_effps_solo_config
+from effps_solo.data.object_masks import ObjectMasks
 from effps_solo.modeling.instance_head import (
     PublishedSOLOv2InstanceHead,
     SOLOv2InstanceHead,
@@ -50,6 +51,10 @@ def _ground_truth(
             for j in range(mask.shape[1]):
                 mask[i, j] = x0 <= 4 * j + 2 < x1 and y0 <= 4 * i + 2 < y1
     instances.gt_stride4_masks = masks
+    objects = torch.zeros(size, dtype=torch.int32)
+    for k, (x0, y0, x1, y1) in enumerate(boxes):
+        objects[y0:y1, x0:x1] = k + 1
+    instances.gt_masks = ObjectMasks(objects, torch.arange(1, len(boxes) + 1))
     return instances
 
 
@@ -138,7 +143,8 @@ def test_losses_equal_the_formulas(
     with torch.no_grad():
         losses = _losses(lively, features, [SIZE, (48, 80)], instances, ignore)
         focal, dice = _expected_losses(lively, mask_logits, features, instances, ignore)
-    assert set(losses) == {"loss_category", "loss_mask"}
+    of_points = {"loss_mask_point"} if lively.has_position_prior else set()  # the efficient variant
+    assert set(losses) == {"loss_category", "loss_mask"} | of_points
     assert float(losses["loss_category"]) == pytest.approx(focal, rel=1e-4)
     assert float(losses["loss_mask"]) == pytest.approx(3 * dice, rel=1e-4)
 
@@ -163,13 +169,18 @@ def test_losses_of_the_published_head_equal_the_published_formulas(
 
 def test_loss_weights(make_lively: MakeHead, make_features: MakeFeatures) -> None:
     features, instances = make_features(), _some_objects()
-    plain = make_lively(category_loss_weight=1.0, mask_loss_weight=1.0)
-    heavy = make_lively(category_loss_weight=5.0, mask_loss_weight=7.0)
-    with torch.no_grad():
-        a = _losses(plain, features, [SIZE] * 2, instances, None)
-        b = _losses(heavy, features, [SIZE] * 2, instances, None)
-    torch.testing.assert_close(b["loss_category"], 5 * a["loss_category"])
-    torch.testing.assert_close(b["loss_mask"], 7 * a["loss_mask"])
+    names = ["category_loss_weight", "mask_loss_weight", "point_loss_weight"]
+    found = []
+    for factors in ([1.0, 1.0, 1.0], [5.0, 7.0, 9.0]):
+        head = make_lively(**dict(zip(names, factors)))
+        torch.manual_seed(3)
+        with torch.no_grad():
+            found.append(_losses(head, features, [SIZE] * 2, instances, None))
+    plain, heavy = found
+    for key, factor in (("loss_category", 5), ("loss_mask", 7), ("loss_mask_point", 9)):
+        torch.testing.assert_close(heavy[key], factor * plain[key])
+    without = make_lively(point_loss_weight=0.0)
+    assert "loss_mask_point" not in _losses(without, features, [SIZE] * 2, instances, None)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -193,6 +204,7 @@ def test_the_mask_loss_in_chunks_is_the_mask_loss(
 
         with monkeypatch.context() as patch:
             patch.setattr(DynamicMasks, "logits", counted)
+            torch.manual_seed(2)  # of the points
             losses = _losses(head, features, [SIZE] * 2, _some_objects(), None)
         sum(losses.values()).backward()
         results.append({**losses, **{n: p.grad for n, p in head.named_parameters()}})
@@ -375,7 +387,9 @@ def test_whole_images_have_the_grids_of_inference(
         assert len(targets.grids[0].category) == sum(rows * columns for rows, columns in finer)
     totals = total_over_processes(expected.counts)
     with torch.no_grad():
+        torch.manual_seed(4)
         losses = head.losses(features, [SIZE] * 2, targets, totals)
+        torch.manual_seed(4)
         wanted_losses = trained_so.losses(features, [SIZE] * 2, expected, totals)
     assert losses == wanted_losses
 
