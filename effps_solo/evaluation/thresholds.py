@@ -17,6 +17,7 @@ from .quality import GROUPS, mean_pq, pq_by_class
 
 NUM_PARTS = 10  # of the images, in turn; the folds of the cross-validation
 MIN_IMAGES = 5  # fewer say nothing about others
+SURE_ERRORS = 2  # standard errors that a gain must exceed: 19 times of 20 it is no chance
 _SCORES = [round(0.05 * i, 2) for i in range(2, 19)]
 _OVERLAPS = [0.1, 0.3, 0.5, 0.7]
 _STUFF_AREAS = [0.0, *(2.0**-i for i in range(12, 4, -1))]  # up to 1/32 of the image
@@ -139,8 +140,8 @@ class Tuning:
         first, second = self.gains_of_halves
         if self.chosen == self.current:
             verdict = (
-                "On images that did not choose them no others are better by more than a standard error: "
-                "those of the config stay."
+                "On images that did not choose them no others are better by more than chance may make "
+                f"them ({SURE_ERRORS} standard errors): those of the config stay."
             )
         else:
             verdict = (
@@ -198,9 +199,9 @@ def tune(
 
 
 def best_or_current(counts: np.ndarray, grid: ThresholdGrid) -> Index:
-    """:func:`best`, but the current candidate where other images gain no more than a standard error."""
+    """:func:`best`, but the current candidate where the gain on other images may be chance."""
     gain, error = cross_validated_gain(counts, grid)
-    return best(counts, grid) if gain > error else grid.current
+    return best(counts, grid) if gain > SURE_ERRORS * error else grid.current
 
 
 def best(counts: np.ndarray, grid: ThresholdGrid) -> Index:
