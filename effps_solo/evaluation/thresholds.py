@@ -108,6 +108,7 @@ class Tuning:
         current: of the config.
         chosen: the better ones, or the current ones where none are better on other images.
         pq_current, pq_chosen: of all images; the second one flatters, for they were chosen on these.
+            As an evaluation has them; choice and gains are of the classes of the ground truth alone.
         gain: of the rule on images that it did not see, by cross-validation; None without enough of them.
         gain_error: its standard error.
         gains_of_halves: chosen on one half of the images, measured on the other, and the reverse.
@@ -183,18 +184,18 @@ def tune(
             for half, other in ((counts[0::2], counts[1::2]), (counts[1::2], counts[0::2]))
         )
         chosen = best_or_current(counts, grid)
-    quality = _quality(counts.sum(axis=0))
+    total = counts.sum(axis=0)
     return Tuning(
         model=model,
         num_images=num_images,
         current=grid.at(grid.current),
         chosen=grid.at(chosen),
-        pq_current=float(quality[grid.current]),
-        pq_chosen=float(quality[chosen]),
+        pq_current=_pq(total[grid.current]),
+        pq_chosen=_pq(total[chosen]),
         gain=gain,
         gain_error=error,
         gains_of_halves=halves,
-        curves=_curves(counts.sum(axis=0), grid, chosen, classes),
+        curves=_curves(total, grid, chosen, classes),
     )
 
 
@@ -245,8 +246,18 @@ def _gain(counts: np.ndarray, grid: ThresholdGrid, index: Index) -> float:
 
 
 def _quality(counts: np.ndarray) -> np.ndarray:
-    """(..., C, 4) -> (...) PQ; 0 where no class occurs."""
-    return np.nan_to_num(mean_pq(pq_by_class(counts)))
+    """(..., C, 4) -> (...) PQ over the classes of the ground truth; 0 without any.
+
+    PQ itself also means over classes that are only predicted: their 0 is gone with the last false
+    segment, a leap of whole points that says nothing about other images.
+    """
+    tp, _, fn, _ = np.moveaxis(counts, -1, 0)
+    return np.nan_to_num(mean_pq(np.where(tp + fn > 0, pq_by_class(counts), np.nan)))
+
+
+def _pq(counts: np.ndarray) -> float:
+    """(C, 4) -> PQ as an evaluation has it; 0 where no class occurs."""
+    return float(np.nan_to_num(mean_pq(pq_by_class(counts))))
 
 
 def _jackknife_error(without: np.ndarray) -> np.ndarray:

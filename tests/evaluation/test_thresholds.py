@@ -120,9 +120,16 @@ def test_the_candidates() -> None:
     assert steps[s + 1, o - 1, a] == 2
 
 
-def test_classes_that_do_not_occur_and_false_ones_count_as_in_pq() -> None:
-    """A class that only false segments have lowers PQ; one that is nowhere does not."""
-    both = [[PQ_80, (0, 1, 0, 0)], [PQ_80, (0, 0, 0, 0)]]
+def test_classes_without_truth_choose_nothing() -> None:
+    """A class that only false segments have lowers PQ, and a threshold without them doubles it here.
+
+    It is worse for the class that does occur: on images without false ones it would lose.
+    """
+    both = [[PQ_80, (0, 1, 0, 0)], [PQ_40, (0, 0, 0, 0)]]
     counts = np.array([both] * 5, dtype=float)[:, :, None, None]
-    found = tune(counts, 5, grid_of([0.2, 0.5], current=0), [CAR, SKY])
-    assert (found.pq_current, found.pq_chosen) == pytest.approx((40, 80))
+    grid = grid_of([0.2, 0.5], current=0)
+    found = tune(counts, 5, grid, [CAR, SKY])
+    assert found.chosen == found.current
+    assert (found.pq_current, found.pq_chosen) == pytest.approx((40, 40))  # as evaluations have it
+    assert found.curves[0].pq == pytest.approx([40, 40])
+    assert (found.gain, *found.gains_of_halves) == (0, 0, 0)
