@@ -6,6 +6,7 @@ A command is a module of :mod:`effps_solo.cli` with ``add_arguments(parser)`` an
 
 import argparse
 import importlib
+import logging
 import sys
 from types import ModuleType
 from typing import Dict, List, Optional, Sequence
@@ -50,6 +51,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     Returns:
         the exit status: the command's, 2 for a command line or an input that cannot be used.
     """
+    # Of machines with CUDA's compiler and no GPU: it warns that there is no CUDA, which nobody asked for.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     words: List[str] = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0].startswith("-"):
         return _run_without_command(words)

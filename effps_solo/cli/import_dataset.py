@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from effps_solo.data.importers.source import Export, Item
 
 _NO_STUFF = """no class is stuff: pixels outside of all objects are void, and nothing is taught about them, so
-expect objects where there are none; --background NAME makes them a class"""
+expect objects where there are none. Name the classes that cannot be counted by --stuff, or by isthing: 0 in
+the list of classes if there is one; --background NAME makes a class of what nobody outlined"""
 _CROWDS = """WARNING: {crowds} of the {all} annotations of {name} are crowds (iscrowd 1), which teach no
 object; CVAT writes brush strokes so: with --crowds-as-objects each is an object"""
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
@@ -68,8 +69,11 @@ def run(args: argparse.Namespace) -> int:
     for report in add_tuning(cfg, tuning):
         print(f"Report: {report}")
     rest = _write_config(args, cfg, output, tuning)
-    words = ["effps-solo", "predict", "--config-file", str(output), "--input", "IMAGES"]
-    print(f"Written: {output}. Predict with it:\n  {shlex.join([*words, *rest])}")
+    config, program = ["--config-file", str(output)], [sys.executable, "-m", "effps_solo"]
+    print(f"Written: {output}. Predict with it:")
+    print(f"  {shlex.join([*program, 'predict', *config, '--input', 'IMAGES', *rest])}")
+    print("Put it into the model folder:")
+    print(f"  {shlex.join([*program, 'pack', *config, *rest])}")
     return 0
 
 

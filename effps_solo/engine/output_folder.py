@@ -16,6 +16,7 @@ LOCK_NAME = "in_use.lock"
 # What a training writes; an evaluation alone writes none of these. One that failed before its first line
 # of metrics.json has nothing to lose.
 _RESULTS = ("last_checkpoint", "model_*.pth", "metrics.json")
+_FINISHED = "model_final.pth"
 _TRACES = ("events.out.tfevents.*",)
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _held: List[IO[str]] = []  # as long as this process lives
@@ -62,9 +63,13 @@ def claim_output_folder(
         _lock(path)
     used = [file for file in _files(folder, _RESULTS) if os.path.getsize(file) > 0]
     if used and not (resume or overwrite or evaluate):
+        goes_on = "add --resume to go on with it"
+        if os.path.isfile(os.path.join(folder, _FINISHED)):
+            model = os.path.join(folder, "model")
+            goes_on = f"it is finished, its model is in {model}; --resume evaluates it again"
         raise OutputFolderError(
-            f"OUTPUT_DIR '{folder}' holds a training already ({os.path.basename(used[0])}); add --resume to "
-            "go on with it, --overwrite to remove it, or OUTPUT_DIR another/folder at the end"
+            f"OUTPUT_DIR '{folder}' holds a training already ({os.path.basename(used[0])}); {goes_on}, "
+            "--overwrite removes it, and OUTPUT_DIR another/folder at the end leaves it as it is"
         )
     if overwrite and any(_same_file(weights, file) for file in used):
         raise ConfigError(

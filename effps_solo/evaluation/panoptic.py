@@ -183,8 +183,19 @@ class PanopticEvaluator(COCOPanopticEvaluator):
             for measure in _OF_CLASS:
                 result[f"{_key(TITLES[measure])}-{name}"] = scores[measure]
             table.append([name, *(scores[key] for key in TITLES), ""])
+        lost = [
+            f"{categories[key]['name']} ({total[key].fn})"
+            for key in categories
+            if total[key].fn and not total[key].tp
+        ]
         text = tabulate(table, headers=["", *TITLES.values(), "classes"], floatfmt=".2f")
         logger.info("Panoptic quality on %s, in percent:\n%s", self._metadata.name, text)
+        if lost:
+            logger.info(
+                "Never found on %d images (true segments): %s. Longer training helps most.",
+                len(per_image),
+                ", ".join(lost),
+            )
         return OrderedDict({"panoptic_seg": result})
 
 

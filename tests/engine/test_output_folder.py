@@ -56,6 +56,12 @@ def test_a_used_folder(tmp_path: Path, name: str) -> None:
     assert content(tmp_path).keys() - {LOCK_NAME} == set(OTHERS)
 
 
+def test_a_finished_training_says_where_its_model_is(tmp_path: Path) -> None:
+    write(tmp_path, "model_final.pth")
+    with pytest.raises(OutputFolderError, match=f"finished, its model is in {tmp_path}/model"):
+        claim_output_folder(str(tmp_path))
+
+
 def test_what_contradicts_itself(tmp_path: Path) -> None:
     write(tmp_path, *OF_A_RUN)
     with pytest.raises(ConfigError, match="give one of them"):
