@@ -158,8 +158,8 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.CATEGORY_LOSS_WEIGHT = 1.0  # Factor on L_cate.
     # lambda of L = L_cate + lambda L_mask.
     cfg.MODEL.SOLOV2.MASK_LOSS_WEIGHT = 3.0
-    # Factor on the cross-entropy at points around each object, at full resolution; efficient variant only.
-    cfg.MODEL.SOLOV2.POINT_LOSS_WEIGHT = 3.0
+    # Factor on the cross-entropy at points around each object, at full resolution (not "full"). 0: none.
+    cfg.MODEL.SOLOV2.POINT_LOSS_WEIGHT = 0.0
     cfg.MODEL.SOLOV2.NUM_POINTS = 112  # Of each mask, most of them where it is uncertain.
     # Positive cells of an image whose masks are in memory at once in the mask loss; more are taken in
     # chunks of this size, each computed twice. 0: all at once.

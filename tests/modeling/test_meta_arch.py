@@ -61,6 +61,7 @@ def _parts(space: PanopticLabelSpace, variant: str = "efficient", **changes: int
         num_convs=2,
         kernel_dim=32,
         mask_channels=64,
+        point_loss_weight=3.0,
     )
     return {
         "backbone": fpn,

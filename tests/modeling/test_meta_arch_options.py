@@ -22,7 +22,7 @@ SIZE = (64, 96)
 BACKBONES = ["build_efficientnet_two_way_fpn_backbone", "build_resnet_fpn_backbone"]
 HEADS = ["SOLOv2InstanceHead", "MaskRCNNInstanceHead"]
 FUSIONS = ["AdaptiveFusion", "HeuristicFusion"]
-SOLOV2_LOSSES = {"loss_category", "loss_mask", "loss_mask_point"}
+SOLOV2_LOSSES = {"loss_category", "loss_mask"}
 LOSSES = {
     "SOLOv2InstanceHead": SOLOV2_LOSSES,
     "MaskRCNNInstanceHead": {

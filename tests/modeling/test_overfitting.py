@@ -41,7 +41,7 @@ def reached(model: nn.Module) -> Set[str]:
 def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(tiny_config: Path) -> None:
     model, batch = make(tiny_config)
     losses: Dict[str, torch.Tensor] = model(batch)
-    assert set(losses) == {"loss_sem_seg", "loss_category", "loss_mask", "loss_mask_point"}
+    assert set(losses) == {"loss_sem_seg", "loss_category", "loss_mask"}
     sum(losses.values()).backward()
     bad: List[str] = [
         name
@@ -60,7 +60,6 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(tiny_config: Pa
         (("loss_sem_seg",), "instance_head"),
         (("loss_category",), "sem_seg_head"),
         (("loss_mask",), "sem_seg_head"),
-        (("loss_mask_point",), "sem_seg_head"),
     ],
 )
 def test_each_loss_alone_reaches_the_backbone(tiny_config: Path, names: Any, missing: str) -> None:

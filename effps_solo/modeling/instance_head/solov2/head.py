@@ -72,7 +72,7 @@ class SOLOv2InstanceHead(InstanceHead):
         mask_loss: MaskLoss = dice_loss,
         category_loss_weight: float = 1.0,
         mask_loss_weight: float = 3.0,
-        point_loss_weight: float = 3.0,
+        point_loss_weight: float = 0.0,
         num_points: int = 112,
         mask_loss_chunk: int = 256,
         class_weights: Sequence[float] = (),

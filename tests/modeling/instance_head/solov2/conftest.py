@@ -40,6 +40,7 @@ def _head(published: bool = False, **kwargs: Any) -> SOLOv2InstanceHead:
         "num_convs": 2,
         "kernel_dim": 32,
         "mask_channels": 32,
+        "point_loss_weight": 3.0,
     }
     return head_type(**{**arguments, **kwargs})
 
