@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import shlex
 import sys
@@ -17,6 +18,8 @@ from .arguments import positive_float
 
 if TYPE_CHECKING:
     from effps_solo.planning.choice import Choice
+
+FEW_PASSES = 10  # over the training images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,12 +107,19 @@ def run(args: argparse.Namespace) -> int:
         num_test_images=sum(len(DatasetCatalog.get(name)) for name in datasets.TEST),
     )
     write_atomically(output, plan.text.encode())
+    planned = load_text(plan.text, folder)
+    passes = plan.iterations * planned.SOLVER.IMS_PER_BATCH / len(records)
     print(
         f"{output}: {plan.iterations} iterations of {plan.cost.seconds:.2f} s, "
-        f"{plan.cost.memory / GIGABYTE:.1f} GB"
+        f"{plan.cost.memory / GIGABYTE:.1f} GB, {passes:.1f} passes over {len(records)} images"
     )
+    if passes < FEW_PASSES:
+        print(
+            f"That is a first look: rare classes will hardly be found. {FEW_PASSES} passes take about "
+            f"--minutes {math.ceil(args.minutes * FEW_PASSES / passes)}."
+        )
     if not args.no_bound:
-        print(bound(load_text(plan.text, folder), records, show_progress=progress))
+        print(bound(planned, records, show_progress=progress))
     words = shlex.join([sys.executable, "-m", "effps_solo", "train", "--config-file", str(output)])
     print(f"train it:\n  {words}")
     return 0

@@ -115,8 +115,8 @@ def _sizes(cfg: CfgNode) -> str:
     edge = node.BASE_SHORTEST_EDGE
     seen = f"with a shorter edge of {edge} pixels" if edge else "in their own size"
     return (
-        f"{height}x{width} pixels (height x width of the crops), images {seen} times {low:g} to {high:g}; "
-        f"in use times {node.TEST_SCALE:g}"
+        f"any size, {seen} times {low:g} to {high:g}, in crops of {height}x{width} pixels (height x width); "
+        f"in use whole images {seen} times {node.TEST_SCALE:g}"
     )
 
 

@@ -28,6 +28,7 @@ def test_a_plan_that_trains(description: Path, capsys: pytest.CaptureFixture) ->
     assert main(words(description, config, "--minutes", "0.1")) == 0
     output = capsys.readouterr().out
     assert "A perfect network of this config reaches PQ" in output and "train it:" in output
+    assert "first look" not in output
     assert [path.name for path in config.parent.iterdir()] == ["config.yaml"]
     cfg = load_config(str(config))
     assert cfg.DATASETS.TRAIN == ("tiny_train",) and cfg.DATASETS.TEST == ("tiny_val",)
@@ -39,11 +40,13 @@ def test_the_data_of_another_config(
     tiny_config: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (99.5, 0.0, 0.0))
+    monkeypatch.setattr("effps_solo.cli.plan.FEW_PASSES", 10**6)
     config = tiny_config.parent / "planned.yaml"
     data = ["--config-file", str(tiny_config), "--output", str(config), "--workers", "1"]
     assert main(["plan", *data, "--no-bound", "--minutes", "0.1"]) == 0
     printed = capsys.readouterr()
     assert "perfect network" not in printed.out and "busy (load 99.5)" in printed.err
+    assert " passes over 2 images" in printed.out and "first look" in printed.out
     cfg = load_config(str(config))
     assert cfg.DATASETS == load_config(str(tiny_config)).DATASETS
     assert cfg.OUTPUT_DIR == f"{tiny_config.parent}/output_planned"
