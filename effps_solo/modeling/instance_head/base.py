@@ -2,15 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import nn
-
-from effps_solo.modeling.upsampling import STRIDE
 
 Features = Dict[str, torch.Tensor]  # the neck's outputs by name
 Sizes = List[Tuple[int, int]]  # (h, w) of each image
@@ -59,9 +57,8 @@ class Stride4Masks(MaskSource):
         """
         Args:
             maps: (K, h, w) logits; (i, j) lies at (4 i + 2, 4 j + 2) of the network input.
-            of_probabilities: between these points interpolate probabilities instead of logits, and
-                frames first to their own size and then to that asked for, as the published SOLOv2. Both
-                agree on the points.
+            of_probabilities: between these points interpolate probabilities, as the published
+                SOLOv2, instead of logits. Both agree on the points.
         """
         self.maps = maps
         self.of_probabilities = of_probabilities
@@ -80,11 +77,7 @@ class Stride4Masks(MaskSource):
         return self._sampled(self.maps[k : k + 1], window, size)[0]
 
     def frame_logits(self, image_size: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
-        if not self.of_probabilities:
-            return self._sampled(self.maps, (0, 0, image_size[1], image_size[0]), size)
-        whole = [STRIDE * side for side in self.maps.shape[-2:]]
-        frame = _resized(self.maps[None].float().sigmoid(), whole)
-        return _resized(frame[..., : image_size[0], : image_size[1]], size)[0].logit()
+        return self._sampled(self.maps, (0, 0, image_size[1], image_size[0]), size)
 
     def _sampled(self, maps: torch.Tensor, window: Window, size: Tuple[int, int]) -> torch.Tensor:
         """(n, h4, w4) -> (n, h, w)."""
@@ -106,13 +99,6 @@ class Stride4Masks(MaskSource):
 
     def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
         return self.maps[:, : size[0], : size[1]]
-
-
-def _resized(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """(1, K, h, w) -> (1, K, *size), also of no maps."""
-    if not maps.shape[1]:
-        return maps.new_zeros((1, 0, *size))
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def _cell_centers(start: float, stop: float, count: int, like: torch.Tensor) -> torch.Tensor:

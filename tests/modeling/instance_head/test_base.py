@@ -95,18 +95,6 @@ def test_interpolation_of_probabilities() -> None:
         assert other.of_probabilities
 
 
-def test_published_frames_are_interpolated_twice() -> None:
-    """To the frame of the network, and from there to the output; the padding in between is cut off."""
-    torch.manual_seed(0)
-    maps = torch.randn(2, 6, 9)
-    source = Stride4Masks(maps, of_probabilities=True)
-    frame = F.interpolate(maps.sigmoid()[None], scale_factor=4, mode="bilinear")[..., :22, :33]
-    expected = F.interpolate(frame, size=(11, 50), mode="bilinear")[0]
-    actual = source.frame_logits((22, 33), (11, 50)).sigmoid()
-    torch.testing.assert_close(actual, expected)
-    assert source[:0].frame_logits((22, 33), (11, 50)).shape == (0, 11, 50)
-
-
 def test_half_precision_maps_give_float_logits() -> None:
     source = Stride4Masks(torch.randn(1, 4, 4).bfloat16())
     assert source.logits(0, (0, 0, 16, 16), (4, 4)).dtype == torch.float32
