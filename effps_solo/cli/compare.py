@@ -115,7 +115,7 @@ def _complete_all(runs: Sequence["Run"], output: Path, num_threads: Optional[int
             failed.add(run)
             print(f"{head} failed: {error}", file=sys.stderr, flush=True)
             continue
-        scores = (f"{metric.title} {metric.text(result[metric.key])}" for metric in SCORES)
+        scores = (f"{metric.title} {metric.text(result.get(metric.key))}" for metric in SCORES)
         print(f"{head} {', '.join(scores)}", flush=True)
     return failed
 

@@ -87,7 +87,7 @@ def test_queue_and_report(
     assert command() == 0 and asked == NAMES
     printed = capsys.readouterr().out
     assert f"[2/4] {NAMES[1]}: training, log in {output / NAMES[1] / 'compare.log'}" in printed
-    assert f"[2/4] {NAMES[1]}: PQ 50.0, PQ_th 40.0, PQ_st 60.0, AP -" in printed
+    assert f"[2/4] {NAMES[1]}: PQ 50.0, PQ_th 40.0, PQ_st 60.0, Boundary PQ -, AP -" in printed
     assert "| A | 1, 2 | 51.5 |" in printed and "## Missing" not in printed
     for name in ("comparison.md", "comparison.json", "comparison.png"):
         assert (output / name).is_file() and str(output / name) in printed

@@ -1,8 +1,8 @@
 """mIoU and AP of COCO layout against numbers worked out by hand."""
 
+import json
 import math
 import os
-import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
 from unittest import mock

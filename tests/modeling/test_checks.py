@@ -64,6 +64,6 @@ def test_a_mask_loss_gives_one_number_for_each_mask(shape: Any) -> None:
     targets = GridTargets(torch.zeros(5).long(), torch.tensor([1, 3]), torch.tensor([0, 0]))
     both, truth = torch.ones(2, dtype=torch.bool), torch.ones(1, 3, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match="for 2 masks; it gives one number for each"):
-        mask_losses(masks, targets, both, truth, lambda a, b: torch.zeros(shape), chunk=0)
-    found = mask_losses(masks, targets, both, truth, lambda a, b: a.sum(dim=(1, 2)), chunk=0)
-    assert found.tolist() == [72, 72]  # 6 channels, 12 points
+        mask_losses(masks, targets, both, truth, None, lambda a, b: torch.zeros(shape), chunk=0)
+    found = mask_losses(masks, targets, both, truth, None, lambda a, b: a.sum(dim=(1, 2)), chunk=0)
+    assert found.tolist() == [[72], [72]]  # 6 channels, 12 points
