@@ -62,7 +62,7 @@ def _draw_panel(
             text = " no value" if results else " no result"
             axes.text(0, k, text, fontsize=7, color="grey", va="center")
             continue
-        seeds = [r[metric.key] for r in results["seeds"].values() if r[metric.key] is not None]
+        seeds = [r[metric.key] for r in results["seeds"].values() if r.get(metric.key) is not None]
         half_spread = ((data_set["spread"] or {}).get(metric.key) or 0.0) / 2
         end = metric.scale * max(mean + half_spread, *seeds)
         axes.barh(k, metric.scale * mean, 0.76, color=color, alpha=0.75)
