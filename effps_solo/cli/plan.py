@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if passes < FEW_PASSES:
         print(
-            f"That is a first look: rare classes will hardly be found. {FEW_PASSES} passes take about "
+            f"That is a first look: {FEW_PASSES} passes would take about "
             f"--minutes {math.ceil(args.minutes * FEW_PASSES / passes)}."
         )
     if not args.no_bound:

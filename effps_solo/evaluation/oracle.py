@@ -105,11 +105,11 @@ class OracleModel(nn.Module):
     ) -> torch.Tensor:
         if self.masks == "binary":
             return (truth.gt_stride4_masks[owners].float() * 2 - 1) * SURE_LOGIT
-        ids = torch.unique(x["objects"])
-        ids = ids[ids > 0]
-        number = torch.full((int(x["objects"].max()) + 1,), _NONE)
-        number[ids[owners]] = torch.arange(len(owners))
-        return _to_logits(_block_shares(number[x["objects"].long()], len(owners)))
+        objects = x["objects"].long()
+        ids = torch.unique(objects)
+        number = torch.full((int(objects.max()) + 1,), _NONE)
+        number[ids[ids > 0][owners]] = torch.arange(len(owners))
+        return _to_logits(_block_shares(number[objects], len(owners)))
 
 
 def _grid_of(cfg: CfgNode) -> Optional[Dict[str, Any]]:

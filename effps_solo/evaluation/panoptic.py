@@ -192,7 +192,7 @@ class PanopticEvaluator(COCOPanopticEvaluator):
         logger.info("Panoptic quality on %s, in percent:\n%s", self._metadata.name, text)
         if lost:
             logger.info(
-                "Never found on %d images (true segments): %s. Longer training helps most.",
+                "Never found on %d images (true segments): %s",
                 len(per_image),
                 ", ".join(lost),
             )

@@ -276,8 +276,9 @@ class SOLOv2InstanceHead(InstanceHead):
         self, predicted: DynamicMasks, grid: GridTargets, has_mask: torch.Tensor, truth: Instances
     ) -> torch.Tensor:
         """Those of one image, weighted; see :func:`.training.mask_losses`."""
-        boxes, masks = truth.gt_boxes.tensor, truth.gt_masks
-        points = sample_points(boxes, masks, self.num_points) if self.num_points else None
+        points = None
+        if self.num_points:
+            points = sample_points(truth.gt_boxes.tensor, truth.gt_masks, self.num_points)
         truths = truth.gt_stride4_masks, points
         losses = mask_losses(
             predicted, grid, has_mask, *truths, self.mask_loss, chunk=self.mask_loss_chunk
