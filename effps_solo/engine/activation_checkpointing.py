@@ -11,9 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 from effps_solo.modeling.backbone import EfficientNet
 from effps_solo.modeling.instance_head.solov2.branches import (
+    EfficientGridBranches,
     EfficientMaskBranch,
+    FullGridBranches,
     FullMaskBranch,
-    GridBranches,
 )
 from effps_solo.modeling.sem_seg_head.blocks import (
     DensePredictionCell,
@@ -27,7 +28,8 @@ _SEGMENT_TYPES = (
     DensePredictionCell,
     LargeScaleFeatureExtractor,
     MismatchCorrection,
-    GridBranches,
+    EfficientGridBranches,
+    FullGridBranches,
     EfficientMaskBranch,
     FullMaskBranch,
     DepthwiseSeparableConv2d,

@@ -1,7 +1,8 @@
 """The three branches of SOLOv2 in two variants, each a module over neck features.
 
-Grid branches: list of L features (N, C, H_l, W_l) -> per level category logits (N, T, S_h, S_w) and
-kernels (N, D, S_h, S_w). Mask branch: features of strides 4 to 32 -> (N, E, Hp/4, Wp/4).
+Grid branches, whose weights the levels share: L features (N, C, H_l, W_l), fine to coarse, and as many grids
+-> per level category logits (N, T, S_h, S_w) and kernels (N, D, S_h, S_w). Mask branch: features of
+strides 4 to 32 -> (N, E, Hp/4, Wp/4).
 
 ``Full*`` equals the published head: coordinates are concatenated at feature resolution *before* the
 resize to the grid, plain 3x3 convolutions without bias + norm + ReLU, mask features behind a ReLU.
@@ -22,10 +23,11 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d
 from torch import nn
 
-from effps_solo.modeling.layers import make_norm, separable_conv
+from effps_solo.modeling.layers import fold_norm, make_norm, separable_conv
 from effps_solo.utils.errors import ConfigError
 
 from .grids import Grids
+from .levels import run_on_levels
 
 ACTIVATION = "relu"
 CATEGORY_PRIOR = 0.01  # probability that an untrained head gives to every class
@@ -75,24 +77,7 @@ def _category_bias() -> float:
     return -math.log((1 - CATEGORY_PRIOR) / CATEGORY_PRIOR)
 
 
-class GridBranches(nn.Module):
-    """Base of the category and kernel branches; weights are shared over the levels."""
-
-    def forward(
-        self, features: List[torch.Tensor], num_grids: Grids
-    ) -> Tuple[List[torch.Tensor], List[torch.Tensor]]:
-        """See the module's docstring. ``features`` are fine to coarse, one per grid (S_h, S_w)."""
-        outputs = [self.forward_level(x, grid) for x, grid in zip(features, num_grids)]
-        return [category for category, _ in outputs], [kernel for _, kernel in outputs]
-
-    def forward_level(
-        self, feature: torch.Tensor, grid: Tuple[int, int]
-    ) -> Tuple[torch.Tensor, torch.Tensor]:
-        """One level: (N, C, H, W) -> (N, T, *grid), (N, D, *grid)."""
-        raise TypeError(f"{type(self).__name__} does not define forward_level")
-
-
-class FullGridBranches(GridBranches):
+class FullGridBranches(nn.Module):
     """The published category and kernel branches: two towers of 3x3 convolutions."""
 
     def __init__(
@@ -125,9 +110,10 @@ class FullGridBranches(GridBranches):
             features[0], scale_factor=0.5, mode="bilinear", align_corners=False
         )
         features[-1] = _resize(features[-1], features[-2].shape[-2:])
-        return super().forward(features, num_grids)
+        outputs = [self._forward_level(x, grid) for x, grid in zip(features, num_grids)]
+        return [category for category, _ in outputs], [kernel for _, kernel in outputs]
 
-    def forward_level(
+    def _forward_level(
         self, feature: torch.Tensor, grid: Tuple[int, int]
     ) -> Tuple[torch.Tensor, torch.Tensor]:
         x = _resize(feature, grid)
@@ -138,7 +124,7 @@ class FullGridBranches(GridBranches):
         return category, kernel
 
 
-class EfficientGridBranches(GridBranches):
+class EfficientGridBranches(nn.Module):
     """Category and kernel branches of separable convolutions, 1x1 predictors."""
 
     def __init__(
@@ -168,13 +154,15 @@ class EfficientGridBranches(GridBranches):
         self.category_predictor = _predictor(channels, num_classes, 1, _category_bias())
         self.kernel_predictor = _predictor(channels, kernel_size, 1, 0.0)
 
-    def forward_level(
-        self, feature: torch.Tensor, grid: Tuple[int, int]
-    ) -> Tuple[torch.Tensor, torch.Tensor]:
-        x = _resize(feature, grid)
-        category = self.category_predictor(self.category_tower(self.category_stem(x)))
-        kernel = self.kernel_predictor(self.kernel_tower(self.kernel_stem(x)))
-        return category, kernel
+    def forward(
+        self, features: List[torch.Tensor], num_grids: Grids
+    ) -> Tuple[List[torch.Tensor], List[torch.Tensor]]:
+        levels = [_resize(x, grid) for x, grid in zip(features, num_grids)]
+        category = run_on_levels([self.category_stem, *self.category_tower], levels)
+        kernels = run_on_levels([self.kernel_stem, *self.kernel_tower], levels)
+        return [self.category_predictor(x) for x in category], [
+            self.kernel_predictor(x) for x in kernels
+        ]
 
 
 class CoordinateConv(nn.Module):
@@ -188,16 +176,29 @@ class CoordinateConv(nn.Module):
         self.feature = nn.Conv2d(in_channels, out_channels, 1, bias=not norm)
         self.position = nn.Conv2d(2, out_channels, 1, bias=False)
         self.norm = make_norm(norm, out_channels) if norm else nn.Identity()
+        self.activation = nn.ReLU(inplace=True)
         nn.init.normal_(self.feature.weight, std=INIT_STD)
         # Two channels against hundreds: the term must be of the order of the features' sum.
         nn.init.normal_(self.position.weight, std=INIT_STD * math.sqrt(in_channels / 2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.activation(self.norm(self.linear(x)))
+        return result
+
+    def linear(self, x: torch.Tensor) -> torch.Tensor:
+        """What enters the norm."""
         # In the low precision of autocast, neighbours in a wide map have the same coordinates.
         with torch.autocast(x.device.type, enabled=False):
             position = self.position(coordinates(x))
         feature = self.feature(x)
-        return F.relu(self.norm((feature + position).to(feature.dtype)), inplace=True)
+        return (feature + position).to(feature.dtype)
+
+    def fold_norms(self) -> None:
+        """See :func:`effps_solo.inference.preparation.fold_norms`."""
+        # Both convolutions are folded with the whole norm; the features' have its bias.
+        if fold_norm(self.feature, self.norm) and fold_norm(self.position, self.norm):
+            self.position.bias = None
+            self.norm = nn.Identity()
 
 
 class FullMaskBranch(nn.Module):
