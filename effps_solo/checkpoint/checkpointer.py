@@ -204,7 +204,7 @@ class EffPSCheckpointer(DetectionCheckpointer):
         if missing and (self.complete or self._resumes):
             raise CheckpointError(
                 f"{source} is of another network: it has nothing for {len(missing)} tensors of the model "
-                f"({', '.join(missing[:3])} ...){self._instead_of_resuming()}"
+                f"({', '.join(missing[:3])} ...){_of_other_norms(missing)}{self._instead_of_resuming()}"
             )
         return incompatible
 
@@ -232,6 +232,13 @@ class EffPSCheckpointer(DetectionCheckpointer):
 
     def _instead_of_resuming(self) -> str:
         return "; take --resume away and set MODEL.WEIGHTS to it" if self._resumes else ""
+
+
+def _of_other_norms(missing: Sequence[str]) -> str:
+    """What to do where the tensors that are missing are the statistics of batch norms alone."""
+    if not all(key.endswith(("running_mean", "running_var")) for key in missing):
+        return ""
+    return "; it was trained with other norms, as 0.1 did with MODEL.SOLOV2.NORM GN: set that key"
 
 
 def _classes_beside(filename: str) -> Classes:

@@ -143,7 +143,7 @@ def _add_solov2_keys(cfg: CN) -> None:
     # Channels inside the mask-feature branch (published: 128) and the levels it fuses.
     cfg.MODEL.SOLOV2.MASK_CHANNELS = 96
     cfg.MODEL.SOLOV2.MASK_IN_FEATURES = ["p2", "p3", "p4", "p5"]
-    cfg.MODEL.SOLOV2.NORM = "GN"  # Of the towers and the mask features: GN, BN, SyncBN or FrozenBN.
+    cfg.MODEL.SOLOV2.NORM = "BN"  # Of its three branches: BN, SyncBN, FrozenBN, or GN (published).
     # Grid (S_h, S_w) of every level of IN_FEATURES.
     cfg.MODEL.SOLOV2.NUM_GRIDS = [[40, 80], [36, 72], [24, 48], [16, 32], [12, 24]]
     # The same at inference where test images are larger than the crops, so that cells keep their

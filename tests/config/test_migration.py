@@ -18,7 +18,7 @@ from effps_solo.config import migration, read_config
 from effps_solo.config.files import load_config_file
 from effps_solo.config.migration import migrate, removed, renamed
 from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_MODEL
-from effps_solo.utils.errors import ConfigError, UserError
+from effps_solo.utils.errors import CheckpointError, ConfigError, UserError
 from effps_solo.utils.version import __version__
 
 # The config that a training of 0.1 saved: that of the model of the package.
@@ -29,6 +29,7 @@ HAND_WRITTEN = """
 _BASE_: {root}/configs/Base-EffPS-Lite0.yaml
 MODEL:
   SOLOV2:
+    NORM: GN
     NUM_GRIDS: [[32, 64], [24, 48], [16, 32], [12, 24], [8, 16]]
     SCALE_RANGES: [[1, 48], [24, 96], [48, 192], [96, 384], [192, 100000]]
   PANOPTIC_FUSION: {{SCORE_THRESH: 0.2, STUFF_AREA_FRACTION: 0.002}}
@@ -166,6 +167,18 @@ def test_a_run_of_0_1_predicts_as_it_did(
     expected = load(device="cpu")(SAMPLE_IMAGE)
     assert len(result.segments) > 5 and np.array_equal(result.panoptic, expected.panoptic)
     assert not [record for record in caplog.records if "effps_solo 0" in record.getMessage()]
+
+
+def test_a_config_written_by_hand_has_to_name_the_norm_of_0_1(
+    run_of_0_1: Path, clean_catalogs: None
+) -> None:
+    """Batch norms are the default since; the checkpoint of a group norm has no statistics for them."""
+    config = run_of_0_1.with_name("config.yaml")
+    config.write_text(config.read_text().replace("NORM: GN", "NORM: BN"))
+    with pytest.raises(
+        CheckpointError, match=r"nothing for 40 .* with MODEL\.SOLOV2\.NORM GN: set"
+    ):
+        load(run_of_0_1, device="cpu")
 
 
 def test_every_value_that_0_1_saved_is_that_of_the_config_now(clean_catalogs: None) -> None:

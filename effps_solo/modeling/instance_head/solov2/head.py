@@ -66,7 +66,7 @@ class SOLOv2InstanceHead(InstanceHead):
         num_convs: int = 3,
         kernel_dim: int = 96,
         mask_channels: int = 96,
-        norm: str = "GN",
+        norm: str = "BN",
         center_sigma: float = 0.2,
         category_loss: CategoryLoss = category_focal_loss,
         mask_loss: MaskLoss = dice_loss,
