@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, Instances
 
 from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.instance_head import Stride4Masks
+from effps_solo.modeling.instance_head.solov2.published import PublishedMasks
 from effps_solo.modeling.postprocessing import (
     WindowedMasks,
     instances_to_output,
@@ -117,22 +118,22 @@ def test_a_mask_smaller_than_an_output_pixel() -> None:
     assert result.pred_classes.tolist() == [12]
 
 
-def _many(image_size: Size, of_probabilities: bool = False) -> Instances:
+def _many(image_size: Size, published: bool = False) -> Instances:
     """Thirteen objects, one of them empty."""
     torch.manual_seed(0)
     maps = _smooth(13, *stride4_size(image_size), 3) - 0.3
     maps[4] = -1.0
     instances = _instances(maps, image_size, [k % 8 for k in range(13)])
-    instances.mask_source = Stride4Masks(maps, of_probabilities)
+    instances.mask_source = PublishedMasks(maps, image_size) if published else Stride4Masks(maps)
     return instances
 
 
-@pytest.mark.parametrize("of_probabilities", [False, True])
+@pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("image_size, output_size", FRAMES)
 def test_masks_made_at_once_are_those_made_one_by_one(
-    all_at_once: AllAtOnce, image_size: Size, output_size: Size, of_probabilities: bool
+    all_at_once: AllAtOnce, image_size: Size, output_size: Size, published: bool
 ) -> None:
-    instances = _many(image_size, of_probabilities)
+    instances = _many(image_size, published)
     # Rounding may tip a pixel on a border.
     sure = instances.mask_source.frame_logits(image_size, output_size).abs() > 1e-5
     assert sure.float().mean() > 0.99

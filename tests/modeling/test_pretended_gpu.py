@@ -187,7 +187,9 @@ def _moved(field: Any, device: Device) -> Any:
     if isinstance(field, torch.Tensor):
         return device.tensor(field)
     if hasattr(field, "maps"):
-        return type(field)(device.tensor(field.maps), field.of_probabilities)
+        moved = copy.copy(field)
+        moved.maps = device.tensor(field.maps)
+        return moved
     return type(field)(device.tensor(field.tensor))
 
 

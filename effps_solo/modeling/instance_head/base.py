@@ -53,25 +53,22 @@ class MaskSource(ABC):
 class Stride4Masks(MaskSource):
     """Mask logits that exist as stride-4 maps, as those of SOLOv2."""
 
-    def __init__(self, maps: torch.Tensor, of_probabilities: bool = False) -> None:
+    def __init__(self, maps: torch.Tensor) -> None:
         """
         Args:
             maps: (K, h, w) logits; (i, j) lies at (4 i + 2, 4 j + 2) of the network input.
-            of_probabilities: between these points interpolate probabilities, as the published
-                SOLOv2, instead of logits. Both agree on the points.
         """
         self.maps = maps
-        self.of_probabilities = of_probabilities
 
     def __len__(self) -> int:
         return len(self.maps)
 
     def __getitem__(self, index: Index) -> "Stride4Masks":
-        return Stride4Masks(self.maps[index], self.of_probabilities)
+        return Stride4Masks(self.maps[index])
 
     def to(self, *args: object, **kwargs: object) -> "Stride4Masks":
         """The maps on another device, as ``Instances.to`` wants."""
-        return Stride4Masks(self.maps.to(*args, **kwargs), self.of_probabilities)
+        return Stride4Masks(self.maps.to(*args, **kwargs))
 
     def logits(self, k: int, window: Window, size: Tuple[int, int]) -> torch.Tensor:
         return self._sampled(self.maps[k : k + 1], window, size)[0]
@@ -87,15 +84,9 @@ class Stride4Masks(MaskSource):
         y = _cell_centers(y0, y1, size[0], maps) / (2 * height) - 1
         y, x = torch.meshgrid(y, x, indexing="ij")
         grid = torch.stack([x, y], dim=-1)[None]
-        values = maps[None].float()
-        sampled = F.grid_sample(
-            values.sigmoid() if self.of_probabilities else values,
-            grid,
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
+        return F.grid_sample(
+            maps[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=False
         )[0]
-        return sampled.logit() if self.of_probabilities else sampled
 
     def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
         return self.maps[:, : size[0], : size[1]]

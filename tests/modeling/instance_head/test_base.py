@@ -79,22 +79,6 @@ def test_whole_frame_equals_interpolate() -> None:
     assert source[:0].frame_logits((24, 36), (5, 7)).shape == (0, 5, 7)
 
 
-def test_interpolation_of_probabilities() -> None:
-    """Half way between a sure point and one just outside: inside by the logits, not by the mean."""
-    maps = torch.tensor([[[8.0, -0.5]], [[-8.0, 8.0]]])
-    middle = (2.0, 0.0, 6.0, 4.0)
-    mean = (1 / (1 + math.exp(-8)) + 1 / (1 + math.exp(0.5))) / 2
-    logits = Stride4Masks(maps).logits(0, middle, (1, 1))
-    probabilities = Stride4Masks(maps, of_probabilities=True).logits(0, middle, (1, 1))
-    assert float(logits) == pytest.approx(3.75)
-    assert float(probabilities) == pytest.approx(math.log(mean / (1 - mean)), abs=1e-5)
-    source = Stride4Masks(maps, of_probabilities=True)
-    torch.testing.assert_close(source.logits(0, (0, 0, 8, 4), (1, 2)), maps[0], rtol=1e-3, atol=0)
-    assert torch.equal(source.stride4_logits((1, 2)), maps)
-    for other in (source[torch.tensor([1])], source.to("cpu")):
-        assert other.of_probabilities
-
-
 def test_half_precision_maps_give_float_logits() -> None:
     source = Stride4Masks(torch.randn(1, 4, 4).bfloat16())
     assert source.logits(0, (0, 0, 16, 16), (4, 4)).dtype == torch.float32

@@ -8,12 +8,13 @@ are means over all of them. What differs from :class:`SOLOv2InstanceHead`: :mod:
 from typing import List, Optional, Tuple
 
 import torch
+import torch.nn.functional as F
 from detectron2.structures import Instances
 
 from effps_solo.modeling.detections import Detections, boxes_from_masks
-from effps_solo.modeling.instance_head.base import Stride4Masks
+from effps_solo.modeling.instance_head.base import Index, Stride4Masks, Window
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
-from effps_solo.modeling.upsampling import stride4_size
+from effps_solo.modeling.upsampling import STRIDE, stride4_size
 
 from . import inference
 from .candidate_masks import candidate_masks
@@ -79,5 +80,47 @@ class PublishedSOLOv2InstanceHead(SOLOv2InstanceHead):
     @staticmethod
     def _as_instances(found: Detections, image_size: Tuple[int, int]) -> Instances:
         instances = SOLOv2InstanceHead._as_instances(found, image_size)
-        instances.mask_source = Stride4Masks(found.mask_logits, of_probabilities=True)
+        instances.mask_source = PublishedMasks(found.mask_logits, image_size)
         return instances
+
+
+class PublishedMasks(Stride4Masks):
+    """Masks whose probabilities are interpolated to the network's frame, and from there to the output.
+
+    On the stride-4 points they are those of the logits.
+    """
+
+    def __init__(self, maps: torch.Tensor, frame: Tuple[int, int]) -> None:
+        """
+        Args:
+            maps: (K, h, w) logits, as those of :class:`Stride4Masks`.
+            frame: (h, w) of the network's frame, without padding.
+        """
+        super().__init__(maps)
+        self.frame = frame
+
+    def __getitem__(self, index: Index) -> "PublishedMasks":
+        return PublishedMasks(self.maps[index], self.frame)
+
+    def to(self, *args: object, **kwargs: object) -> "PublishedMasks":
+        return PublishedMasks(self.maps.to(*args, **kwargs), self.frame)
+
+    def _sampled(self, maps: torch.Tensor, window: Window, size: Tuple[int, int]) -> torch.Tensor:
+        x0, y0, x1, y1 = window
+        rows = _weights_of_both_steps(maps, 1, self.frame[0], (y0, y1), size[0])
+        columns = _weights_of_both_steps(maps, 2, self.frame[1], (x0, x1), size[1])
+        with torch.autocast(maps.device.type, enabled=False):
+            return (rows.T @ maps.float().sigmoid() @ columns).clamp(0, 1).logit()
+
+
+def _weights_of_both_steps(
+    maps: torch.Tensor, axis: int, length: int, window: Tuple[float, float], count: int
+) -> torch.Tensor:
+    """(points, count): how much each point of an axis counts for each output pixel in the window."""
+    scale = count / (window[1] - window[0])
+    first, output_length = round(window[0] * scale), round(length * scale)
+    points = torch.eye(maps.shape[axis], device=maps.device)[None]
+    weights = F.interpolate(points, scale_factor=STRIDE, mode="linear")[..., :length]
+    if output_length != length:
+        weights = F.interpolate(weights, size=output_length, mode="linear")
+    return weights[0, :, first : first + count]

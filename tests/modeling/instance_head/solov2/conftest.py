@@ -41,6 +41,7 @@ def _head(published: bool = False, **kwargs: Any) -> SOLOv2InstanceHead:
         "kernel_dim": 32,
         "mask_channels": 32,
         "point_loss_weight": 3.0,
+        "norm": "GN" if kwargs.get("variant") == "full" else "BN",
     }
     return head_type(**{**arguments, **kwargs})
 
