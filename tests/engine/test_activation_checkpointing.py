@@ -17,7 +17,7 @@ from effps_solo.engine.activation_checkpointing import checkpoint_activations, s
 
 VARIANTS: Dict[str, List[str]] = {
     "efficient": [],
-    "full": ["MODEL.SOLOV2.VARIANT", "full"],
+    "full": ["MODEL.SOLOV2.VARIANT", "full", "MODEL.SOLOV2.NORM", "GN"],
     "mask_rcnn": [
         "MODEL.INSTANCE_HEAD.NAME", "MaskRCNNInstanceHead",
         "MODEL.ROI_MASK_HEAD.CONV_DIM", "32",

@@ -16,7 +16,7 @@ from effps_solo.config import load_config
 from effps_solo.engine import Trainer, distributed, launch
 from effps_solo.utils.errors import ConfigError
 
-NORMS = ("EFFICIENTNET", "TWO_WAY_FPN", "SEM_SEG_HEAD")
+NORMS = ("EFFICIENTNET", "TWO_WAY_FPN", "SEM_SEG_HEAD", "SOLOV2")
 GN = {f"MODEL.{part}.NORM": "GN" for part in NORMS}
 SYNC_BN = {f"MODEL.{part}.NORM": "naiveSyncBN" for part in NORMS}
 # A random network in training multiplies rounding by up to 10 in a step of the usual size; AdamW also

@@ -16,7 +16,7 @@ from effps_solo.engine.loop import TrainingLoop
 from effps_solo.modeling.instance_head import StepTotals
 from effps_solo.modeling.precision import Precision
 
-NORMS = ("EFFICIENTNET", "TWO_WAY_FPN", "SEM_SEG_HEAD")
+NORMS = ("EFFICIENTNET", "TWO_WAY_FPN", "SEM_SEG_HEAD", "SOLOV2")
 
 
 class Counting(nn.Module):
