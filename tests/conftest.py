@@ -326,6 +326,7 @@ def lively_weights(tiny_config: Path, tmp_path: Path) -> Path:
 
     from effps_solo.config import load_config
     from effps_solo.engine import Trainer
+    from tests.noise_statistics import take_statistics
 
     torch.manual_seed(0)
     model = Trainer.build_model(load_config(str(tiny_config)))
@@ -334,6 +335,7 @@ def lively_weights(tiny_config: Path, tmp_path: Path) -> Path:
             bias = 0.0 if "category" in name else 1.0
             with torch.no_grad():
                 parameter.normal_(std=2.0) if parameter.dim() > 1 else parameter.fill_(bias)
+    take_statistics(model)
     path = tmp_path / "lively.pth"
     torch.save({"model": model.state_dict()}, path)
     return path

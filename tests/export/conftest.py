@@ -9,6 +9,7 @@ import torch
 from effps_solo.config import load_config
 from effps_solo.engine import Trainer
 from effps_solo.modeling.meta_arch import EfficientPS
+from tests.noise_statistics import take_statistics
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def lively_model(tiny_config: Path) -> Callable[..., EfficientPS]:
                 torch.nn.init.normal_(module.weight, std=(2.0 / module.weight[0].numel()) ** 0.5)
         bias = model.instance_head.grid_branches.category_predictor.bias
         torch.nn.init.constant_(bias, -1.0)
-        return model.eval()
+        take_statistics(model)
+        return model
 
     return build

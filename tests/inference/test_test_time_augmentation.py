@@ -22,6 +22,7 @@ from effps_solo.inference.test_time_augmentation import (
 )
 from effps_solo.modeling.meta_arch import EfficientPS
 from effps_solo.utils.errors import ConfigError
+from tests.noise_statistics import take_statistics
 
 MASK_RCNN = [
     "MODEL.INSTANCE_HEAD.NAME", "MaskRCNNInstanceHead", "MODEL.ROI_MASK_HEAD.CONV_DIM", "32",
@@ -44,6 +45,7 @@ def lively_model(tiny_config: Path, *words: str) -> EfficientPS:
     head = model.instance_head
     if hasattr(head, "grid_branches"):
         torch.nn.init.constant_(head.grid_branches.category_predictor.bias, -1.0)
+    take_statistics(model)
     return model
 
 
