@@ -79,7 +79,7 @@ def test_the_table_names_keys_that_exist(default: CfgNode) -> None:
         (("INPUT.TEST_SCALE", "2.0", *SHORTEST_EDGE), True),
         (("INPUT.BASE_SHORTEST_EDGE", "9", "INPUT.AUGMENTATION", "large_scale_jitter"), True),
         (("TEST.AUG.MAX_SIZE", "99"), True),
-        (("SOLVER.MOMENTUM", "0.8"), False),
+        (("SOLVER.MOMENTUM", "0.8", "SOLVER.OPTIMIZER", "SGD"), False),
         (("SOLVER.MOMENTUM", "0.8", "SOLVER.OPTIMIZER", "AdamW"), True),
     ],
 )
