@@ -18,6 +18,7 @@ from effps_solo.modeling.postprocessing import WindowedMasks
 from effps_solo.modeling.sem_seg_head import EfficientPSSemanticHead
 from effps_solo.modeling.sem_seg_head.loss import hard_pixel_cross_entropy
 from effps_solo.structures.label_space import PanopticLabelSpace
+from tests.noise_statistics import take_statistics
 
 LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 GRIDS = [(8, 12), (6, 10), (5, 7), (3, 4), (2, 3)]
@@ -61,6 +62,7 @@ def _parts(space: PanopticLabelSpace, variant: str = "efficient", **changes: int
         num_convs=2,
         kernel_dim=32,
         mask_channels=64,
+        norm="GN" if variant == "full" else "BN",
         point_loss_weight=3.0,
     )
     return {
@@ -75,7 +77,9 @@ def _parts(space: PanopticLabelSpace, variant: str = "efficient", **changes: int
 
 
 def _model(name: str, variant: str = "efficient", **kwargs: Any) -> EfficientPS:
-    return EfficientPS(**{**_parts(SPACES[name], variant), **kwargs})
+    model = EfficientPS(**{**_parts(SPACES[name], variant), **kwargs})
+    take_statistics(model)
+    return model.train()
 
 
 def _excite(model: EfficientPS, bias: float) -> None:
