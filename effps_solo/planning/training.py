@@ -13,6 +13,7 @@ from .machine import GIGABYTE, Machine, StepCost
 RARE_IMAGES = 0.25  # of the images: a class on fewer of them is rare
 # Of the pixels: classes with less get weights, by the root of how much less.
 RARE_PIXELS, MIN_CLASS_WEIGHT, MAX_CLASS_WEIGHT = 0.005, 1.2, 2.0
+FULL_OF_OBJECTS, POINT_LOSS_WEIGHT, SEMANTIC_LOSS_WEIGHT = 20, 3.0, 2.0  # objects an image
 EMPTY_IMAGES = 0.2  # share of images without objects from which crops look for objects
 COMPLETE = 0.01  # share of void below which every pixel is taken to have a class
 MAX_STUFF_FRACTION = 0.002  # of the image: twice that of EfficientPS (2048 px of 1024x2048)
@@ -33,7 +34,7 @@ AUGMENTATION = ((0, (0.8, 1.25), 0.0), (5, (0.75, 1.33), 0.2), (100, (0.5, 2.0),
 
 def data_choices(data: Fingerprint) -> List[Choice]:
     """Sampling, crops around objects, and what the fusion does with void and small regions."""
-    choices = [*_sampling(data), *_class_weights(data)]
+    choices = [*_sampling(data), *_class_weights(data), *_points(data)]
     empty = float(np.mean(data.num_objects == 0))
     probability = 0.5 if EMPTY_IMAGES < empty < 1 else 0.0
     reason = f"{100 * empty:.0f} % of the images hold no object"
@@ -84,6 +85,23 @@ def _class_weights(data: Fingerprint) -> List[Choice]:
         f"{MAX_CLASS_WEIGHT:g}."
     )
     return [Choice("MODEL.CLASS_WEIGHTS", weights, reason)]
+
+
+def _points(data: Fingerprint) -> List[Choice]:
+    """See docs/decisions/0006-points.md."""
+    mean = float(data.num_objects.mean())
+    if mean < FULL_OF_OBJECTS:
+        return []
+    points = Choice(
+        "MODEL.SOLOV2.POINT_LOSS_WEIGHT",
+        POINT_LOSS_WEIGHT,
+        f"{mean:.0f} objects an image, at least {FULL_OF_OBJECTS}: their borders are also learned at points "
+        "of the full resolution.",
+    )
+    if len(data.label_space.stuff_ids) < 2:
+        return [points]
+    reason = "Against the loss at points, which would outweigh it."
+    return [points, Choice("MODEL.SEM_SEG_HEAD.LOSS_WEIGHT", SEMANTIC_LOSS_WEIGHT, reason)]
 
 
 def _stuff_area(data: Fingerprint) -> Choice:

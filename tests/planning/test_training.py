@@ -49,6 +49,13 @@ def test_images_without_objects(make_data: Any) -> None:
     assert some["CROP_OBJECT_PROB"] == 0.5 and none["CROP_OBJECT_PROB"] == 0
 
 
+def test_points_where_images_are_full_of_objects(make_data: Any) -> None:
+    few = by_key(data_choices(make_data([(64, 64)] * 2, [[9] * 20, [9] * 19])))
+    assert "SOLOV2.POINT_LOSS_WEIGHT" not in few and "SEM_SEG_HEAD.LOSS_WEIGHT" not in few
+    many = by_key(data_choices(make_data([(64, 64)] * 2, [[9] * 40, []])))
+    assert (many["SOLOV2.POINT_LOSS_WEIGHT"], many["SEM_SEG_HEAD.LOSS_WEIGHT"]) == (3.0, 2.0)
+
+
 @pytest.mark.parametrize(("areas", "limit"), [([0.0004], 0.0004), ([0.3], 0.002), ([], 0.0)])
 def test_small_regions(make_data: Any, areas: Any, limit: float) -> None:
     keys = by_key(data_choices(make_data([(64, 64)], [[9]], stuff_areas=areas)))
