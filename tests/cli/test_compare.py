@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
@@ -172,9 +172,17 @@ def test_an_output_that_is_a_file(command: Command, output: Path, capsys: Any) -
     assert f"--output '{output}' is not a folder to write to" in capsys.readouterr().err
 
 
+@pytest.fixture
+def heed_ctrl_c() -> Iterator[None]:
+    """Programs that a shell starts in the background ignore it, the tests among them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
 def test_a_comparison_is_stopped_and_goes_on(
-    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture, heed_ctrl_c: None
 ) -> None:
     """One real run: Ctrl-C in the middle of training, then the rest of it, then the report."""
     table, output = tmp_path / "table.yaml", tmp_path / "comparison"

@@ -176,14 +176,12 @@ def test_formats() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_int8(project_root: Path, tmp_path: Path) -> None:
+def test_int8(tmp_path: Path) -> None:
     """The model of the package: convolutions in 8 bits, the rest as it is, nearly the same map."""
     openvino = pytest.importorskip("openvino")
-    config = project_root / "configs" / "quickstart" / "effps_lite0_solov2_long.yaml"
     path = tmp_path / "int8.xml"
-    words = ["--config-file", str(config), "--image-size", "256", "512", "--output", str(path)]
-    words += ["--int8", str(SAMPLE_IMAGE), "--opts", "MODEL.WEIGHTS", str(SHIPPED_MODEL)]
-    assert main(["export", *words]) == 0
+    words = ["--model", str(SHIPPED_MODEL), "--image-size", "256", "512", "--output", str(path)]
+    assert main(["export", *words, "--int8", str(SAMPLE_IMAGE)]) == 0
     int8 = load_exported(path)
     assert int8.description.precision == "int8"
 
