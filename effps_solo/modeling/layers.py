@@ -173,8 +173,12 @@ class SeparableConv2d(DepthwiseSeparableConv2d):
         conv = self.depthwise
         if conv.bias is not None or conv.norm is None:  # norms are folded, or there is none
             return super().forward(x)
-        x = depthwise_conv2d(x, conv.weight, conv.stride, conv.padding, conv.dilation)
-        return self.pointwise(conv.activation(conv.norm(x)))
+        return self.pointwise(conv.activation(conv.norm(self.convolve_depthwise(x))))
+
+    def convolve_depthwise(self, x: torch.Tensor) -> torch.Tensor:
+        """The depthwise convolution alone, what enters its norm."""
+        conv = self.depthwise
+        return depthwise_conv2d(x, conv.weight, conv.stride, conv.padding, conv.dilation)
 
 
 def separable_conv(

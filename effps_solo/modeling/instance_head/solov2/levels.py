@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from effps_solo.modeling.cpu_gradients import depthwise_conv2d
 from effps_solo.modeling.layers import SeparableConv2d
 
 _Map = Callable[[torch.Tensor], torch.Tensor]
@@ -34,13 +33,9 @@ def run_on_levels(layers: Iterable[nn.Module], levels: List[torch.Tensor]) -> Li
 def _steps(layer: Any) -> Iterator[Tuple[_Map, nn.Module, nn.Module]]:
     """(convolution, norm, activation), one or two of a layer."""
     if isinstance(layer, SeparableConv2d):
-        yield _depthwise(layer.depthwise), layer.depthwise.norm, layer.depthwise.activation
+        yield layer.convolve_depthwise, layer.depthwise.norm, layer.depthwise.activation
         layer = layer.pointwise
     yield getattr(layer, "linear", None) or _pointwise(layer), layer.norm, layer.activation
-
-
-def _depthwise(conv: Any) -> _Map:
-    return lambda x: depthwise_conv2d(x, conv.weight, conv.stride, conv.padding, conv.dilation)
 
 
 def _pointwise(conv: Any) -> _Map:
