@@ -58,12 +58,12 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.BASE_SHORTEST_EDGE = 0
     # Range of the random factor on the image size (not "shortest_edge").
     cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
-    # (height, width) of the training crop in pixels; smaller images are padded with void (not
-    # "shortest_edge").
+    # (height, width) of the training crop in pixels; padded with void (not "shortest_edge").
     cfg.INPUT.CROP_SIZE = (1024, 2048)
-    # Probability of a crop that is placed around a random object, for images with few of them
-    # (not "shortest_edge"). Images without objects stay in the training.
+    # Probability of a crop that is placed around a random object (not "shortest_edge").
     cfg.INPUT.CROP_OBJECT_PROB = 0.0
+    # Objects of other images that are put into one, at most; their classes are drawn alike.
+    cfg.INPUT.COPY_PASTE_OBJECTS = 0
     # Strength of random brightness, contrast and saturation, factors in [1 - x, 1 + x]; 0: none.
     cfg.INPUT.COLOR_JITTER = 0.0
     # Factor on the image size at test time (not "shortest_edge").

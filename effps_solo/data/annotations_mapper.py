@@ -38,13 +38,14 @@ class AnnotationsDatasetMapper:
         """The mapper of a config: ``INPUT.AUGMENTATION`` and the classes of ``DATASETS.TRAIN[0]``.
 
         Raises:
-            ConfigError: crops around objects, whose boxes DatasetMapper does not show to augmentations.
+            ConfigError: a key that needs panoptic PNGs.
         """
-        if is_train and cfg.INPUT.CROP_OBJECT_PROB > 0:
-            raise ConfigError(
-                f"INPUT.CROP_OBJECT_PROB is {cfg.INPUT.CROP_OBJECT_PROB}, which needs a data set with "
-                f"panoptic PNGs; '{cfg.DATASETS.TRAIN[0]}' has `annotations`: set it to 0"
-            )
+        for key in ("CROP_OBJECT_PROB", "COPY_PASTE_OBJECTS") if is_train else ():
+            if cfg.INPUT[key] > 0:
+                raise ConfigError(
+                    f"INPUT.{key} is {cfg.INPUT[key]}, which needs a data set with panoptic PNGs; "
+                    f"'{cfg.DATASETS.TRAIN[0]}' has `annotations`: set it to 0"
+                )
         mapper = DatasetMapper(
             cfg,
             is_train,

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from effps_solo.utils.errors import ConfigError
 
 from .annotations_mapper import AnnotationsDatasetMapper
+from .copy_paste import CopyPaste
 from .datasets.registration import check_dataset_available
 from .loader import SampledRecords, SampleStream, ShownLoader, TrainLoader, outlive_stop_signals
 from .mapper import PanopticDatasetMapper
@@ -100,7 +101,8 @@ def batch_size_per_process(cfg: CfgNode) -> int:
 def build_train_mapper(cfg: CfgNode, records: List[Record]) -> Callable[[Record], Record]:
     """The mapper for panoptic PNGs, or for ``annotations`` where the data set has none."""
     if "pan_seg_file_name" in records[0]:
-        return PanopticDatasetMapper(cfg, is_train=True)
+        paste = CopyPaste(cfg, records) if cfg.INPUT.COPY_PASTE_OBJECTS > 0 else None
+        return PanopticDatasetMapper(cfg, is_train=True, paste=paste)
     return AnnotationsDatasetMapper.from_config(cfg, is_train=True)
 
 

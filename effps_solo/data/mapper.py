@@ -7,7 +7,7 @@ semantic labels, masks, boxes and centres are read off the result.
 import copy
 import inspect
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ class DenseSegments:
     info: List[Optional[Dict[str, Any]]]
 
 
+# An image (H, W, 3) and its annotation -> both, with more objects.
+Paste = Callable[[np.ndarray, DenseSegments], Tuple[np.ndarray, DenseSegments]]
+
+
 class PanopticDatasetMapper(DatasetMapper):
     """Maps a dict with ``file_name``, ``pan_seg_file_name`` and ``segments_info`` for the model.
 
@@ -62,10 +66,16 @@ class PanopticDatasetMapper(DatasetMapper):
         augmentations: List[T.Augmentation],
         image_format: str,
         label_space: PanopticLabelSpace,
+        paste: Optional[Paste] = None,
     ) -> None:
-        """``augmentations`` are Detectron2's, or transforms; ``image_format`` is "RGB" or "BGR"."""
+        """
+        Args:
+            augmentations: Detectron2's, or transforms.
+            image_format: "RGB" or "BGR".
+            paste: see :class:`.copy_paste.CopyPaste`; in training, before the augmentations.
+        """
         super().__init__(is_train, augmentations=augmentations, image_format=image_format)
-        self.label_space = label_space
+        self.label_space, self.paste = label_space, paste
         # Detectron2 hands the boxes to an augmentation by the names of its arguments.
         arguments = [inspect.signature(a.get_transform).parameters for a in self.augmentations.augs]
         self._boxes_wanted = any("boxes" in names for names in arguments)
@@ -101,6 +111,8 @@ class PanopticDatasetMapper(DatasetMapper):
                 f"{dataset_dict['pan_seg_file_name']} is {_size(segments.ids)} pixels, its image "
                 f"{dataset_dict['file_name']} is {_size(image)}"
             )
+        if self.paste is not None:
+            image, segments = self.paste(image, segments)
         boxes = self._object_boxes(segments) if self._boxes_wanted else None
         dataset_dict["image"], transforms = self._augment(image, boxes)
         segments.ids = transform_ids(segments.ids, transforms)

@@ -25,6 +25,7 @@ EVALUATION_SHARE = 0.2  # of the time
 EVALUATION_COST = 0.6
 MIN_ITERATIONS, ITERATION_STEP = 50, 10
 WARMUP_SHARE, MIN_WARMUP, MAX_WARMUP = 1 / 40, 30, 500
+COPY_PASTE_OBJECTS = 3
 NUM_CHECKPOINTS, MAX_EVALUATIONS = 10, 4
 MIN_TEST_IMAGES = 100
 EMA_ITERATIONS = 1000  # an average of fewer holds too many weights of the beginning
@@ -40,6 +41,9 @@ def data_choices(data: Fingerprint) -> List[Choice]:
     reason = f"{100 * empty:.0f} % of the images hold no object"
     reason += "; every other crop looks for one where there are any." if probability else "."
     choices.append(Choice("INPUT.CROP_OBJECT_PROB", probability, reason))
+    if probability:
+        reason = "Objects of other images are put into one, rare classes as often as others."
+        choices.append(Choice("INPUT.COPY_PASTE_OBJECTS", COPY_PASTE_OBJECTS, reason))
     void = max(0.0, 1 - float(data.class_share.sum()))
     complete = void < COMPLETE
     reason = f"{100 * void:.1f} % of the pixels are void"

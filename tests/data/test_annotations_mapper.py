@@ -90,9 +90,10 @@ def test_equals_the_panoptic_mapper(cfg: CfgNode, tmp_path: Path, seed: int, voi
         assert torch.equal(found.get(key), expected.get(key)), key
 
 
-def test_crops_around_objects_need_panoptic_pngs(cfg: CfgNode) -> None:
-    cfg.INPUT.CROP_OBJECT_PROB = 0.5
-    with pytest.raises(ConfigError, match="CROP_OBJECT_PROB is 0.5, which needs .* set it to 0"):
+@pytest.mark.parametrize(("key", "value"), [("CROP_OBJECT_PROB", 0.5), ("COPY_PASTE_OBJECTS", 2)])
+def test_what_needs_panoptic_pngs(cfg: CfgNode, key: str, value: float) -> None:
+    cfg.INPUT[key] = value
+    with pytest.raises(ConfigError, match=f"INPUT.{key} is {value}, which needs .* set it to 0"):
         AnnotationsDatasetMapper.from_config(cfg)
 
 

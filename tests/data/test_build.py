@@ -24,6 +24,7 @@ from effps_solo.data.build import (
     evenly_spread,
     sampler_factory,
 )
+from effps_solo.data.copy_paste import CopyPaste
 from effps_solo.data.datasets.files import DatasetError
 from effps_solo.data.mapper import PanopticDatasetMapper
 from effps_solo.utils.errors import ConfigError
@@ -32,7 +33,13 @@ from effps_solo.utils.errors import ConfigError
 def test_the_mapper_follows_the_annotation(tiny_config: Path) -> None:
     cfg = load_config(str(tiny_config))
     panoptic = build_train_mapper(cfg, DatasetCatalog.get(cfg.DATASETS.TRAIN[0]))
-    assert isinstance(panoptic, PanopticDatasetMapper)
+    assert isinstance(panoptic, PanopticDatasetMapper) and panoptic.paste is None
+    cfg.INPUT.COPY_PASTE_OBJECTS = 2
+    pasting = build_train_mapper(cfg, DatasetCatalog.get(cfg.DATASETS.TRAIN[0]))
+    assert isinstance(pasting.paste, CopyPaste) and pasting(
+        DatasetCatalog.get(cfg.DATASETS.TRAIN[0])[0]
+    )
+    cfg.INPUT.COPY_PASTE_OBJECTS = 0
     separate = build_train_mapper(cfg, [{"annotations": [], "sem_seg_file_name": "labels.png"}])
     assert isinstance(separate, AnnotationsDatasetMapper)
 

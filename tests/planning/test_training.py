@@ -47,6 +47,7 @@ def test_images_without_objects(make_data: Any) -> None:
     some = by_key(data_choices(make_data([(64, 64)] * 4, [[9], [], [9], []])))
     none = by_key(data_choices(make_data([(64, 64)] * 2, [[], []])))
     assert some["CROP_OBJECT_PROB"] == 0.5 and none["CROP_OBJECT_PROB"] == 0
+    assert some["COPY_PASTE_OBJECTS"] == 3 and "COPY_PASTE_OBJECTS" not in none
 
 
 def test_points_where_images_are_full_of_objects(make_data: Any) -> None:
