@@ -58,6 +58,7 @@ class CopyPaste:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, records: List[Record]) -> Dict[str, Any]:
+        """``INPUT.COPY_PASTE_OBJECTS`` of ``records``."""
         metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
         return {
             "records": records,
