@@ -4,23 +4,25 @@ from typing import NamedTuple, Tuple
 
 import torch
 
+from .mask_layers import MaskLayers
+
 
 class Detections(NamedTuple):
-    """K instances, best first; h x w stride-4 points.
+    """K instances, best first.
 
     Attributes:
         scores: (K,) in [0, 1], descending.
         valid: (K,) bool; others stand for nothing. All are valid but in an exported graph, where K >= 1.
         thing_index: (K,) int64.
         boxes: (K, 4) XYXY around the masks, in pixels of the network's frame.
-        mask_logits: (K, h, w), above 0 inside.
+        masks: their logits at stride 4, above 0 inside.
     """
 
     scores: torch.Tensor
     valid: torch.Tensor
     thing_index: torch.Tensor
     boxes: torch.Tensor
-    mask_logits: torch.Tensor
+    masks: MaskLayers
 
 
 def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:
@@ -32,14 +34,9 @@ def boxes_from_masks(masks: torch.Tensor) -> torch.Tensor:
     Returns:
         (K, 4) float XYXY in mask pixels, x1 and y1 exclusive; zeros where a mask is empty.
     """
-    return boxes_from_extents(masks.any(dim=1), masks.any(dim=2))
-
-
-def boxes_from_extents(columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """:func:`boxes_from_masks` of the (K, w) columns and the (K, h) rows in which masks have points."""
-    (x0, x1), (y0, y1) = _extent(columns), _extent(rows)
+    (x0, x1), (y0, y1) = _extent(masks.any(dim=1)), _extent(masks.any(dim=2))
     boxes = torch.stack([x0, y0, x1, y1], dim=1).float()
-    return boxes * rows.any(dim=1)[:, None]
+    return boxes * masks.flatten(1).any(dim=1)[:, None]
 
 
 def _extent(occupied: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ at pixel (4 i + 2, 4 j + 2). The output has (H, W) pixels. Either frame has its 
 the first pixel, and pixel centres at halves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Sequence, Tuple
 
 import torch
@@ -57,7 +57,10 @@ class PointSampler:
     def __call__(self, maps: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
         """(C, h4, w4) maps and (P,) channel indices -> (P,) samples."""
         index = self.corners + channels * (maps.shape[1] * maps.shape[2])
-        values = maps.flatten().index_select(0, index.flatten()).unflatten(0, (4, -1))
+        return self.mixed(maps.flatten().index_select(0, index.flatten()).unflatten(0, (4, -1)))
+
+    def mixed(self, values: torch.Tensor) -> torch.Tensor:
+        """(4, P) values at the corners -> (P,) samples."""
         upper, lower = _mix(values[0], values[1], self.wx), _mix(values[2], values[3], self.wx)
         return _mix(upper, lower, self.wy)
 
@@ -94,7 +97,7 @@ def upsampled_argmax(scores: torch.Tensor, image_size: Size, output_size: Size) 
         image_size,
         output_size,
         lambda sample: best_channel(winner, sample, scores_of(scores)),
-    )
+    ).map()
 
 
 def scores_of(maps: torch.Tensor) -> ScoreAt:
@@ -102,9 +105,60 @@ def scores_of(maps: torch.Tensor) -> ScoreAt:
     return lambda channels, sample: sample(maps, channels)
 
 
+@dataclass
+class PixelLabels:
+    """The labels of H x W pixels: those of coarser points, but where points around a pixel disagree.
+
+    Attributes:
+        points: (h, w) integers.
+        contested: (h, w) bool, the points whose pixels have labels of their own.
+        rows, columns: (H,) and (W,) the point of each row and column of pixels.
+        pixels, labels: (P,) the pixels of contested points, y * W + x, and their labels.
+    """
+
+    points: torch.Tensor
+    contested: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    pixels: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def of_map(cls, labels: torch.Tensor) -> "PixelLabels":
+        """(H, W) labels of which each pixel is a point."""
+        rows, columns = (torch.arange(side, device=labels.device) for side in labels.shape)
+        none = torch.zeros_like(labels, dtype=torch.bool)
+        return cls(labels, none, rows, columns, rows[:0], labels[0, :0])
+
+    def map(self) -> torch.Tensor:
+        """(H, W)."""
+        whole = _at(self.points, self.rows, self.columns)
+        return whole.flatten().scatter(0, self.pixels, self.labels).view_as(whole)
+
+    def renumbered(self, numbers: torch.Tensor) -> "PixelLabels":
+        """With ``numbers[label]``, of (n,) numbers, for each label."""
+        points = numbers.index_select(0, self.points.flatten()).view_as(self.points)
+        return replace(self, points=points, labels=numbers.index_select(0, self.labels))
+
+    def counts(self, length: int) -> torch.Tensor:
+        """(length,) int64: how many pixels have the labels 0, 1, ..."""
+        down, across = (
+            torch.zeros(count, dtype=torch.int64, device=points.device).scatter_add(
+                0, points, torch.ones_like(points)
+            )
+            for count, points in zip(self.points.shape, (self.rows, self.columns))
+        )
+        pixels = (down[:, None] * across * ~self.contested).flatten()
+        labels = torch.cat([self.points.flatten(), self.labels]).long()
+        each = torch.cat([pixels, torch.ones_like(self.pixels)])
+        return torch.zeros(length, dtype=torch.int64, device=labels.device).scatter_add(
+            0, labels, each
+        )
+
+
 def upsampled_labels(
     labels: torch.Tensor, image_size: Size, output_size: Size, label_at: LabelAt
-) -> torch.Tensor:
+) -> PixelLabels:
     """The label of every pixel, without upsampling a map.
 
     Where the four surrounding points have one label, which is nearly everywhere, so has the pixel.
@@ -121,15 +175,14 @@ def upsampled_labels(
     rows = _neighbours(image_size[0], output_size[0], labels.shape[0], labels.device)
     columns = _neighbours(image_size[1], output_size[1], labels.shape[1], labels.device)
     y0, x0 = rows[0], columns[0]
-    contested = _at(_between_rivals(labels), y0, x0).flatten().nonzero()[:, 0]
+    contested = _between_rivals(labels)
+    pixels = _at(contested, y0, x0).flatten().nonzero()[:, 0]
     decided = []
-    for pixels in _chunks(contested):
-        y = pixels // output_size[1]
-        x = pixels - y * output_size[1]  # no remainder: see best_channel
+    for some in _chunks(pixels):
+        y = some // output_size[1]
+        x = some - y * output_size[1]  # no remainder: see best_channel
         decided.append(label_at(PointSampler.at(rows, columns, y, x, labels.shape[1])))
-    values = torch.cat(decided).to(labels.dtype)
-    whole = _at(labels, y0, x0).flatten().scatter(0, contested, values)
-    return whole.unflatten(0, (output_size[0], output_size[1]))
+    return PixelLabels(labels, contested, y0, x0, pixels, torch.cat(decided).to(labels.dtype))
 
 
 def _chunks(pixels: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -167,11 +220,12 @@ def best_channel(winner: torch.Tensor, sampler: PointSampler, score_at: ScoreAt)
     """
     candidates = winner.flatten().index_select(0, sampler.corners.flatten()).unflatten(0, (4, -1))
     first, second, third, fourth = candidates
+    differ = [other != first for other in candidates[1:]]
     new = [
-        (second != first) | (third != first) | (fourth != first),  # else there is no choice
-        second != first,
-        (third != first) & (third != second),
-        (fourth != first) & (fourth != second) & (fourth != third),
+        differ[0] | differ[1] | differ[2],  # else there is no choice
+        differ[0],
+        differ[1] & (third != second),
+        differ[2] & (fourth != second) & (fourth != third),
     ]
     flat = candidates.flatten()
     chosen = torch.cat(new).nonzero()[:, 0]

@@ -30,7 +30,7 @@ def test_masks_are_circles_around_the_cells(tiny_config: Path, variant: str) -> 
     output = circles(head, 5, SIZE)
     cells = (output.category[0] > 0).any(dim=1).nonzero()[:, 0]
     assert len(cells) == 5 and (output.category > 0).sum() == 5
-    masks = head.masks(output, head.test_cells).logits(cells) > 0
+    masks = head.masks(output, head.test_cells).of(cells).logits() > 0
     # The Gaussians lie on the centres of pixels, the coordinates start at 0.
     offset = 0.5 if variant == "efficient" else 0.0
     y, x = (torch.arange(count) + offset for count in (64, 96))

@@ -2,7 +2,7 @@
 
 import torch
 
-from effps_solo.modeling.detections import boxes_from_extents, boxes_from_masks
+from effps_solo.modeling.detections import boxes_from_masks
 
 
 def test_boxes() -> None:
@@ -17,8 +17,6 @@ def test_boxes() -> None:
         [0, 0, 0, 0],
     ]
     assert boxes_from_masks(masks[:0]).shape == (0, 4)
-    found = boxes_from_extents(masks.any(dim=1), masks.any(dim=2))
-    assert torch.equal(found, boxes_from_masks(masks))
 
 
 def test_boxes_against_a_loop() -> None:

@@ -28,9 +28,10 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
 from effps_solo.modeling.detections import Detections
-from effps_solo.modeling.execution import works_in_parts
+from effps_solo.modeling.mask_layers import FAR_LOGIT, MaskLayers
 from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.modeling.upsampling import (
+    PixelLabels,
     PointSampler,
     Size,
     best_channel,
@@ -41,7 +42,7 @@ from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .base import PanopticFusion, SegmentsInfo
 from .build import PANOPTIC_FUSION_REGISTRY
-from .overlaps import in_support, support_windows, without_overlaps
+from .overlaps import supports, without_overlaps
 from .segments import SegmentTable, mean_winning_probability, segments_info
 
 
@@ -72,8 +73,8 @@ def fused_votes(mask_logits: torch.Tensor, semantic_logits: torch.Tensor) -> tor
     """
     total = mask_logits + semantic_logits
     certainty = mask_logits.sigmoid() + semantic_logits.sigmoid()
-    # sigmoid(-a) = 1 - sigmoid(a)
-    return total * torch.where(total >= 0, certainty, 2 - certainty)
+    # sigmoid(-a) = 1 - sigmoid(a): the certainty of -a and -b is 2 - certainty, the larger where total < 0.
+    return total * torch.maximum(certainty, 2 - certainty)
 
 
 @PANOPTIC_FUSION_REGISTRY.register()
@@ -111,12 +112,13 @@ class AdaptiveFusion(PanopticFusion):
         thresholds: Optional[FusionThresholds] = None,
     ) -> Tuple[torch.Tensor, SegmentsInfo]:
         """See :meth:`PanopticFusion.forward`."""
+        boxes = instances.pred_boxes.tensor
         detections = Detections(
             instances.scores,
             torch.ones_like(instances.scores, dtype=torch.bool),
             instances.thing_index,
-            instances.pred_boxes.tensor,
-            instances.mask_source.stride4_logits(semantic_logits.shape[-2:]),
+            boxes,
+            instances.mask_source.stride4_layers(semantic_logits.shape[-2:], supports(boxes)),
         )
         panoptic_seg, table = self.fuse(
             semantic_logits, detections, instances.image_size, output_size, thresholds
@@ -141,20 +143,8 @@ class AdaptiveFusion(PanopticFusion):
         thresholds = thresholds or self.thresholds
         semantic_logits = semantic_logits.float()
         wanted = detections.valid & (detections.scores >= thresholds.score)
-        kept = without_overlaps(
-            detections.mask_logits, detections.boxes, wanted, thresholds.overlap
-        )
-        if works_in_parts(kept):  # what is left out costs nothing
-            detections = detections._replace(
-                scores=detections.scores[kept],
-                valid=detections.valid[kept],
-                thing_index=detections.thing_index[kept],
-                boxes=detections.boxes[kept],
-            )
-            rows, kept = kept.nonzero()[:, 0], kept[kept]
-        else:
-            rows = torch.arange(kept.shape[0], device=kept.device)
-        votes = self.votes(semantic_logits, detections, rows)
+        kept = without_overlaps(detections.masks, wanted, thresholds.overlap)
+        votes = self.votes(semantic_logits, detections)
         winner = winning_channel(votes, kept)
         code = self.upsample(winner, votes, image_size, output_size)
         class_scores = mean_winning_probability(semantic_logits, votes.class_of_unclaimed)
@@ -166,25 +156,18 @@ class AdaptiveFusion(PanopticFusion):
             thresholds.stuff_area,
         )
 
-    def votes(
-        self, semantic_logits: torch.Tensor, detections: Detections, rows: torch.Tensor
-    ) -> "Votes":
-        """The channels that compete: the stuff classes and the K instances.
-
-        Args:
-            rows: (K,) of their masks in ``detections.mask_logits``.
-        """
-        thing_ids = self._ids(self.label_space.thing_ids, rows)
+    def votes(self, semantic_logits: torch.Tensor, detections: Detections) -> "Votes":
+        """The channels that compete: the stuff classes and the K instances."""
+        thing_ids = self._ids(self.label_space.thing_ids, detections.scores)
         candidates, ids = self._unclaimed(semantic_logits)
         return Votes(
             rivals=self._rivals(semantic_logits),
-            mask_logits=detections.mask_logits,
+            masks=detections.masks,
             scale=self.instance_logit_scale,
             semantic_logits=semantic_logits,
             class_of_unclaimed=ids[candidates.max(dim=0).indices],
-            rows=rows,
             classes=thing_ids[detections.thing_index],
-            boxes=detections.boxes,
+            supports=supports(detections.boxes),
         )
 
     def _rivals(self, semantic_logits: torch.Tensor) -> torch.Tensor:
@@ -198,13 +181,13 @@ class AdaptiveFusion(PanopticFusion):
 
     def upsample(
         self, winner: torch.Tensor, votes: "Votes", image_size: Size, output_size: Size
-    ) -> torch.Tensor:
-        """``code`` of :meth:`PanopticFusion.assemble`, in int32.
+    ) -> PixelLabels:
+        """``code`` of :meth:`PanopticFusion.assemble`.
 
         Args:
             winner: (h4, w4) channel of ``votes`` that wins at each stride-4 point.
         """
-        num_rivals, num_instances = len(votes.rivals), votes.rows.shape[0]
+        num_rivals, num_instances = len(votes.rivals), votes.classes.shape[0]
         stuff_ids = list(self.label_space.stuff_ids) or [self.label_space.num_classes]
         class_of_rival = self._ids(stuff_ids, winner)
         semantic = votes.class_of_unclaimed
@@ -230,22 +213,21 @@ class Votes:
 
     Attributes:
         rivals: (R, h4, w4) logits, R >= 1.
-        mask_logits: (n, h4, w4), of which ``rows`` are those of the instances.
+        masks: the logits of the instances.
         scale: factor on them, which makes ML_A.
         semantic_logits: (C, h4, w4), of which ``classes`` are ML_B.
         class_of_unclaimed: (h4, w4) int64, contiguous id where no instance wins.
-        rows, classes: (K,) of each instance; contiguous ids.
-        boxes: (K, 4) XYXY in pixels; an instance has no vote farther than a point from its box.
+        classes: (K,) contiguous ids.
+        supports: (K, 4) of :func:`.overlaps.supports`.
     """
 
     rivals: torch.Tensor
-    mask_logits: torch.Tensor
+    masks: MaskLayers
     scale: float
     semantic_logits: torch.Tensor
     class_of_unclaimed: torch.Tensor
-    rows: torch.Tensor
     classes: torch.Tensor
-    boxes: torch.Tensor
+    supports: torch.Tensor
 
     def at(self, channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
         """(P,) votes of the given channels, one at each of P points.
@@ -258,7 +240,7 @@ class Votes:
         of_instance = (channels >= num_rivals).nonzero()[:, 0]
         k = channels.index_select(0, of_instance) - num_rivals
         there = sample[of_instance]
-        mask_logits = self.scale * there(self.mask_logits, self.rows.index_select(0, k)).float()
+        mask_logits = self.scale * there.mixed(self.masks.at(k, there.corners))
         semantic_logits = there(self.semantic_logits, self.classes.index_select(0, k))
         return votes.scatter(0, of_instance, fused_votes(mask_logits, semantic_logits))
 
@@ -269,25 +251,20 @@ def winning_channel(votes: Votes, kept: torch.Tensor) -> torch.Tensor:
     Args:
         kept: (K,) bool, the instances that have a vote.
     """
-    size = (votes.semantic_logits.shape[1], votes.semantic_logits.shape[2])
-    if not works_in_parts(kept):
-        fused = fused_votes(
-            votes.scale * votes.mask_logits.float(),  # all of them are rows
-            votes.semantic_logits.index_select(0, votes.classes),
-        )
-        may_vote = in_support(votes.boxes, size) & kept[:, None, None]
-        return (
-            torch.cat([votes.rivals, fused.masked_fill(~may_vote, -torch.inf)]).max(dim=0).indices
-        )
-    # One instance after the other, each in its window: no (K, h4, w4) tensor of votes exists.
     best, winner = votes.rivals.max(dim=0)
-    rows, classes = votes.rows.tolist(), votes.classes.tolist()
-    windows = support_windows(votes.boxes, size)
-    for k in kept.nonzero()[:, 0].tolist():
-        window = windows[k]
-        mask_logits = votes.scale * votes.mask_logits[rows[k]][window].float()
-        vote = fused_votes(mask_logits, votes.semantic_logits[classes[k]][window])
-        wins = vote > best[window]
-        best[window] = torch.where(wins, vote, best[window])
-        winner[window].masked_fill_(wins, len(votes.rivals) + k)
-    return winner
+    masks, tiles = votes.masks, votes.masks.tiles
+    semantic = tiles.pick(tiles.split(votes.semantic_logits, 0.0), masks.of_owners(votes.classes))
+    fused = fused_votes(votes.scale * tiles.split(masks.logits, FAR_LOGIT), semantic)
+    # Where the owner of a tile, if it stays, may vote (M, down, across, 4).
+    may_vote = torch.where(kept[:, None], votes.supports, 0.0)
+    x0, y0, x1, y1 = masks.of_owners(may_vote).unsqueeze(-1).unbind(dim=3)
+    y, x = tiles.coordinates(kept.device)
+    rows = (y >= y0.transpose(2, 3)) & (y < y1.transpose(2, 3))
+    columns = (x >= x0) & (x < x1)
+    # Sums of a term a row and one a column: on a CPU ten times faster than a choice at each point.
+    fused = fused + torch.where(rows, 0.0, -torch.inf)[..., None]
+    fused = fused + torch.where(columns, 0.0, -torch.inf)[:, :, None]
+    vote, layer = fused.max(dim=0, keepdim=True)
+    vote, layer = tiles.join(vote)[0], tiles.join(layer)[0]
+    owner = masks.owner_at(layer.flatten(), masks.tile_of_point).view_as(layer)
+    return torch.where(vote > best, len(votes.rivals) + owner, winner)

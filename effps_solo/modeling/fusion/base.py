@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from effps_solo.modeling.outputs import FusionThresholds
-from effps_solo.modeling.upsampling import Size
+from effps_solo.modeling.upsampling import PixelLabels, Size
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .segments import SegmentTable, number_segments
@@ -86,7 +86,7 @@ class PanopticFusion(nn.Module, ABC):
 
     def assemble(
         self,
-        code: torch.Tensor,
+        code: PixelLabels,
         scores: torch.Tensor,
         thing_index: torch.Tensor,
         class_scores: torch.Tensor,
@@ -95,7 +95,7 @@ class PanopticFusion(nn.Module, ABC):
         """Number the segments, drop small stuff, count areas.
 
         Args:
-            code: (H, W) integers, what holds a pixel: k for the k-th instance, K + c for the class of
+            code: of H x W pixels what holds it: k for the k-th instance, K + c for the class of
                 the contiguous id c, which is void if it is a class of things, K + C for void.
             scores, thing_index: (K,) of the instances.
             class_scores: (C,) of the stuff segments, :func:`.segments.mean_winning_probability`.
@@ -110,7 +110,7 @@ class PanopticFusion(nn.Module, ABC):
         is_thing_class = (classes[:, None] == thing_ids).any(dim=1)
         is_instance = torch.ones_like(thing_index, dtype=torch.bool)
         # No instance holds the pixels of a thing class: they are void, however many.
-        min_stuff_area = max(1.0, stuff_area * code.numel())
+        min_stuff_area = max(1.0, stuff_area * (code.rows.shape[0] * code.columns.shape[0]))
         min_areas = torch.where(is_thing_class, math.inf, min_stuff_area)
         return number_segments(
             code,

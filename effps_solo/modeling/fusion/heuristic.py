@@ -15,11 +15,11 @@ from detectron2.structures import Instances
 from effps_solo.modeling.execution import works_in_parts
 from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.modeling.postprocessing import output_masks, windowed_masks
-from effps_solo.modeling.upsampling import Size, upsampled_argmax
+from effps_solo.modeling.upsampling import PixelLabels, Size, upsampled_argmax
 
 from .base import PanopticFusion, SegmentsInfo
 from .build import PANOPTIC_FUSION_REGISTRY
-from .overlaps import first_come, kept_in_rounds
+from .overlaps import Claims, first_come, kept_in_rounds
 from .segments import mean_winning_probability, segments_info
 
 
@@ -45,7 +45,11 @@ class HeuristicFusion(PanopticFusion):
         winner = ids[candidates.max(dim=0).indices]
         class_scores = mean_winning_probability(semantic_logits, winner)
         panoptic_seg, table = self.assemble(
-            code, instances.scores, instances.thing_index, class_scores, thresholds.stuff_area
+            PixelLabels.of_map(code),
+            instances.scores,
+            instances.thing_index,
+            class_scores,
+            thresholds.stuff_area,
         )
         return panoptic_seg, segments_info(table)
 
@@ -56,7 +60,7 @@ class HeuristicFusion(PanopticFusion):
         owner = torch.full(tuple(output_size), -1, dtype=torch.int64, device=device)
         if not works_in_parts(owner):
             masks = output_masks(instances, output_size)
-            kept = kept_in_rounds(masks, torch.ones_like(masks[:, 0, 0]), overlap)
+            kept = kept_in_rounds(Claims.of_maps(masks), torch.ones_like(masks[:, 0, 0]), overlap)
             # The first of those that stay, or the row of -1 behind them all.
             holds = torch.cat([masks & kept[:, None, None], owner[None] < 0])
             number = torch.arange(len(holds), device=device)

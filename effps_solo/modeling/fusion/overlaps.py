@@ -3,43 +3,80 @@
 K instances, best first; h x w points of their maps.
 """
 
-from typing import Iterable, List, Tuple
+from typing import Callable, Iterable, List, NamedTuple, Tuple
 
 import torch
+import torch.nn.functional as F
 
 from effps_solo.modeling.execution import indices_where, works_in_parts
+from effps_solo.modeling.mask_layers import MaskLayers
 from effps_solo.modeling.upsampling import STRIDE, Size
 
 Window = Tuple[slice, slice]  # rows and columns of points
 SUPPORT_MARGIN = 1  # a mask's border lies up to one stride-4 point beyond its box
 OVERLAP_ROUNDS = 8  # decides noise right; photographs need two or three
+# (E,) numbers of maps and points -> (E,) int64, whose mask it is.
+OwnerAt = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _NOBODY = 1 << 20  # above every rank; runtimes compute integers in fp32 at times
 
 
-def without_overlaps(
-    mask_logits: torch.Tensor, boxes: torch.Tensor, wanted: torch.Tensor, threshold: float
-) -> torch.Tensor:
+class Claims(NamedTuple):
+    """The points that several of K masks hold.
+
+    Attributes:
+        areas: (K,) fp32, all points of each mask.
+        owners, points: (E,) int64, who claims what; K: nobody.
+        num_points: of the map.
+    """
+
+    areas: torch.Tensor
+    owners: torch.Tensor
+    points: torch.Tensor
+    num_points: int
+
+    @classmethod
+    def of_layers(cls, layers: MaskLayers) -> "Claims":
+        """Of masks in layers, their points above 0."""
+        inside = (layers.logits > 0).float()
+
+        def owner_at(layer: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+            return layers.owner_at(layer, layers.tile_of_point.index_select(0, points))
+
+        return cls._of(inside.flatten(1), owner_at, layers.sums(inside))
+
+    @classmethod
+    def of_maps(cls, inside: torch.Tensor) -> "Claims":
+        """Of (K, h, w) bool masks."""
+        inside = inside.flatten(1).float()
+        return cls._of(inside, lambda mask, points: mask, inside.sum(dim=1))
+
+    @classmethod
+    def _of(cls, inside: torch.Tensor, owner_at: OwnerAt, areas: torch.Tensor) -> "Claims":
+        """Of (M, P) maps, 1 inside and 0 elsewhere."""
+        num_points = inside.shape[1]
+        # What lies in one mask alone is not taken by another.
+        shared = (inside * inside.sum(dim=0)).flatten() > 1
+        claims = indices_where(shared)
+        layer = claims // num_points
+        points = claims - layer * num_points
+        owners = torch.where(
+            shared.index_select(0, claims), owner_at(layer, points), areas.shape[0]
+        )
+        return cls(areas, owners, points, num_points)
+
+
+def without_overlaps(layers: MaskLayers, wanted: torch.Tensor, threshold: float) -> torch.Tensor:
     """Visit the wanted masks in order; drop those that better ones already cover, and empty ones.
 
     Args:
-        mask_logits: (K, h, w) at stride 4, above 0 inside.
-        boxes: (K, 4) XYXY around the masks, in pixels.
+        layers: of K masks, above 0 inside.
         wanted: (K,) bool.
         threshold: a mask is dropped when more than this fraction of it is taken.
 
     Returns:
         (K,) bool, which stay.
     """
-    if not works_in_parts(mask_logits):
-        return kept_in_rounds(mask_logits > 0, wanted, threshold)
-    size = (mask_logits.shape[1], mask_logits.shape[2])
-    windows = support_windows(boxes, size)
-    order = wanted.nonzero()[:, 0].tolist()
-    kept = first_come(
-        ((windows[k], mask_logits[k][windows[k]] > 0) for k in order), size, threshold
-    )
-    index = torch.tensor([order[i] for i in kept], dtype=torch.int64)
-    return torch.zeros_like(wanted).index_fill(0, index, 1)
+    return kept_in_rounds(Claims.of_layers(layers), wanted, threshold)
 
 
 def first_come(
@@ -62,56 +99,38 @@ def first_come(
     return kept
 
 
-def kept_in_rounds(inside: torch.Tensor, wanted: torch.Tensor, threshold: float) -> torch.Tensor:
+def kept_in_rounds(claims: Claims, wanted: torch.Tensor, threshold: float) -> torch.Tensor:
     """:func:`without_overlaps` without visiting one mask after the other.
 
     A round drops the masks that those which the round before has kept cover. After r rounds the
-    outcome is right wherever a chain of masks that cover each other has at most r + 1 of them.
-
-    Args:
-        inside: (K, h, w) bool masks.
+    outcome is right wherever a chain of masks that cover each other has at most r + 1 of them; on a CPU there
+    are as many as it takes.
     """
-    if not torch.compiler.is_compiling() and inside.shape[0] == 0:
-        return wanted
-    inside = inside.flatten(1)
-    ones = inside.float()  # runtimes add floats up much faster; exact below 2^24
-    areas = ones.sum(dim=1)
-    wanted = wanted & (areas > 0)
-    # What lies in one mask alone is not taken by another.
-    claims = (ones.new_ones(1, ones.shape[0]) @ ones)[0]
-    shared = inside.index_select(1, indices_where(claims > 1))
-    rank = torch.arange(inside.shape[0], device=inside.device, dtype=torch.int32)[:, None]
-    at_most, kept = threshold * areas, wanted
-    for _ in range(OVERLAP_ROUNDS):
-        holder = torch.where(shared & kept[:, None], rank, _NOBODY).amin(dim=0)
-        taken = (shared & (holder < rank)).sum(dim=1)
-        kept = wanted & (taken <= at_most)
-    return kept
+    owners, points = claims.owners, claims.points
+    # At last nobody, who never stays.
+    kept = F.pad(wanted & (claims.areas > 0), (0, 1))
+    at_most = torch.where(kept, F.pad(threshold * claims.areas, (0, 1)), -1.0)
+    nobody = torch.full((claims.num_points,), _NOBODY, dtype=owners.dtype, device=owners.device)
+    nothing, number = torch.zeros_like(at_most), torch.arange(kept.shape[0], device=kept.device)
+    for _ in range(wanted.shape[0] if works_in_parts(wanted) else OVERLAP_ROUNDS):
+        claimed = torch.where(kept, number, _NOBODY).index_select(0, owners)
+        holder = nobody.scatter_reduce(0, points, claimed, "amin").index_select(0, points)
+        taken = nothing.scatter_add(0, owners, (holder < owners).float())
+        before, kept = kept, taken <= at_most
+        if works_in_parts(kept) and torch.equal(kept, before):
+            break
+    return kept[:-1]
 
 
-def support_windows(boxes: torch.Tensor, size: Size) -> List[Window]:
-    """Rows and columns of the stride-4 points in or next to each box, where it has a vote.
+def supports(boxes: torch.Tensor) -> torch.Tensor:
+    """Where instances have a vote: the stride-4 points in or next to their boxes.
 
     Args:
         boxes: (K, 4) XYXY in pixels of the network's frame.
-        size: (h, w) of the stride-4 map.
+
+    Returns:
+        (K, 4) XYXY in points, the last ones exclusive.
     """
-    return [
-        (slice(max(y0, 0), min(max(y1, 0), size[0])), slice(max(x0, 0), min(max(x1, 0), size[1])))
-        for x0, y0, x1, y1 in _support(boxes).int().tolist()
-    ]
-
-
-def in_support(boxes: torch.Tensor, size: Size) -> torch.Tensor:
-    """(K, h, w) bool: the points of :func:`support_windows`."""
-    x0, y0, x1, y1 = (edge[:, None] for edge in _support(boxes).unbind(dim=1))
-    y = torch.arange(size[0], device=boxes.device)
-    x = torch.arange(size[1], device=boxes.device)
-    return ((y >= y0) & (y < y1))[:, :, None] & ((x >= x0) & (x < x1))[:, None, :]
-
-
-def _support(boxes: torch.Tensor) -> torch.Tensor:
-    """(K, 4) XYXY in stride-4 points, the last ones exclusive."""
     low = (boxes[:, :2] / STRIDE).floor() - SUPPORT_MARGIN
     high = (boxes[:, 2:] / STRIDE).ceil() + SUPPORT_MARGIN
     return torch.cat([low, high], dim=1)

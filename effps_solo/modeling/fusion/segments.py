@@ -9,6 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import torch
 
+from effps_solo.modeling.upsampling import PixelLabels
+
 
 class SegmentTable(NamedTuple):
     """What there is to know about each possible segment, (S,) each.
@@ -29,7 +31,7 @@ class SegmentTable(NamedTuple):
 
 
 def number_segments(
-    code: torch.Tensor,
+    code: PixelLabels,
     *,
     category_ids: torch.Tensor,
     isthing: torch.Tensor,
@@ -39,20 +41,17 @@ def number_segments(
     """Segment ids for the rows that hold enough pixels.
 
     Args:
-        code: (H, W) integers, the row that holds a pixel, S for void.
+        code: of H x W pixels the row that holds it, S for void.
         category_ids, isthing, scores: (S,) columns of the table.
         min_areas: (S,) rows with fewer pixels become void.
 
     Returns:
         panoptic_seg (H, W) int32, 0 is void, and the table.
     """
-    flat = code.flatten()
-    areas = torch.zeros(isthing.shape[0] + 1, dtype=flat.dtype, device=code.device)
-    areas = areas.scatter_add(0, flat.long(), torch.ones_like(flat))[:-1].long()
+    areas = code.counts(isthing.shape[0] + 1)[:-1]
     present = areas >= min_areas
     ids = (present.long().cumsum(0) * present).to(torch.int32)
-    # Five times faster than indexing.
-    panoptic_seg = torch.cat([ids, ids.new_zeros(1)]).index_select(0, flat).view_as(code)
+    panoptic_seg = code.renumbered(torch.cat([ids, ids.new_zeros(1)])).map()
     return panoptic_seg, SegmentTable(ids, category_ids, isthing, scores, areas)
 
 

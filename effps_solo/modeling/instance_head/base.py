@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Dict, List, Optional, Tuple, Union
 
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import nn
+
+from effps_solo.modeling.mask_layers import MaskLayers
 
 Features = Dict[str, torch.Tensor]  # the neck's outputs by name
 Sizes = List[Tuple[int, int]]  # (h, w) of each image
@@ -48,6 +51,15 @@ class MaskSource(ABC):
     @abstractmethod
     def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
         """(K, h, w) logits at the stride-4 points (4 i + 2, 4 j + 2); ``size`` is (h, w)."""
+
+    def stride4_layers(self, size: Tuple[int, int], boxes: torch.Tensor) -> MaskLayers:
+        """:meth:`stride4_logits` in layers.
+
+        Args:
+            size: (h, w).
+            boxes: (K, 4) XYXY in points, the last ones exclusive; what lies outside of them is not needed.
+        """
+        return MaskLayers.of_maps(self.stride4_logits(size), boxes)
 
 
 class Stride4Masks(MaskSource):
@@ -90,6 +102,27 @@ class Stride4Masks(MaskSource):
 
     def stride4_logits(self, size: Tuple[int, int]) -> torch.Tensor:
         return self.maps[:, : size[0], : size[1]]
+
+
+class LayeredMasks(Stride4Masks):
+    """Stride-4 maps that are in layers, and made only where they are asked for."""
+
+    def __init__(self, layers: MaskLayers) -> None:
+        self.layers = layers
+
+    @cached_property
+    def maps(self) -> torch.Tensor:
+        """(K, h, w) logits."""
+        return self.layers.maps()
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: Index) -> "LayeredMasks":
+        return LayeredMasks(self.layers.of(index))
+
+    def stride4_layers(self, size: Tuple[int, int], boxes: torch.Tensor) -> MaskLayers:
+        return self.layers
 
 
 def _cell_centers(start: float, stop: float, count: int, like: torch.Tensor) -> torch.Tensor:

@@ -195,7 +195,7 @@ def test_forward_equals_the_published_computation(
     # Masks: one 1x1 convolution for each cell.
     cells = torch.tensor([0, 57, 190])
     masks = F.conv2d(features, kernels[0, cells][:, :, None, None])[0]
-    ours = head.masks(output, head.cells).logits(cells)
+    ours = head.masks(output, head.cells).of(cells).logits()
     torch.testing.assert_close(ours, masks)
 
     # The same in fp32, backbone and head each from exact inputs, relative to the size of the outputs.
@@ -203,5 +203,5 @@ def test_forward_equals_the_published_computation(
     for ours, theirs in zip(model["backbone"](image.float()).values(), levels):
         assert float((ours - theirs).abs().max()) < 1e-5 * float(theirs.abs().max())
     output = head({name: x.float() for name, x in pyramid.items()}, head.cells)
-    ours = head.masks(output, head.cells).logits(cells)
+    ours = head.masks(output, head.cells).of(cells).logits()
     assert float((ours - masks).abs().max()) < 1e-5 * float(masks.abs().max())

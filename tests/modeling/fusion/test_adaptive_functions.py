@@ -1,12 +1,13 @@
 """The pure functions of the adaptive fusion."""
 
 import math
-from typing import Any, Callable
 
 import pytest
 import torch
 
 from effps_solo.modeling.fusion.adaptive import Votes, fuse_logits, fused_votes, winning_channel
+from effps_solo.modeling.fusion.overlaps import supports
+from effps_solo.modeling.mask_layers import MaskLayers
 
 
 def test_fuse_logits() -> None:
@@ -31,45 +32,45 @@ def test_votes_are_the_published_ones_where_they_agree_on_yes() -> None:
 
 
 @pytest.mark.parametrize("num_instances", [0, 1, 9])
-def test_the_winner_of_each_point_in_both_forms(
-    all_at_once: Callable[[], Any], num_instances: int
-) -> None:
+def test_the_winner_of_each_point(num_instances: int) -> None:
+    """Against one vote after the other."""
     torch.manual_seed(0)
-    semantic = 3 * torch.randn(5, 12, 16)
-    corners = 60 * torch.rand(num_instances, 2) - 8
+    semantic, maps = 3 * torch.randn(5, 42, 46), 4 * torch.randn(num_instances, 42, 46)
+    corners = 180 * torch.rand(num_instances, 2) - 8
+    boxes = torch.cat([corners, corners + 4 + 90 * torch.rand(num_instances, 2)], dim=1)
     votes = Votes(
         rivals=semantic[:2],
-        mask_logits=4 * torch.randn(num_instances, 12, 16),
+        masks=MaskLayers.of_maps(maps, supports(boxes)),
         scale=2.0,
         semantic_logits=semantic,
         class_of_unclaimed=semantic.argmax(dim=0),
-        rows=torch.arange(num_instances),
         classes=torch.randint(2, 5, (num_instances,)),
-        boxes=torch.cat([corners, corners + 4 + 30 * torch.rand(num_instances, 2)], dim=1),
+        supports=supports(boxes),
     )
     kept = torch.arange(num_instances) != 4
     winner = winning_channel(votes, kept)
-    with all_at_once():
-        assert torch.equal(winning_channel(votes, kept), winner)
-    assert winner.shape == (12, 16) and winner.dtype == torch.int64
-    assert set(winner.unique().tolist()) <= {0, 1} | {2 + k for k in range(num_instances) if k != 4}
-    assert (winner >= 2).any() == bool(num_instances)
+    assert winner.shape == (42, 46) and winner.dtype == torch.int64
+    for y, x in torch.cartesian_prod(torch.arange(42), torch.arange(46)).tolist():
+        of_point = semantic[:2, y, x].tolist()
+        for k, (x0, y0, x1, y1) in enumerate(supports(boxes).tolist()):
+            vote = fused_votes(2 * maps[k, y, x], semantic[int(votes.classes[k]), y, x])
+            inside = x0 <= x < x1 and y0 <= y < y1
+            of_point.append(float(vote) if inside and kept[k] else -math.inf)
+        assert of_point[int(winner[y, x])] == pytest.approx(max(of_point), rel=1e-5)
+    assert (winner >= 2).any() == bool(num_instances) and not (winner == 2 + 4).any()
 
 
-def test_the_first_of_equal_votes_wins(all_at_once: Callable[[], Any]) -> None:
+def test_the_first_of_equal_votes_wins() -> None:
     """Two equal instances over stuff that is worse on the left, and equal on the right."""
     vote = float(fused_votes(torch.tensor(1.0), torch.tensor(0.0)))
     votes = Votes(
         rivals=torch.tensor([[[vote - 1, vote]]]),
-        mask_logits=torch.ones(2, 1, 2),
+        masks=MaskLayers.whole(torch.ones(2, 1, 2)),
         scale=1.0,
         semantic_logits=torch.zeros(2, 1, 2),
         class_of_unclaimed=torch.zeros(1, 2, dtype=torch.int64),
-        rows=torch.arange(2),
         classes=torch.ones(2, dtype=torch.int64),
-        boxes=torch.tensor([[0.0, 0.0, 8.0, 4.0]] * 2),
+        supports=torch.tensor([[0.0, 0.0, 2.0, 1.0]] * 2),
     )
     kept = torch.ones(2, dtype=torch.bool)
     assert winning_channel(votes, kept).tolist() == [[1, 0]]
-    with all_at_once():
-        assert winning_channel(votes, kept).tolist() == [[1, 0]]

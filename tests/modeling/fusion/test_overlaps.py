@@ -1,27 +1,29 @@
 """The overlap test and the support of instances: by hand, and in order against all at once."""
 
+import contextlib
 from typing import Any, Callable, List
 
 import pytest
 import torch
 
+from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.fusion.overlaps import (
     OVERLAP_ROUNDS,
+    Claims,
     first_come,
-    in_support,
     kept_in_rounds,
-    support_windows,
+    supports,
     without_overlaps,
 )
+from effps_solo.modeling.mask_layers import MaskLayers
 
 AllAtOnce = Callable[[], Any]
 
 
 def _kept(masks: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Numbers of those that stay of bool masks in order, with windows that cover everything."""
-    everywhere = torch.tensor([0.0, 0.0, 4.0 * masks.shape[2], 4.0 * masks.shape[1]])
-    boxes, wanted = everywhere.expand(len(masks), 4), torch.ones(len(masks), dtype=torch.bool)
-    kept = without_overlaps(masks.float() - 0.5, boxes, wanted, threshold)
+    """Numbers of those that stay of bool masks in order."""
+    wanted = torch.ones(len(masks), dtype=torch.bool)
+    kept = without_overlaps(MaskLayers.whole(masks.float() - 0.5), wanted, threshold)
     assert kept.shape == (len(masks),) and kept.dtype == torch.bool
     return kept.nonzero()[:, 0]
 
@@ -58,30 +60,24 @@ def _blobs(count: int, height: int, width: int) -> torch.Tensor:
     return logits
 
 
-def _boxes(inside: torch.Tensor) -> torch.Tensor:
-    """(K, 4) in pixels, around masks that are not empty."""
-    boxes = []
-    for rows, columns in zip(inside.any(dim=2), inside.any(dim=1)):
-        y, x = rows.nonzero()[:, 0], columns.nonzero()[:, 0]
-        boxes.append([4 * x.min(), 4 * y.min(), 4 * (x.max() + 1), 4 * (y.max() + 1)])
-    return torch.tensor(boxes, dtype=torch.float32)
-
-
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
 def test_the_overlap_test_in_rounds_is_that_in_order(
     all_at_once: AllAtOnce, as_exported: AllAtOnce, seed: int, threshold: float
 ) -> None:
     torch.manual_seed(seed)
-    logits = _blobs(14, 20, 24)
-    boxes = torch.cat([torch.zeros(1, 4), _boxes(logits[1:] > 0)])
-    wanted = torch.rand(14) < 0.9
-    expected = without_overlaps(logits, boxes, wanted, threshold)
+    logits = _blobs(14, 40, 44)
+    inside, wanted = logits > 0, torch.rand(14) < 0.9
+    order = wanted.nonzero()[:, 0]
+    expected = torch.zeros(14, dtype=torch.bool)
+    expected[order[_first_come(inside[order], threshold)]] = True
     assert expected.any()
-    for form in (all_at_once, as_exported):
+    layers = MaskLayers.of_maps(logits, boxes_from_masks(inside))
+    assert len(layers.logits) < 14
+    for form in (contextlib.nullcontext, all_at_once, as_exported):
         with form():
-            assert torch.equal(without_overlaps(logits, boxes, wanted, threshold), expected)
-    assert torch.equal(kept_in_rounds(logits > 0, wanted, threshold), expected)
+            assert torch.equal(without_overlaps(layers, wanted, threshold), expected)
+            assert torch.equal(kept_in_rounds(Claims.of_maps(inside), wanted, threshold), expected)
 
 
 def _first_come(masks: torch.Tensor, threshold: float) -> List[int]:
@@ -102,53 +98,49 @@ def test_rounds_and_order_agree_on_any_masks() -> None:
         masks = rows[:, :, None] & columns[:, None, :]
         masks &= torch.rand(masks.shape, generator=generator) < 0.9
         threshold = float(torch.rand((), generator=generator))
-        kept = kept_in_rounds(masks, torch.ones(count, dtype=torch.bool), threshold)
+        kept = kept_in_rounds(Claims.of_maps(masks), torch.ones(count, dtype=torch.bool), threshold)
         assert kept.nonzero()[:, 0].tolist() == _first_come(masks, threshold)
         dropped += count - int(kept.sum())
     assert dropped > 200
 
 
-def test_the_longest_chain_that_the_rounds_decide() -> None:
-    """Each mask covers most of the next: every second one stays."""
-    count = OVERLAP_ROUNDS + 1
+@pytest.mark.parametrize("count", [OVERLAP_ROUNDS + 1, 3 * OVERLAP_ROUNDS])
+def test_the_longest_chain_that_the_rounds_decide(all_at_once: AllAtOnce, count: int) -> None:
+    """Each mask covers most of the next: every second one stays. A CPU follows any chain to its end."""
     masks = torch.zeros(count, 1, 2 * count + 2, dtype=torch.bool)
     for k, mask in enumerate(masks):
         mask[0, 2 * k : 2 * k + 3] = True
-    kept = kept_in_rounds(masks, torch.ones(count, dtype=torch.bool), 0.3)
-    assert kept.tolist() == [k % 2 == 0 for k in range(count)]
-    assert kept.nonzero()[:, 0].tolist() == _first_come(masks, 0.3)
+    everyone, expected = torch.ones(count, dtype=torch.bool), [k % 2 == 0 for k in range(count)]
+    assert kept_in_rounds(Claims.of_maps(masks), everyone, 0.3).tolist() == expected
+    with all_at_once():
+        kept = kept_in_rounds(Claims.of_maps(masks), everyone, 0.3).tolist()
+    assert kept[: OVERLAP_ROUNDS + 1] == expected[: OVERLAP_ROUNDS + 1]
+    assert _first_come(masks, 0.3) == list(range(0, count, 2))
 
 
 def test_no_masks(all_at_once: AllAtOnce) -> None:
     nothing, nobody = torch.zeros(0, 5, 7), torch.zeros(0, dtype=torch.bool)
-    assert kept_in_rounds(nothing > 0, nobody, 0.5).shape == (0,)
-    assert first_come([], (5, 7), 0.5) == []
-    assert in_support(torch.zeros(0, 4), (5, 7)).shape == (0, 5, 7)
-    with all_at_once():
-        kept = without_overlaps(nothing, torch.zeros(0, 4), nobody, 0.5)
-    assert kept.shape == (0,) and kept.dtype == torch.bool
+    assert first_come([], (5, 7), 0.5) == [] and supports(torch.zeros(0, 4)).shape == (0, 4)
+    for form in (contextlib.nullcontext, all_at_once):
+        with form():
+            assert kept_in_rounds(Claims.of_maps(nothing > 0), nobody, 0.5).shape == (0,)
+            kept = without_overlaps(MaskLayers.of_maps(nothing, torch.zeros(0, 4)), nobody, 0.5)
+        assert kept.shape == (0,) and kept.dtype == torch.bool
 
 
-def test_support_windows() -> None:
-    boxes = torch.tensor(
-        [[16.0, 20.0, 24.0, 24.0], [0.0, 0.0, 40.0, 40.0], [-9.0, 60.0, -8.0, 70.0]]
-    )
-    near, everything, beyond = support_windows(boxes, (10, 10))
-    assert everything == (slice(0, 10), slice(0, 10))
-    # The box covers the points 4, 5 x 5; every neighbour has a vote, far points have none.
-    assert near == (slice(4, 7), slice(3, 7))
-    assert torch.zeros(10, 10)[beyond].numel() == 0
-    assert support_windows(boxes[:0], (10, 10)) == []
+def test_masks_that_share_nothing(as_exported: AllAtOnce) -> None:
+    """In a graph one claim is always there; it is nobody's."""
+    masks = torch.zeros(2, 1, 4, dtype=torch.bool)
+    masks[0, 0, 0], masks[1, 0, 2:] = True, True
+    for form in (contextlib.nullcontext, as_exported):
+        with form():
+            claims = Claims.of_maps(masks)
+            kept = kept_in_rounds(claims, torch.ones(2, dtype=torch.bool), 0.0)
+        assert claims.areas.tolist() == [1, 2] and set(claims.owners.tolist()) <= {2}
+        assert kept.tolist() == [True, True]
 
 
-def test_support_is_that_of_the_windows() -> None:
-    torch.manual_seed(0)
-    inside = _blobs(9, 20, 24)[1:] > 0
-    boxes = torch.cat(
-        [_boxes(inside), torch.tensor([[-9.0, 90.0, -8.0, 99.0], [3.0, 3.0, 5.0, 5.0]])]
-    )
-    expected = torch.zeros(len(boxes), 20, 24, dtype=torch.bool)
-    for mask, window in zip(expected, support_windows(boxes, (20, 24))):
-        mask[window] = True
-    assert torch.equal(in_support(boxes, (20, 24)), expected)
-    assert expected.flatten(1).any(dim=1).tolist() == [True] * 8 + [False, True]
+def test_supports() -> None:
+    """A box covers the points 4, 5 x 5: its neighbours have a vote, far points have none."""
+    boxes = torch.tensor([[16.0, 20.0, 24.0, 24.0], [0.0, 0.0, 38.0, 40.0]])
+    assert supports(boxes).tolist() == [[3, 4, 7, 7], [-1, -1, 11, 11]]

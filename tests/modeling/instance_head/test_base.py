@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from detectron2.structures import Instances
 
 from effps_solo.modeling.instance_head import Stride4Masks
+from effps_solo.modeling.instance_head.base import LayeredMasks
+from effps_solo.modeling.mask_layers import MaskLayers
 
 
 def _sample(mask: torch.Tensor, x: float, y: float) -> float:
@@ -102,6 +104,22 @@ def test_indexing() -> None:
     assert values(source[1:]) == [1.0, 2.0]
     assert len(source[torch.zeros(0, dtype=torch.int64)]) == 0
     assert len(source[torch.zeros(3, dtype=torch.bool)]) == 0
+
+
+def test_layers_make_the_maps() -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(3, 40, 50)
+    layered = LayeredMasks(MaskLayers.whole(maps))
+    assert len(layered) == 3 and torch.equal(layered.stride4_logits((40, 50)), maps)
+    assert layered.stride4_layers((40, 50), torch.zeros(3, 4)) is layered.layers
+    window = (3.0, 5.0, 90.0, 70.0)
+    expected = Stride4Masks(maps)
+    assert torch.equal(layered.logits(1, window, (7, 9)), expected.logits(1, window, (7, 9)))
+    assert torch.equal(
+        layered.frame_logits((160, 200), (20, 30)), expected.frame_logits((160, 200), (20, 30))
+    )
+    assert torch.equal(layered[torch.tensor([0, 2])].maps, maps[[0, 2]])
+    assert torch.equal(layered.to("cpu").maps, maps)
 
 
 def test_is_a_field_of_instances() -> None:

@@ -1,76 +1,137 @@
-"""The masks of the candidates of an image: what decides about them, and the few that stay as a whole.
+"""The masks of the candidates of an image: what decides about them, and the layers of those that stay.
 
-K candidates; h x w the stride-4 map without padding.
+Everything is made tile by tile, each with the masks that may reach into it: masks that are far cost nothing.
+
+K candidates, D channels; the map has G = down * across tiles of P = T * T points, see
+:mod:`effps_solo.modeling.mask_layers`.
 """
 
-from abc import ABC, abstractmethod
-from typing import Tuple
+from functools import cached_property
+from typing import Iterator, NamedTuple, Tuple
 
 import torch
+import torch.nn.functional as F
 
-from effps_solo.modeling.detections import boxes_from_masks
 from effps_solo.modeling.execution import works_in_parts
-from effps_solo.modeling.upsampling import Size
+from effps_solo.modeling.instance_head.base import Index
+from effps_solo.modeling.mask_layers import MaskLayers, Tiles, layers_of, owners_of
 
-from . import inference
 from .dynamic_masks import DynamicMasks
-from .inference import MaskMeasures
+
+_NOWHERE = -1e4  # a logit that nothing outweighs
+_MASKS_AT_ONCE = 512  # tiles of them, on a CPU, for its caches
 
 
-class CandidateMasks(ABC):
-    """The masks of (K,) candidates, which may share cells."""
+class MaskMeasures(NamedTuple):
+    """What decides about K masks, the points with a logit above 0.
 
-    @abstractmethod
+    Attributes:
+        areas: (K,) fp32, how many points.
+        maskness: (K,) their mean probability, in [0.5, 1]; 0 where there is none.
+        intersections: (K, K) fp32, how many points two masks share.
+    """
+
+    areas: torch.Tensor
+    maskness: torch.Tensor
+    intersections: torch.Tensor
+
+
+class CandidateMasks:
+    """The masks of K candidates."""
+
+    def __init__(self, masks: DynamicMasks) -> None:
+        """
+        Args:
+            masks: of the K candidates, without padding.
+        """
+        size = (masks.features.shape[1], masks.features.shape[2])
+        # Without a prior nothing tells where masks are: all tiles would be full.
+        whole = masks.centers is None and not works_in_parts(masks.kernels)
+        self._masks, self._tiles = masks, Tiles(size, size) if whole else Tiles(size)
+        self._reach = masks.reach(self._tiles)
+
     def measures(self) -> MaskMeasures:
         """Of all candidates."""
+        count = self._reach.shape[0]
+        areas = self._reach.new_zeros(count + 1, dtype=torch.float32)  # at last nobody's
+        totals, shared = torch.zeros_like(areas), areas.new_zeros((count + 1) ** 2)
+        for tiles, members in self._parts(owners_of(self._reach).flatten(1).T):
+            logits = self._logits(tiles, members).float()
+            inside = (logits > 0).float()
+            pairs = members[:, :, None] * (count + 1) + members[:, None, :]
+            members = members.flatten()
+            areas = areas.scatter_add(0, members, inside.sum(dim=2).flatten())
+            totals = totals.scatter_add(
+                0, members, (logits.sigmoid() * inside).sum(dim=2).flatten()
+            )
+            # Counts above 256 are not exact in the low precision that autocast would choose.
+            with torch.autocast(inside.device.type, enabled=False):
+                both = inside @ inside.transpose(1, 2)
+            shared.scatter_add_(0, pairs.flatten(), both.flatten())
+        shared = shared.view(count + 1, count + 1)[:-1, :-1]
+        return MaskMeasures(areas[:-1], totals[:-1] / areas[:-1].clamp(min=1), shared)
 
-    @abstractmethod
-    def maps(self, chosen: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Of (k,) candidates the logits (k, h, w) in at least fp32, and the boxes of their points above 0.
+    def layers(self, chosen: torch.Tensor) -> MaskLayers:
+        """Of (k,) candidates."""
+        reach = self._reach.index_select(0, chosen)
+        owners = owners_of(reach)
+        candidates = torch.cat([chosen, chosen.new_full((1,), self._reach.shape[0])])
+        members = candidates.index_select(0, owners.flatten()).view_as(owners).flatten(1).T
+        maps = self._logits(slice(None), members).unflatten(2, self._tiles.side).transpose(0, 1)
+        maps = maps.unflatten(1, (self._tiles.down, self._tiles.across)).transpose(2, 3)
+        return MaskLayers(self._tiles.join(maps), owners, layers_of(reach, owners), self._tiles)
 
-        Boxes are (k, 4) float XYXY in points, zeros where a mask is empty. Logits more than two points
-        away from a mask may be any number below 0.
+    def _parts(self, members: torch.Tensor) -> Iterator[Tuple[Index, torch.Tensor]]:
+        """Of (G, m) members: all at once; on a CPU some tiles with about as many, and no more than that."""
+        if not works_in_parts(members):
+            yield slice(None), members
+            return
+        depth, order = self._reach.flatten(1).sum(dim=0).sort(descending=True)
+        tiles, start = order[depth > 0], 0
+        while start < len(tiles):
+            deepest = int(depth[start])
+            some = tiles[start : start + max(1, _MASKS_AT_ONCE // deepest)]
+            yield some, members[some, :deepest]
+            start += len(some)
+
+    def _logits(self, tiles: Index, members: torch.Tensor) -> torch.Tensor:
+        """(g, m, P) of g tiles and (g, m) candidates in them, in at least fp32; far below 0 of nobody."""
+        kernels, features, of_rows, of_columns = self._factors
+        down, across = (x[tiles, None] for x in self._places)
+
+        def picked(terms: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+            """(n, D) and (g, m) -> (g, m, D)."""
+            return terms.index_select(0, number.flatten()).unflatten(0, members.shape)
+
+        row = picked(of_rows.flatten(0, 1), members * of_rows.shape[1] + down)
+        column = picked(of_columns.flatten(0, 1), members * of_columns.shape[1] + across)
+        logits = (picked(kernels, members) @ features[tiles]).to(row.dtype)
+        logits = logits.unflatten(2, self._tiles.side)
+        return (logits + row[:, :, :, None] + column[:, :, None, :]).flatten(2)
+
+    @cached_property
+    def _places(self) -> Tuple[torch.Tensor, torch.Tensor]:
+        """(G,) row and column of each tile."""
+        down, across = self._tiles.down, self._tiles.across
+        number = torch.arange(down * across, device=self._reach.device)
+        row = number // across
+        return row, number - row * across  # ONNX has no remainder of a number that is not known at export
+
+    @cached_property
+    def _factors(self) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Kernels (K + 1, D), features (G, D, P), and the prior's terms (K + 1, down, T), (K + 1, across, T).
+
+        The last of K + 1 is nobody's, far below 0 like what lies beyond the map.
         """
-
-
-class WholeMasks(CandidateMasks):
-    """All at once; see :mod:`effps_solo.modeling.execution`."""
-
-    def __init__(self, masks: DynamicMasks, cells: torch.Tensor, size: Size) -> None:
-        logits = masks.of(cells).logits()[:, : size[0], : size[1]]
-        self._logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-    def measures(self) -> MaskMeasures:
-        """See :meth:`CandidateMasks.measures`."""
-        return inference.measure_whole_masks(self._logits)
-
-    def maps(self, chosen: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        """See :meth:`CandidateMasks.maps`."""
-        logits = self._logits[chosen]
-        return logits, boxes_from_masks(logits > 0)
-
-
-class TiledMasks(CandidateMasks):
-    """Tile by tile, each with the masks that may reach into it; the mask of a cell is measured once."""
-
-    def __init__(self, masks: DynamicMasks, cells: torch.Tensor, size: Size) -> None:
-        cells, self._row = cells.unique(return_inverse=True)
-        self._masks, self._size = masks.of(cells), size
-        self._reach = self._masks.reach()
-
-    def measures(self) -> MaskMeasures:
-        """See :meth:`CandidateMasks.measures`."""
-        found = inference.measure_masks_by_tiles(self._masks.logits, self._reach, self._size)
-        row = self._row
-        intersections = found.intersections[row[:, None], row]
-        return MaskMeasures(found.areas[row], found.maskness[row], intersections)
-
-    def maps(self, chosen: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        """See :meth:`CandidateMasks.maps`."""
-        row = self._row[chosen]
-        return self._masks.whole(row, self._reach[row], self._size)
-
-
-def candidate_masks(masks: DynamicMasks, cells: torch.Tensor, size: Size) -> CandidateMasks:
-    """The masks of (K,) ``cells`` in the (h, w) of ``size``; what lies beyond is padding."""
-    return (TiledMasks if works_in_parts(cells) else WholeMasks)(masks, cells, size)
+        tiles, masks = self._tiles, self._masks
+        features = tiles.split(masks.features, 0.0).permute(1, 3, 0, 2, 4).flatten(3).flatten(0, 1)
+        of_rows, of_columns = (
+            F.pad(terms, (0, count * side - terms.shape[1], 0, 1), value=_NOWHERE).unflatten(
+                1, (count, side)
+            )
+            for terms, count, side in zip(
+                masks.prior_terms(), (tiles.down, tiles.across), tiles.side
+            )
+        )
+        kernels = F.pad(masks.kernels[:, : len(masks.features)], (0, 0, 0, 1))
+        return kernels, features, of_rows, of_columns

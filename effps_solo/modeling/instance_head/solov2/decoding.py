@@ -24,7 +24,7 @@ from effps_solo.modeling.execution import indices_where
 from effps_solo.modeling.upsampling import STRIDE, stride4_size
 
 from . import inference
-from .candidate_masks import candidate_masks
+from .candidate_masks import CandidateMasks
 from .dynamic_masks import DynamicMasks
 
 _DROPPED = -1.0  # a score that ranks below all others
@@ -85,22 +85,17 @@ class Decoder:
         candidates = inference.select_candidates(
             scores, max_candidates=self.nms_pre, threshold=max(self.score_thresh, min_score)
         )
-        maps = candidate_masks(masks, candidates.cells, stride4_size(image_size))
-        areas, maskness, intersections = maps.measures()
+        found = CandidateMasks(masks.of(candidates.cells, stride4_size(image_size)))
+        areas, maskness, intersections = found.measures()
         scores = candidates.scores * maskness
         keep = candidates.valid & (areas >= self.min_mask_area) & (scores >= lowest)
         # Ranked last they lower no other score.
         scores = torch.where(keep, scores, _DROPPED)
         iou = inference.same_class_iou(intersections, candidates.classes)
         scores, order = self.suppressed(iou, scores, lowest)
-        logits, boxes = maps.maps(order)
-        return Detections(
-            scores,
-            scores >= lowest,
-            candidates.classes[order],
-            in_pixels(boxes, image_size),
-            logits,
-        )
+        layers = found.layers(order)
+        boxes = in_pixels(layers.boxes(), image_size)
+        return Detections(scores, scores >= lowest, candidates.classes[order], boxes, layers)
 
     def suppressed(
         self, iou: torch.Tensor, scores: torch.Tensor, lowest: float

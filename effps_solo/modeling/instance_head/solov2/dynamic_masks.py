@@ -1,28 +1,25 @@
 """The masks of an image as functions of its cells: dynamic kernels on mask features, and where they can be.
 
-n cells, D channels, h x w the stride-4 map, T the side of the square tiles that cover it in
-ceil(h/T) x ceil(w/T).
+n cells, D channels, h x w the stride-4 map, in ``down`` x ``across`` tiles.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 
-from effps_solo.modeling.detections import boxes_from_extents
-from effps_solo.modeling.upsampling import STRIDE
+from effps_solo.modeling.mask_layers import Tiles
+from effps_solo.modeling.upsampling import STRIDE, Size
 
-from .inference import TILE, tiles_in_reach
-from .position_prior import position_prior_bounds, position_prior_terms
+from .position_prior import Gaussians
 
 # Of the largest product that the Cauchy-Schwarz inequality allows; more than bf16 rounds.
 _ROUNDING = 0.02
-FAR_LOGIT = -10.0  # of points far from a mask
 # Points around a mask whose logits matter: those that its border is interpolated from, one more where
 # it votes beyond its border, and that one's neighbour.
-_MARGIN = 2
+MARGIN = 2
 
 
 @dataclass
@@ -41,96 +38,54 @@ class DynamicMasks:
     centers: Optional[torch.Tensor] = None
     extents: Optional[torch.Tensor] = None
 
-    def of(self, cells: torch.Tensor) -> "DynamicMasks":
-        """Those of (k,) cells."""
-        if self.centers is None or self.extents is None:
-            return DynamicMasks(self.kernels[cells], self.features)
-        return DynamicMasks(
-            self.kernels[cells], self.features, self.centers[cells], self.extents[cells]
+    def of(self, cells: torch.Tensor, size: Optional[Size] = None) -> "DynamicMasks":
+        """Those of (k,) cells, on the (h, w) of ``size``: what lies beyond is padding."""
+        height, width = size or (None, None)
+        masks = replace(
+            self, kernels=self.kernels[cells], features=self.features[:, :height, :width]
         )
+        if self.centers is not None and self.extents is not None:
+            masks.centers, masks.extents = self.centers[cells], self.extents[cells]
+        return masks
 
-    def logits(
-        self,
-        cells: Optional[torch.Tensor] = None,
-        rows: slice = slice(None),
-        columns: slice = slice(None),
-    ) -> torch.Tensor:
-        """(k, h, w) of (k,) cells or of all, or some rows and columns of them."""
-        features, kernels = self.features[:, rows, columns], self.kernels
-        kernels = kernels if cells is None else kernels.index_select(0, cells)
-        dynamic = kernels[:, : len(features)] @ features.flatten(1)
-        logits = dynamic.unflatten(1, features.shape[1:])
+    def logits(self) -> torch.Tensor:
+        """(n, h, w)."""
+        dynamic = self.kernels[:, : len(self.features)] @ self.features.flatten(1)
+        logits = dynamic.unflatten(1, self.features.shape[1:])
         if self._prior is None:
             return logits
-        of_rows, of_columns = self._prior[0][:, rows], self._prior[1][:, columns]
-        if cells is not None:
-            of_rows, of_columns = of_rows.index_select(0, cells), of_columns.index_select(0, cells)
+        of_rows, of_columns = self.prior_terms()
         return logits + of_rows[:, :, None] + of_columns[:, None, :]
 
+    def prior_terms(self) -> Tuple[torch.Tensor, torch.Tensor]:
+        """(n, h) and (n, w): what is added to the rows and columns of each mask, in at least fp32."""
+        size = (self.features.shape[1], self.features.shape[2])
+        if self._prior is not None:
+            return self._prior.terms(size)
+        dtype = torch.promote_types(self.kernels.dtype, torch.float32)
+        zeros = self.kernels.new_zeros(len(self.kernels), 1, dtype=dtype)
+        return zeros.expand(-1, size[0]), zeros.expand(-1, size[1])
+
     @cached_property
-    def _prior(self) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
-        """(n, h) and (n, w): the terms of the position prior."""
+    def _prior(self) -> Optional[Gaussians]:
         if self.centers is None or self.extents is None:
             return None
-        parameters = self.kernels[:, len(self.features) :]
-        size = (self.features.shape[1], self.features.shape[2])
-        return position_prior_terms(parameters, self.centers, self.extents, size)
+        return Gaussians.of(self.kernels[:, len(self.features) :], self.centers, self.extents)
 
-    def whole(
-        self, cells: torch.Tensor, reach: torch.Tensor, size: Tuple[int, int]
-    ) -> Tuple[torch.Tensor, torch.Tensor]:
-        """The maps of k cells and the boxes of their points above 0, tile by tile.
-
-        Args:
-            cells: (k,).
-            reach: (k, tiles down, tiles across) of :meth:`reach`.
-            size: (h, w) of the maps; what lies beyond is padding.
-
-        Returns:
-            (k, h, w) logits in at least fp32, FAR_LOGIT where no point within two is in reach;
-            (k, 4) float XYXY in points, zeros where a mask is empty.
-        """
-        dtype = torch.promote_types(self.features.dtype, torch.float32)
-        maps = torch.full((len(cells), *size), FAR_LOGIT, dtype=dtype, device=cells.device)
-        in_row, in_column = (
-            torch.zeros(len(cells), side, dtype=torch.bool, device=cells.device) for side in size
-        )
-        for members, rows, columns in tiles_in_reach(reach, size):
-            rows, columns = _with_margin(rows, size[0]), _with_margin(columns, size[1])
-            logits = self.logits(cells[members], rows, columns).to(dtype)
-            maps[members, rows, columns] = logits
-            in_row[members, rows] |= logits.amax(dim=2) > 0
-            in_column[members, columns] |= logits.amax(dim=1) > 0
-        return maps, boxes_from_extents(in_column, in_row)
-
-    def reach(self, tile: int = TILE) -> torch.Tensor:
-        """(n, tiles down, tiles across) bool: False where no logit of a cell is above 0 for certain.
+    def reach(self, tiles: Tiles) -> torch.Tensor:
+        """(n, down, across) bool: False where no logit in a tile or next to it is above 0 for certain.
 
         A product is at most that of the lengths of kernel and features; the prior is known.
         """
         with torch.autocast(self.features.device.type, enabled=False):
-            return self._bounds(tile) > 0
-
-    def _bounds(self, tile: int) -> torch.Tensor:
-        features, kernels = self.features.float(), self.kernels.float()
-        # Six times faster than a norm over the first dimension.
-        longest = tile_max(features.square().sum(dim=0, keepdim=True).sqrt(), tile)
-        products = kernels[:, : len(features)].norm(dim=1)[:, None, None] * longest
-        bounds = (1 + _ROUNDING) * products
-        if self.centers is None or self.extents is None:
-            return bounds
-        return bounds + position_prior_bounds(
-            kernels[:, len(features) :],
-            self.centers,
-            self.extents,
-            (features.shape[1], features.shape[2]),
-            tile,
-        )
-
-
-def _with_margin(points: slice, count: int) -> slice:
-    """The points of a tile and those next to it, of ``count``."""
-    return slice(max(points.start - _MARGIN, 0), min(points.stop + _MARGIN, count))
+            features, kernels = self.features.float(), self.kernels.float()
+            # Six times faster than a norm over the first dimension.
+            lengths = (features * features).sum(dim=0, keepdim=True).sqrt()
+            products = kernels[:, : len(features)].norm(dim=1)[:, None, None]
+            bounds = (1 + _ROUNDING) * products * tile_max(lengths, tiles, MARGIN)
+            if self._prior is not None:
+                bounds = bounds + self._prior.bounds(tiles, MARGIN)
+            return bounds > 0
 
 
 def cell_frame(features: torch.Tensor) -> torch.Tensor:
@@ -141,6 +96,10 @@ def cell_frame(features: torch.Tensor) -> torch.Tensor:
     )
 
 
-def tile_max(maps: torch.Tensor, tile: int) -> torch.Tensor:
-    """(k, h, w) -> (k, tiles down, tiles across), the largest value of each tile."""
-    return F.max_pool2d(maps[None], tile, ceil_mode=True)[0]
+def tile_max(maps: torch.Tensor, tiles: Tiles, margin: int = 0) -> torch.Tensor:
+    """(k, h, w) >= 0 -> (k, down, across): the largest value in a tile and ``margin`` points around."""
+    height, width = tiles.side
+    missing = tiles.down * height - tiles.size[0], tiles.across * width - tiles.size[1]
+    maps = F.pad(maps, (margin, margin + missing[1], margin, margin + missing[0]))
+    size = (height + 2 * margin, width + 2 * margin)
+    return F.max_pool2d(maps[None], size, stride=tiles.side)[0]

@@ -22,9 +22,9 @@ from effps_solo.modeling.instance_head.base import (
     Features,
     InstanceHead,
     InstanceTargets,
+    LayeredMasks,
     Sizes,
     StepTotals,
-    Stride4Masks,
 )
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
 from effps_solo.utils.errors import ConfigError
@@ -256,7 +256,7 @@ class SOLOv2InstanceHead(InstanceHead):
             scores=found.scores,
             thing_index=found.thing_index,
             pred_boxes=Boxes(found.boxes),
-            mask_source=Stride4Masks(found.mask_logits),
+            mask_source=LayeredMasks(found.masks),
         )
 
     def _assign(

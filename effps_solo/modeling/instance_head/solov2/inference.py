@@ -6,15 +6,14 @@ better), and identical masks are no division by 0 in the linear kernel of Matrix
 T thing classes, S_h x S_w cells a level, K candidates, h x w the stride-4 map.
 """
 
-from typing import Callable, Iterator, NamedTuple, Tuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from effps_solo.modeling.execution import indices_where, works_in_parts
+from effps_solo.modeling.execution import indices_where
 
 _MIN_LINEAR_DECAY = 1e-6
-TILE = 32  # points to the side of the squares in which masks are measured
 
 
 def points_nms(scores: torch.Tensor) -> torch.Tensor:
@@ -66,86 +65,6 @@ def select_candidates(scores: torch.Tensor, *, max_candidates: int, threshold: f
     kept = indices_where(passes)
     chosen = chosen[order[kept]]
     return Candidates(values[kept], chosen // num_classes, chosen % num_classes, passes[kept])
-
-
-class MaskMeasures(NamedTuple):
-    """What decides about K masks, the points with a logit above 0.
-
-    Attributes:
-        areas: (K,) fp32, how many points.
-        maskness: (K,) their mean probability, in [0.5, 1]; 0 where there is none.
-        intersections: (K, K) fp32, how many points two masks share.
-    """
-
-    areas: torch.Tensor
-    maskness: torch.Tensor
-    intersections: torch.Tensor
-
-
-def measure_whole_masks(logits: torch.Tensor) -> MaskMeasures:
-    """Measure masks that are in memory as a whole.
-
-    Args:
-        logits: (K, h, w).
-    """
-    logits = logits.flatten(1).float()
-    inside = (logits > 0).float()
-    areas = inside.sum(dim=1)
-    maskness = (logits.sigmoid() * inside).sum(dim=1) / areas.clamp(min=1)
-    # Counts above 256 are not exact in the low precision that autocast would choose.
-    with torch.autocast(logits.device.type, enabled=False):
-        return MaskMeasures(areas, maskness, inside @ inside.T)
-
-
-def measure_masks_by_tiles(
-    mask_logits: Callable[[torch.Tensor, slice, slice], torch.Tensor],
-    reach: torch.Tensor,
-    size: Tuple[int, int],
-) -> MaskMeasures:
-    """Measure masks that are never in memory as a whole.
-
-    Tile by tile, each with the masks that may reach into it: masks that are far cost nothing.
-
-    Args:
-        mask_logits: indices of k masks, rows, columns -> (k, len(rows), len(columns)) logits.
-        reach: (K, ceil(h / TILE), ceil(w / TILE)) bool, or more tiles: where masks may lie.
-        size: (h, w).
-    """
-    num_masks = len(reach)
-    areas = torch.zeros(num_masks, device=reach.device)
-    totals = torch.zeros_like(areas)
-    shared = torch.zeros(num_masks, num_masks, device=reach.device)
-    for members, rows, columns in tiles_in_reach(reach, size):
-        logits = mask_logits(members, rows, columns).flatten(1).float()
-        inside = (logits > 0).float()
-        areas[members] += inside.sum(dim=1)
-        totals[members] += (logits.sigmoid() * inside).sum(dim=1)
-        # Counts above 256 are not exact in the low precision that autocast would choose.
-        with torch.autocast(reach.device.type, enabled=False):
-            shared[members[:, None], members] += inside @ inside.T
-    return MaskMeasures(areas, totals / areas.clamp(min=1), shared)
-
-
-def tiles_in_reach(
-    reach: torch.Tensor, size: Tuple[int, int]
-) -> Iterator[Tuple[torch.Tensor, slice, slice]]:
-    """Which masks may lie in a tile, its rows and its columns; of the tiles where any may.
-
-    Args:
-        reach, size: those of :func:`measure_masks_by_tiles`.
-    """
-    down, across = (-(-side // TILE) for side in size)
-    tile, mask = reach[:, :down, :across].flatten(1).T.nonzero(as_tuple=True)
-    counts = tile.bincount(minlength=down * across).tolist()
-    for number, members in enumerate(mask.split(counts)):
-        if len(members):
-            row, column = number // across, number % across  # divmod knows no traced sizes
-            yield members, _points_of_tile(row, size[0]), _points_of_tile(column, size[1])
-
-
-def _points_of_tile(number: int, count: int) -> slice:
-    """Of ``count`` points in a row of tiles."""
-    return slice(TILE * number, min(TILE * (number + 1), count))
 
 
 def matrix_nms(
@@ -208,15 +127,7 @@ def same_class_iou(intersections: torch.Tensor, classes: torch.Tensor) -> torch.
 
 def mask_intersections(masks: torch.Tensor) -> torch.Tensor:
     """(K, h, w) bool masks -> (K, K) points that two masks share, as fp32."""
-    if masks.numel() == 0:
-        return masks.new_zeros(len(masks), len(masks), dtype=torch.float32)
-    if not works_in_parts(masks):
-        return measure_whole_masks(masks.float()).intersections
-
-    def logits(members: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
-        return masks[members, rows, columns].float()
-
-    size = (masks.shape[1], masks.shape[2])
-    padding = (0, -size[1] % TILE, 0, -size[0] % TILE)
-    tiled = F.pad(masks, padding).unflatten(2, (-1, TILE)).unflatten(1, (-1, TILE))
-    return measure_masks_by_tiles(logits, tiled.any(dim=4).any(dim=2), size).intersections
+    inside = masks.flatten(1).float()
+    # Counts above 256 are not exact in the low precision that autocast would choose.
+    with torch.autocast(inside.device.type, enabled=False):
+        return inside @ inside.T

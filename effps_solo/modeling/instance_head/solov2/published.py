@@ -14,10 +14,11 @@ from detectron2.structures import Instances
 from effps_solo.modeling.detections import Detections, boxes_from_masks
 from effps_solo.modeling.instance_head.base import Index, Stride4Masks, Window
 from effps_solo.modeling.instance_head.build import INSTANCE_HEAD_REGISTRY
+from effps_solo.modeling.mask_layers import MaskLayers
 from effps_solo.modeling.upsampling import STRIDE, stride4_size
 
 from . import inference
-from .candidate_masks import candidate_masks
+from .candidate_masks import CandidateMasks
 from .decoding import Decoder, in_pixels
 from .dynamic_masks import DynamicMasks
 from .grids import Cells
@@ -41,8 +42,7 @@ class PublishedDecoder(Decoder):
         candidates = inference.select_candidates(
             scores, max_candidates=scores.numel(), threshold=max(self.score_thresh, min_score)
         )
-        padded = (masks.features.shape[1], masks.features.shape[2])
-        areas, maskness, intersections = candidate_masks(masks, candidates.cells, padded).measures()
+        areas, maskness, intersections = CandidateMasks(masks.of(candidates.cells)).measures()
         scores = candidates.scores * maskness
         large = (areas >= self.min_mask_area) & (areas > strides[candidates.cells])
         best = (large & (scores >= lowest)).nonzero()[:, 0]
@@ -55,7 +55,8 @@ class PublishedDecoder(Decoder):
         rows, columns = stride4_size(image_size)
         boxes = boxes_from_masks(logits[:, :rows, :columns] > 0)
         valid = torch.ones_like(order, dtype=torch.bool)
-        return Detections(scores, valid, classes[order], in_pixels(boxes, image_size), logits)
+        boxes, layers = in_pixels(boxes, image_size), MaskLayers.whole(logits)
+        return Detections(scores, valid, classes[order], boxes, layers)
 
 
 @INSTANCE_HEAD_REGISTRY.register()
@@ -80,7 +81,7 @@ class PublishedSOLOv2InstanceHead(SOLOv2InstanceHead):
     @staticmethod
     def _as_instances(found: Detections, image_size: Tuple[int, int]) -> Instances:
         instances = SOLOv2InstanceHead._as_instances(found, image_size)
-        instances.mask_source = PublishedMasks(found.mask_logits, image_size)
+        instances.mask_source = PublishedMasks(found.masks.logits, image_size)  # whole maps
         return instances
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from effps_solo.modeling.instance_head import PublishedSOLOv2InstanceHead, SOLOv2InstanceHead
 from effps_solo.modeling.instance_head.solov2.position_prior import (
+    Gaussians,
     base_extents,
-    position_prior_terms,
 )
 
 NAMES = ["p2", "p3", "p4", "p5", "p6"]
@@ -80,12 +80,12 @@ def _mask_logits(head: SOLOv2InstanceHead, output: Any, image: int, cell: int) -
     row, column = divmod(cell, GRIDS[level][1])
     x = (column + 0.5) * SIZE[1] / GRIDS[level][1]
     y = (row + 0.5) * SIZE[0] / GRIDS[level][0]
-    of_rows, of_columns = position_prior_terms(
+    prior = Gaussians.of(
         kernel[None, len(features) :],
         torch.tensor([[x, y]]),
         torch.tensor([base_extents(RANGES)[level]]),
-        (SIZE[0] // 4, SIZE[1] // 4),
     )
+    of_rows, of_columns = prior.terms((SIZE[0] // 4, SIZE[1] // 4))
     return logits + of_rows[0][:, None] + of_columns[0]
 
 

@@ -256,7 +256,8 @@ def test_the_gradient_of_mask_features_has_their_layout(
     gradients: List[torch.Tensor] = []
     output.mask_features.register_hook(gradients.append)
     maps = [
-        head.masks(image, head.cells).logits(torch.tensor([0, 3])) for image in output.of_images()
+        head.masks(image, head.cells).of(torch.tensor([0, 3])).logits()
+        for image in output.of_images()
     ]
     torch.stack(maps).square().sum().backward()
     for x in (output.mask_features, *gradients):

@@ -224,12 +224,11 @@ def test_tiles_and_whole_masks_give_the_same_instances(
         assert torch.equal(whole.thing_index, tiled.thing_index)
         assert torch.equal(whole.boxes, tiled.boxes)
         assert whole.valid.all() and tiled.valid.all()
-        inside = tiled.mask_logits > 0
-        assert torch.equal(whole.mask_logits > 0, inside)
+        maps, expected = (found.masks.maps() for found in (whole, tiled))
+        inside = expected > 0
+        assert torch.equal(maps > 0, inside)
         near = F.max_pool2d(inside.float(), 5, stride=1, padding=2) > 0
-        torch.testing.assert_close(
-            whole.mask_logits[near], tiled.mask_logits[near], rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(maps[near], expected[near], rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_is_found_in_either_form(
@@ -239,4 +238,4 @@ def test_nothing_is_found_in_either_form(
     with torch.no_grad(), all_at_once():
         found = head.detections(_large_features(0), [LARGE])[0]
     assert found.scores.shape == found.thing_index.shape == found.valid.shape == (0,)
-    assert found.boxes.shape == (0, 4) and found.mask_logits.shape == (0, 56, 88)
+    assert found.boxes.shape == (0, 4) and found.masks.maps().shape == (0, 56, 88)

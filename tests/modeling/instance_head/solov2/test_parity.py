@@ -175,7 +175,7 @@ def test_small_masks(decoder_type: type, kept: List[int]) -> None:
     for minimum in (1, 17):
         decoder = decoder_type(min_mask_area=minimum)
         result = decoder(scores, DynamicMasks(torch.eye(6), maps), strides, (24, 192))
-        found = (result.mask_logits > 0).flatten(1).sum(1).tolist()
+        found = (result.masks.maps() > 0).flatten(1).sum(1).tolist()
         assert found == [area for area in kept if area >= minimum]
 
 

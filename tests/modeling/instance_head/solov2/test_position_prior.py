@@ -10,8 +10,8 @@ from effps_solo.modeling.instance_head.solov2.position_prior import (
     MAX_LOG_EXTENT,
     NUM_PARAMETERS,
     PEAK_LOGIT,
+    Gaussians,
     base_extents,
-    position_prior_terms,
 )
 
 
@@ -19,7 +19,7 @@ def position_prior_logits(
     parameters: torch.Tensor, centers: torch.Tensor, extents: torch.Tensor, size: Tuple[int, int]
 ) -> torch.Tensor:
     """(K, h, w), the sums of the terms."""
-    rows, columns = position_prior_terms(parameters, centers, extents, size)
+    rows, columns = Gaussians.of(parameters, centers, extents).terms(size)
     return rows[:, :, None] + columns[:, None, :]
 
 
