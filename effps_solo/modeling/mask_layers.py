@@ -47,8 +47,9 @@ class Tiles(NamedTuple):
         )
 
     def join(self, tiles: torch.Tensor) -> torch.Tensor:
-        """(n, down, T, across, T) -> (n, h, w)."""
-        return tiles.flatten(3, 4).flatten(1, 2)[:, : self.size[0], : self.size[1]]
+        """(n, down, T, across, T) -> (n, h, w), contiguous."""
+        maps = tiles.flatten(3, 4).flatten(1, 2)
+        return maps[:, : self.size[0], : self.size[1]].contiguous()
 
     def pick(self, maps: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """(n, down, T, across, T) maps, (k, down, across) which of them -> (k, down, T, across, T)."""
