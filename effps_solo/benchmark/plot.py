@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .runner import BASELINES, TITLES, Summary, stages_of
+from .runner import BACKENDS, Summary, stages_of, title_of
 
 _OWN, _BASELINE, _LIMIT = "#3b6fb6", "#8a8a8a", "#c0504d"
 _BAR_INCHES, _WIDTH_INCHES, _DPI = 0.3, 11.0, 110
@@ -34,7 +34,7 @@ def draw_benchmark(summary: Summary, path: Path) -> None:
 
 def _draw_stages(axes: Axes, measured: Summary) -> None:
     """The stages of the first backend that has them."""
-    own = [r for r in measured["rows"] if r.get("stages") and r["name"] not in BASELINES]
+    own = [r for r in measured["rows"] if r.get("stages") and r["name"] in BACKENDS]
     title = f"{measured['size'][0]}x{measured['size'][1]}: stages"
     if not own:
         axes.set_title(f"{title} not measured", fontsize=9)
@@ -45,7 +45,7 @@ def _draw_stages(axes: Axes, measured: Summary) -> None:
     seconds = [row["stages"][name] for name in names]
     texts = [f"{s * 1e3:.1f} ms, {100 * s / sum(seconds):.0f} %" for s in seconds]
     _bars(axes, names, [s * 1e3 for s in seconds], texts, _OWN)
-    axes.set_title(f"{title} of {TITLES[row['name']]}, median ms", fontsize=9)
+    axes.set_title(f"{title} of {title_of(row)}, median ms", fontsize=9)
 
 
 def _draw_backends(axes: Axes, measured: Summary) -> None:
@@ -55,10 +55,10 @@ def _draw_backends(axes: Axes, measured: Summary) -> None:
         axes.set_title(f"{size}: no backend measured", fontsize=9)
         axes.set_axis_off()
         return
-    names = [TITLES[row["name"]] for row in rows]
+    names = [title_of(row) for row in rows]
     milliseconds = [row["p50_seconds"] * 1e3 for row in rows]
     texts = [f"{ms:.0f} ms" for ms in milliseconds]
-    colors = [_BASELINE if row["name"] in BASELINES else _OWN for row in rows]
+    colors = [_OWN if row["name"] in BACKENDS else _BASELINE for row in rows]
     _bars(axes, names, milliseconds, texts, colors)
     for number, (name, rate) in enumerate(measured["limits"].items()):
         if rate:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from effps_solo.utils.atomic import write_atomically
 
 from .plot import draw_benchmark
-from .runner import BASELINES, REFERENCE, TITLES, Summary, stages_of
+from .runner import BASELINES, REFERENCE, TITLES, Summary, stages_of, title_of
 
 NAME = "benchmark"
 HEAD = """Times are medians over {num_runs} runs from pixels to panoptic map, one image at a time; all
@@ -20,6 +20,8 @@ time that the multiply-accumulates would take at the rate of a dense 3x3 convolu
 BASELINE_NOTE = """The baselines are Detectron2's, untrained, in eager torch, and made to find as many things
 as this model; on a CPU they keep freed memory as it does (where the C library is glibc and no variable
 of the environment tunes it), except "as shipped". "Faster": than Panoptic FPN, in the same rounds."""
+PEER_NOTE = """Of networks from other files (--peer) only the network is timed, from an image in its input to
+its raw outputs: no resizing, no decoding, no map."""
 NO_THINGS = """The model found nothing, so decoding and fusion had little to do; --scaling shows what they
 cost."""
 
@@ -51,13 +53,14 @@ def _size_parts(measured: Summary) -> List[str]:
         for name, rate in measured["limits"].items()
         if rate
     ]
-    failed = [f"- {TITLES[row['name']]}: {row['error']}" for row in rows if "error" in row]
+    failed = [f"- {title_of(row)}: {row['error']}" for row in rows if "error" in row]
     return [
         f"## {height}x{width}",
         f"{measured['parameters'] / 1e6:.2f} M parameters, {measured['macs'] / 1e9:.1f} GMAC; weights: "
         f"{measured['weights'] or 'random'}. Limit: {'; '.join(limits) or 'not measured'}.",
         _backend_table(rows),
         BASELINE_NOTE if any(row["name"] in BASELINES for row in rows) else "",
+        PEER_NOTE if any("title" in row for row in rows) else "",
         "" if measured["things"] else NO_THINGS,
         "\n".join(["Not measured:", "", *failed]) if failed else "",
         _stage_table(rows),
@@ -70,7 +73,7 @@ def _backend_table(rows: Sequence[Summary]) -> str:
     head += ["parameters M", "GMAC", "things", "x limit"] + ["faster"] * compared
     cells = []
     for row in rows:
-        title = TITLES[row["name"]]
+        title = title_of(row)
         if "error" in row:
             cells.append([title, "-"] + [""] * (len(head) - 2))
             continue
@@ -81,8 +84,8 @@ def _backend_table(rows: Sequence[Summary]) -> str:
             f"{row['process_seconds'] * 1e3:.0f}",
             f"{row['start_seconds']:.0f}",
             f"{row['peak_memory_bytes'] / 2**20:.0f}",
-            f"{row['parameters'] / 1e6:.1f}",
-            f"{row['macs'] / 1e9:.1f}",
+            _number(row["parameters"], 1, 1e-6),
+            _number(row["macs"], 1, 1e-9),
             _number(row["things"], 0),
             _number(row["times_limit"], 1),
         ]
@@ -95,7 +98,7 @@ def _stage_table(rows: Sequence[Summary]) -> str:
     shown = [row for row in rows if row.get("stages")]
     if not shown:
         return ""
-    head = ["stage"] + [x for row in shown for x in (f"{TITLES[row['name']]} ms", "%")]
+    head = ["stage"] + [x for row in shown for x in (f"{title_of(row)} ms", "%")]
     cells = []
     for stage in stages_of(shown):
         line = [stage]

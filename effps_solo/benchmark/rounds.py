@@ -86,7 +86,7 @@ def run_rounds(
         workers: Dict[str, Worker] = {}
         for name, task in tasks.items():
             say(f"{name}: starting")
-            worker = stack.enter_context(closing(Worker(task, logs / f"{task.kind}.log")))
+            worker = stack.enter_context(closing(Worker(task, logs / f"{name}.log")))
             with outcomes[name].noting_failure():
                 outcomes[name].start_seconds = _start(worker)
                 workers[name] = worker

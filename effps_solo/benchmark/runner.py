@@ -33,12 +33,18 @@ TITLES = {
 REFERENCE = "panoptic-fpn"  # that ratios refer to
 SCALING_SIZES = ((256, 512), (512, 1024), (1024, 2048), (2048, 4096))
 OBJECT_COUNTS = (0, 25, 50, 100, 200, 400)
+RUNTIMES = ("onnx", "openvino")
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 _LIMITS = {"fp32": "conv-fp32", "bf16": "conv-bf16"}
 _LIBRARIES = ("torch", "detectron2", "sal-detectron2", "onnxruntime", "openvino")
 
 Summary = Dict[str, Any]
 Size = Tuple[int, int]
+
+
+def title_of(row: Summary) -> str:
+    """What people call a row."""
+    return str(row.get("title") or TITLES[row["name"]])
 
 
 def stages_of(rows: Sequence[Summary]) -> List[str]:
@@ -59,6 +65,7 @@ class Plan:
         threads: of the CPU.
         compare: measure the baselines, too.
         scaling: measure how time and memory grow, too.
+        peers: ONNX files of other networks, measured in those of ``RUNTIMES`` that are backends.
     """
 
     config_file: str
@@ -71,6 +78,7 @@ class Plan:
     threads: int
     compare: bool = False
     scaling: bool = False
+    peers: Sequence[Path] = ()
 
     def task(self, kind: str, size: Size, images: Sequence[str] = (), **more: Any) -> Task:
         """A task on images of ``size``."""
@@ -117,8 +125,8 @@ def measure_size(plan: Plan, size: Size, folder: Path, say: Say) -> Summary:
 
     Returns:
         "size", what the preparation tells of the model, "limits" (MAC/s by number format) and "rows": for
-        every backend and baseline its name and the summary of its outcome, with "times_limit" and "speedup"
-        over the reference where they are known.
+        every backend, baseline and peer its name and the summary of its outcome, with "times_limit" and
+        "speedup" over the reference where they are known.
     """
     folder = folder / f"{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)  # for the logs
@@ -141,6 +149,14 @@ def measure_size(plan: Plan, size: Size, folder: Path, say: Say) -> Summary:
     for name in baselines:
         things = math.ceil(prepared["things"])
         tasks[name] = plan.task(name, size, images, num_things=things)
+    peers = {
+        f"peer-{runtime}-{number}": (runtime, path)
+        for number, path in enumerate(plan.peers)
+        for runtime in plan.backends
+        if runtime in RUNTIMES
+    }
+    for name, (runtime, path) in peers.items():
+        tasks[name] = plan.task(f"peer-{runtime}", size, images, paths=(str(path),))
     outcomes = run_rounds(tasks, plan.num_runs, folder, say)
 
     outcomes.update({b: Outcome(error=reason) for b, reason in missing.items()})
@@ -148,6 +164,9 @@ def measure_size(plan: Plan, size: Size, folder: Path, say: Say) -> Summary:
     own = {key: prepared[key] for key in ("parameters", "macs")}
     names = (*plan.backends, *baselines)
     rows = [{**own, "name": name, **outcomes[name].summary()} for name in names]
+    for name, (runtime, path) in peers.items():
+        title = f"{path.stem}, {TITLES[runtime]}"
+        rows.append({"name": name, "title": title, **outcomes[name].summary()})
     _relate(rows, limits, on_gpu)
     return {"size": list(size), **prepared, "limits": limits, "rows": rows}
 
@@ -173,22 +192,23 @@ def _relate(
     """
     measured = {row["name"]: row for row in rows if "error" not in row}
     for name, row in measured.items():
-        is_apart = on_gpu and name in _SUFFIXES
+        is_apart = on_gpu and any(runtime in name for runtime in RUNTIMES)
         row["format"] = number_format(name, _cpu_has_bf16() if is_apart else "bf16" in limits)
         rate = None if is_apart else limits.get(row["format"])
-        row["times_limit"] = row["p50_seconds"] / (row["macs"] / rate) if rate else None
+        known = rate and row["macs"]
+        row["times_limit"] = row["p50_seconds"] / (row["macs"] / rate) if known else None
         if REFERENCE in measured and not is_apart:
             row["speedup"] = measured[REFERENCE]["p50_seconds"] / row["p50_seconds"]
 
 
 def number_format(name: str, has_bf16: bool) -> str:
     """What a backend computes in; OpenVINO in bf16 by itself where the processor has it."""
-    return "bf16" if name.endswith("bf16") or (name == "openvino" and has_bf16) else "fp32"
+    return "bf16" if name.endswith("bf16") or ("openvino" in name and has_bf16) else "fp32"
 
 
 def _scale_sizes(plan: Plan, folder: Path, say: Say) -> Summary:
     """Time and memory of the first backend against the size of the image."""
-    plan = replace(plan, backends=plan.backends[:1], compare=False)
+    plan = replace(plan, backends=plan.backends[:1], compare=False, peers=())
     rows = []
     for size in SCALING_SIZES:
         measured = measure_size(plan, size, folder / "scaling", say)

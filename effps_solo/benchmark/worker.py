@@ -29,6 +29,7 @@ _GRACE_SECONDS = 20
 _MODULES = (
     ("torch_backends", ("torch", "compiled", "bf16", "compiled-bf16")),
     ("exported_backends", ("onnx", "openvino")),
+    ("peers", ("peer-onnx", "peer-openvino")),
     ("baselines", ("panoptic-fpn", "panoptic-fpn-shipped", "panoptic-deeplab")),
     ("limit", ("conv-fp32", "conv-bf16")),
     ("preparation", ("prepare",)),
@@ -54,7 +55,7 @@ class Task:
         threads: of the CPU.
         images: files, all of the size ``image_size``.
         image_size: (H, W).
-        paths: exported files, to write or to run.
+        paths: exported files, to write or to run; of a peer.
         num_things: that a baseline is to find.
     """
 

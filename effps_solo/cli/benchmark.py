@@ -58,6 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure Detectron2's Panoptic FPN and Panoptic-DeepLab in the same rounds",
     )
     add(
+        "--peer",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE.onnx",
+        help="measure other networks, ONNX files with one image as their input, in the same rounds and in "
+        "those of onnx and openvino that are among the backends",
+    )
+    add(
         "--scaling",
         action="store_true",
         help="measure how time and memory of the first backend grow with the image, and those of decoding "
@@ -93,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads or num_cores(),
         compare=args.compare,
         scaling=args.scaling,
+        peers=_peers(args),
     )
     if not Path(args.config_file).is_file():
         raise UserError(f"--config-file {args.config_file} does not exist")
@@ -109,6 +119,16 @@ def run(args: argparse.Namespace) -> int:
             print("\n".join(map(str, write_report(summary, folder))))
     rows = [row for measured in summary["sizes"] for row in measured["rows"]]
     return 0 if any("error" not in row for row in rows) else 1
+
+
+def _peers(args: argparse.Namespace) -> Tuple[Path, ...]:
+    """Raises UserError for a file that is not there or no ONNX, and where no backend runs one."""
+    for path in args.peer:
+        if path.suffix != ".onnx" or not path.is_file():
+            raise UserError(f"--peer {path} is no ONNX file that is there (FILE.onnx)")
+    if args.peer and not {"onnx", "openvino"} & set(args.backend):
+        raise UserError("--peer needs onnx or openvino among the names behind --backend")
+    return tuple(args.peer)
 
 
 def _sizes(numbers: Sequence[int], inputs: Sequence[Path]) -> List[Tuple[int, int]]:

@@ -11,6 +11,7 @@ from effps_solo.__main__ import main
 from effps_solo.benchmark import preparation, runner
 from effps_solo.benchmark.images import synthetic_image
 from effps_solo.cli import benchmark
+from tests.benchmark.peer_files import write_network
 
 Command = Callable[..., int]
 Report = Callable[[], Dict[str, Any]]
@@ -72,12 +73,36 @@ def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert preparation._lack(".onnx") == ""
 
 
+def test_peers_that_cannot_be(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    peer = tmp_path / "peer.onnx"
+    assert command("--peer", str(peer)) == 2
+    assert f"--peer {peer} is no ONNX file that is there" in capsys.readouterr().err
+    peer.write_bytes(b"")
+    assert command("--peer", str(peer), "--backend", "torch") == 2
+    assert "--peer needs onnx or openvino" in capsys.readouterr().err
+
+
 @pytest.mark.slow
-def test_every_backend(command: Command, report: Report, output: Path) -> None:
+def test_every_backend(
+    command: Command, report: Report, output: Path, capsys: pytest.CaptureFixture
+) -> None:
     """But the compiled ones, which take minutes; tests/inference/test_preparation.py compiles a network."""
     backends = [name for name in runner.BACKENDS if not name.startswith("compiled")]
-    assert command("--backend", *backends, "--image-size", "64", "96", "--compare") == 0
+    peers = [
+        write_network(output.parent / "other.onnx", (1, 3, 64, 96)),
+        write_network(output.parent / "large.onnx", (1, 3, 640, 640)),
+    ]
+    words = ["--image-size", "64", "96", "--compare", "--peer", *map(str, peers)]
+    assert command("--backend", *backends, *words) == 0
     rows = {row["name"]: row for row in report()["sizes"][0]["rows"]}
+    for runtime in ("onnx", "openvino"):
+        other, large = (rows.pop(f"peer-{runtime}-{number}") for number in (0, 1))
+        assert other["p50_seconds"] > 0 and other["macs"] is other["times_limit"] is None
+        assert "--image-size 640 640" in large["error"]
+    text = capsys.readouterr().out
+    assert "| other, OpenVINO " in text and "- large, ONNX Runtime: " in text
     assert set(rows) == {*backends, *runner.BASELINES}
     for name, row in rows.items():
         assert "error" not in row, f"{name}: {row}"
