@@ -101,7 +101,7 @@ def draw_masks(predictor: Predictor, sample: Dict[str, Any]) -> Figure:
     cells = _best_cells(cell_scores(output, head.test_cells)[0], masks)
     figure, panels = _figure(NUM_OBJECTS, 3, image)
     for row, cell in enumerate(cells):
-        logits = masks.logits(cell[None])[0]
+        logits = masks.of(cell[None]).logits()[0]
         dynamic = masks.kernels[cell, : len(masks.features)] @ masks.features.flatten(1)
         dynamic = dynamic.reshape(logits.shape)
         for axes, (title, values) in zip(
@@ -149,7 +149,7 @@ def _best_cells(scores: torch.Tensor, masks: Any) -> torch.Tensor:
     chosen: List[int] = []
     taken = torch.zeros(masks.features.shape[1:], dtype=torch.bool)
     for cell in scores.amax(dim=1).argsort(descending=True).tolist():
-        mask = masks.logits(torch.tensor([cell]))[0] > 0
+        mask = masks.of(torch.tensor([cell])).logits()[0] > 0
         if mask.sum() and (mask & taken).sum() < 0.1 * mask.sum():
             chosen.append(cell)
             taken |= mask

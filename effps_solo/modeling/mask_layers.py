@@ -29,18 +29,23 @@ class Tiles(NamedTuple):
     side: Size = (TILE, TILE)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the size is numbers, not that of a graph for any size."""
+        return all(isinstance(length, int) for length in self.size)
+
+    @property
     def down(self) -> int:
-        return -(-self.size[0] // self.side[0])
+        return (self.size[0] + self.side[0] - 1) // self.side[0]  # runtimes round negative ones up
 
     @property
     def across(self) -> int:
-        return -(-self.size[1] // self.side[1])
+        return (self.size[1] + self.side[1] - 1) // self.side[1]
 
     def split(self, maps: torch.Tensor, beyond: float) -> torch.Tensor:
         """(n, h, w) -> (n, down, T, across, T), ``beyond`` where there is no point."""
         height, width = self.size
         missing = self.down * self.side[0] - height, self.across * self.side[1] - width
-        if missing != (0, 0):
+        if not self.is_known or missing != (0, 0):
             maps = F.pad(maps, (0, missing[1], 0, missing[0]), value=beyond)
         return maps.unflatten(2, (self.across, self.side[1])).unflatten(
             1, (self.down, self.side[0])
@@ -49,7 +54,11 @@ class Tiles(NamedTuple):
     def join(self, tiles: torch.Tensor) -> torch.Tensor:
         """(n, down, T, across, T) -> (n, h, w), contiguous."""
         maps = tiles.flatten(3, 4).flatten(1, 2)
-        return maps[:, : self.size[0], : self.size[1]].contiguous()
+        if self.is_known:
+            return maps[:, : self.size[0], : self.size[1]].contiguous()
+        # Whether a slice is all there is would be decided at export.
+        rows, columns = (torch.arange(length, device=maps.device) for length in self.size)
+        return maps.index_select(1, rows).index_select(2, columns)
 
     def pick(self, maps: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """(n, down, T, across, T) maps, (k, down, across) which of them -> (k, down, T, across, T)."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from effps_solo.modeling.execution import works_in_parts
 from effps_solo.modeling.instance_head.base import Index
-from effps_solo.modeling.mask_layers import MaskLayers, Tiles, layers_of, owners_of
+from effps_solo.modeling.mask_layers import TILE, MaskLayers, Tiles, layers_of, owners_of
 
 from .dynamic_masks import DynamicMasks
 
@@ -45,9 +45,13 @@ class CandidateMasks:
             masks: of the K candidates, without padding.
         """
         size = (masks.features.shape[1], masks.features.shape[2])
-        # Without a prior nothing tells where masks are: all tiles would be full.
-        whole = masks.centers is None and not works_in_parts(masks.kernels)
-        self._masks, self._tiles = masks, Tiles(size, size) if whole else Tiles(size)
+        side = (TILE, TILE)
+        if masks.centers is None and not works_in_parts(masks.kernels):
+            side = size  # without a prior nothing tells where masks are: all tiles would be full
+        elif not Tiles(size).is_known:
+            # A graph for any size is one for at least two tiles each way; its smallest map has 24 points.
+            side = (TILE // 2, TILE // 2)
+        self._masks, self._tiles = masks, Tiles(size, side)
         self._reach = masks.reach(self._tiles)
 
     def measures(self) -> MaskMeasures:
