@@ -31,7 +31,7 @@ class Tiles(NamedTuple):
     @property
     def is_known(self) -> bool:
         """Whether the size is numbers, not that of a graph for any size."""
-        return all(isinstance(length, int) for length in self.size)
+        return not any(isinstance(length, torch.SymInt) for length in self.size)
 
     @property
     def down(self) -> int:
