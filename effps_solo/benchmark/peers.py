@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional, Sequence, Tuple
 
 import numpy as np
 
+from effps_solo.inference.exported.sessions import compile_openvino, open_onnxruntime
 from effps_solo.utils.errors import UserError
 from effps_solo.utils.image_io import read_image
 
@@ -84,12 +85,7 @@ def as_batch(image: np.ndarray, channels_last: bool, dtype: np.dtype) -> np.ndar
 
 
 def _open_onnx(path: str, threads: int, _: Tuple[int, int]) -> Tuple[Network, Shape, Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_onnxruntime(path, threads)
     image = _only_input(path, session.get_inputs())
     # Axes of any length have names.
     shape = [n if isinstance(n, int) and n > 0 else None for n in image.shape]
@@ -105,16 +101,13 @@ def _open_openvino(
 ) -> Tuple[Network, Shape, Any]:
     import openvino
 
-    core = openvino.Core()
-    model = core.read_model(path)
+    model = openvino.Core().read_model(path)
     image = _only_input(path, model.inputs)
     shape = [n.get_length() if n.is_static else None for n in image.partial_shape]
     if None in shape:
         is_last = check_shape(path, shape, image_size)
         model.reshape([1, *image_size, 3] if is_last else [1, 3, *image_size])
-    # As the model itself is compiled, see effps_solo.inference.exported.
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    request = compile_openvino(model, threads)
     dtype = image.get_element_type().to_dtype()
     return lambda batch: request.infer([batch]), shape, dtype
 

@@ -33,8 +33,7 @@ TITLES = {
 REFERENCE = "panoptic-fpn"  # that ratios refer to
 SCALING_SIZES = ((256, 512), (512, 1024), (1024, 2048), (2048, 4096))
 OBJECT_COUNTS = (0, 25, 50, 100, 200, 400)
-RUNTIMES = ("onnx", "openvino")
-_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+RUNTIMES = {"onnx": ".onnx", "openvino": ".xml"}  # and the files that they are given
 _LIMITS = {"fp32": "conv-fp32", "bf16": "conv-bf16"}
 _LIBRARIES = ("torch", "detectron2", "sal-detectron2", "onnxruntime", "openvino")
 
@@ -131,10 +130,10 @@ def measure_size(plan: Plan, size: Size, folder: Path, say: Say) -> Summary:
     folder = folder / f"{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)  # for the logs
     images = make_images(folder / "images", size, plan.inputs)
-    paths = {b: str(folder / f"model{_SUFFIXES[b]}") for b in plan.backends if b in _SUFFIXES}
+    paths = {b: str(folder / f"model{RUNTIMES[b]}") for b in plan.backends if b in RUNTIMES}
     say(f"{size[0]}x{size[1]}: counting" + " and exporting" * bool(paths))
     prepared = call_once(plan.task("prepare", size, images, paths=tuple(paths.values())), folder)
-    missing = {b: reason for b in paths if (reason := prepared["missing"].get(_SUFFIXES[b]))}
+    missing = {b: reason for b in paths if (reason := prepared["missing"].get(RUNTIMES[b]))}
     on_gpu = prepared["device"].startswith("cuda")
     baselines = list(BASELINES) if plan.compare else []
     if on_gpu and plan.compare:

@@ -123,11 +123,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _peers(args: argparse.Namespace) -> Tuple[Path, ...]:
     """Raises UserError for a file that is not there or no ONNX, and where no backend runs one."""
+    from effps_solo.benchmark.runner import RUNTIMES
+
     for path in args.peer:
         if path.suffix != ".onnx" or not path.is_file():
             raise UserError(f"--peer {path} is no ONNX file that is there (FILE.onnx)")
-    if args.peer and not {"onnx", "openvino"} & set(args.backend):
-        raise UserError("--peer needs onnx or openvino among the names behind --backend")
+    if args.peer and not RUNTIMES.keys() & set(args.backend):
+        raise UserError(f"--peer needs {' or '.join(RUNTIMES)} among the names behind --backend")
     return tuple(args.peer)
 
 

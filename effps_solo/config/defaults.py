@@ -58,16 +58,17 @@ def _add_input_keys(cfg: CN) -> None:
     cfg.INPUT.BASE_SHORTEST_EDGE = 0
     # Range of the random factor on the image size (not "shortest_edge").
     cfg.INPUT.SCALE_RANGE = (0.5, 2.0)
-    # (height, width) of the training crop in pixels; padded with void (not "shortest_edge").
+    # (height, width) of the training crop in pixels; smaller images are padded with void (not
+    # "shortest_edge").
     cfg.INPUT.CROP_SIZE = (1024, 2048)
-    # Probability of a crop that is placed around a random object (not "shortest_edge").
+    # Probability of a crop that is placed around a random object, for images with few of them
+    # (not "shortest_edge"). Images without objects stay in the training.
     cfg.INPUT.CROP_OBJECT_PROB = 0.0
     # Objects of other images that are put into one, at most; their classes are drawn alike.
     cfg.INPUT.COPY_PASTE_OBJECTS = 0
     # Strength of random brightness, contrast and saturation, factors in [1 - x, 1 + x]; 0: none.
     cfg.INPUT.COLOR_JITTER = 0.0
-    # Factor on the image size at test time (not "shortest_edge").
-    cfg.INPUT.TEST_SCALE = 1.0
+    cfg.INPUT.TEST_SCALE = 1.0  # Factor on the image size at test time (not "shortest_edge").
 
 
 def _add_backbone_keys(cfg: CN) -> None:
@@ -166,15 +167,13 @@ def _add_solov2_keys(cfg: CN) -> None:
     cfg.MODEL.SOLOV2.MASK_LOSS_CHUNK = 256
     # Candidates are (cell, class) pairs above this probability.
     cfg.MODEL.SOLOV2.SCORE_THRESH = 0.1
-    # Candidates that enter Matrix NMS at most.
-    cfg.MODEL.SOLOV2.NMS_PRE = 500
+    cfg.MODEL.SOLOV2.NMS_PRE = 500  # Candidates that enter Matrix NMS at most.
     # "gaussian" exp(-sigma iou^2) or "linear" 1 - iou.
     cfg.MODEL.SOLOV2.NMS_KERNEL = "gaussian"
     cfg.MODEL.SOLOV2.NMS_SIGMA = 2.0
     # Instances below this score after Matrix NMS are dropped.
     cfg.MODEL.SOLOV2.UPDATE_THRESH = 0.05
-    # Masks of fewer stride-4 pixels are dropped.
-    cfg.MODEL.SOLOV2.MIN_MASK_AREA = 1
+    cfg.MODEL.SOLOV2.MIN_MASK_AREA = 1  # Masks of fewer stride-4 pixels are dropped.
     # Targets, mask loss and decoding as published, also where that is at fault.
     cfg.MODEL.SOLOV2.PARITY = False
 

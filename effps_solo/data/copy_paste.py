@@ -78,8 +78,11 @@ class CopyPaste:
         Raises:
             ImageError, AnnotationError: the image that an object comes from cannot be read.
         """
+        count = np.random.randint(self._max_objects + 1) if self._objects else 0
+        if not count:
+            return image, segments
         image, ids, info = image.copy(), segments.ids.copy(), list(segments.info)
-        for _ in range(np.random.randint(self._max_objects + 1) if self._objects else 0):
+        for _ in range(count):
             objects = self._objects[np.random.randint(len(self._objects))]
             cut_out = self._cut_out(*objects[np.random.randint(len(objects))])
             if cut_out is not None and _paste(image, ids, len(info), cut_out):
@@ -119,7 +122,7 @@ def _objects_by_class(records: List[Record], label_space: PanopticLabelSpace) ->
     """(n, 2) int64 of each class of things that has objects: numbers of records, ids of segments."""
     found: Dict[int, List[Tuple[int, int]]] = {}
     for number, record in enumerate(records):
-        for segment in record["segments_info"]:
+        for segment in record.get("segments_info", ()):  # the mapper tells of a record without
             category = segment["category_id"]
             if label_space.is_thing(category) and not segment.get("iscrowd", 0):
                 found.setdefault(category, []).append((number, segment["id"]))

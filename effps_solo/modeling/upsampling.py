@@ -5,17 +5,17 @@ at pixel (4 i + 2, 4 j + 2). The output has (H, W) pixels. Either frame has its 
 the first pixel, and pixel centres at halves.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Callable, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 
 from .execution import works_in_parts
+from .pixel_labels import Size, UpsampledLabels, at_points
 
 STRIDE = 4
 CONTESTED_CHUNK = 2**16  # pixels that are interpolated at once
-Size = Tuple[int, int]
 # Indices of the map points around each output row or column, and the weight of the second.
 Neighbours = Tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -105,60 +105,9 @@ def scores_of(maps: torch.Tensor) -> ScoreAt:
     return lambda channels, sample: sample(maps, channels)
 
 
-@dataclass
-class PixelLabels:
-    """The labels of H x W pixels: those of coarser points, but where points around a pixel disagree.
-
-    Attributes:
-        points: (h, w) integers.
-        contested: (h, w) bool, the points whose pixels have labels of their own.
-        rows, columns: (H,) and (W,) the point of each row and column of pixels.
-        pixels, labels: (P,) the pixels of contested points, y * W + x, and their labels.
-    """
-
-    points: torch.Tensor
-    contested: torch.Tensor
-    rows: torch.Tensor
-    columns: torch.Tensor
-    pixels: torch.Tensor
-    labels: torch.Tensor
-
-    @classmethod
-    def of_map(cls, labels: torch.Tensor) -> "PixelLabels":
-        """(H, W) labels of which each pixel is a point."""
-        rows, columns = (torch.arange(side, device=labels.device) for side in labels.shape)
-        none = torch.zeros_like(labels, dtype=torch.bool)
-        return cls(labels, none, rows, columns, rows[:0], labels[0, :0])
-
-    def map(self) -> torch.Tensor:
-        """(H, W)."""
-        whole = _at(self.points, self.rows, self.columns)
-        return whole.flatten().scatter(0, self.pixels, self.labels).view_as(whole)
-
-    def renumbered(self, numbers: torch.Tensor) -> "PixelLabels":
-        """With ``numbers[label]``, of (n,) numbers, for each label."""
-        points = numbers.index_select(0, self.points.flatten()).view_as(self.points)
-        return replace(self, points=points, labels=numbers.index_select(0, self.labels))
-
-    def counts(self, length: int) -> torch.Tensor:
-        """(length,) int64: how many pixels have the labels 0, 1, ..."""
-        down, across = (
-            torch.zeros(count, dtype=torch.int64, device=points.device).scatter_add(
-                0, points, torch.ones_like(points)
-            )
-            for count, points in zip(self.points.shape, (self.rows, self.columns))
-        )
-        pixels = (down[:, None] * across * ~self.contested).flatten()
-        labels = torch.cat([self.points.flatten(), self.labels]).long()
-        each = torch.cat([pixels, torch.ones_like(self.pixels)])
-        return torch.zeros(length, dtype=torch.int64, device=labels.device).scatter_add(
-            0, labels, each
-        )
-
-
 def upsampled_labels(
     labels: torch.Tensor, image_size: Size, output_size: Size, label_at: LabelAt
-) -> PixelLabels:
+) -> UpsampledLabels:
     """The label of every pixel, without upsampling a map.
 
     Where the four surrounding points have one label, which is nearly everywhere, so has the pixel.
@@ -176,27 +125,18 @@ def upsampled_labels(
     columns = _neighbours(image_size[1], output_size[1], labels.shape[1], labels.device)
     y0, x0 = rows[0], columns[0]
     contested = _between_rivals(labels)
-    pixels = _at(contested, y0, x0).flatten().nonzero()[:, 0]
+    pixels = at_points(contested, y0, x0).flatten().nonzero()[:, 0]
     decided = []
     for some in _chunks(pixels):
         y = some // output_size[1]
         x = some - y * output_size[1]  # no remainder: see best_channel
         decided.append(label_at(PointSampler.at(rows, columns, y, x, labels.shape[1])))
-    return PixelLabels(labels, contested, y0, x0, pixels, torch.cat(decided).to(labels.dtype))
+    return UpsampledLabels(labels, contested, y0, x0, pixels, torch.cat(decided).to(labels.dtype))
 
 
 def _chunks(pixels: torch.Tensor) -> Sequence[torch.Tensor]:
     """Parts whose interpolation stays in a CPU's caches; elsewhere one part."""
     return pixels.split(CONTESTED_CHUNK) if works_in_parts(pixels) else [pixels]
-
-
-def _at(plane: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """(h, w) -> (len(rows), len(columns)).
-
-    Columns first: those are copied one by one, rows as a whole. Here as elsewhere in this module
-    index_select and scatter are two to four times faster than indexing.
-    """
-    return plane.index_select(1, columns).index_select(0, rows)
 
 
 def _between_rivals(labels: torch.Tensor) -> torch.Tensor:

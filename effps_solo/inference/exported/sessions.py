@@ -69,13 +69,30 @@ def check_precision(precision: Optional[str]) -> None:
         raise UserError(f"the precision is '{precision}'; choose one of {list(PRECISIONS)}")
 
 
-def _onnx_session(path: str, threads: int, *_: object) -> Tuple[Session, str]:
+def open_onnxruntime(path: str, threads: int) -> Any:
+    """An ``InferenceSession`` on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def compile_openvino(model: Any, threads: int, precision: Optional[str] = None) -> Any:
+    """An ``InferRequest`` on the CPU of an ``openvino.Model``; precision: of :data:`PRECISIONS`."""
+    import openvino
+
+    settings: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
+    return openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+
+def _onnx_session(path: str, threads: int, *_: object) -> Tuple[Session, str]:
+    session = open_onnxruntime(path, threads)
 
     def run(image: np.ndarray) -> List[np.ndarray]:
         return session.run(list(OUTPUT_NAMES), {INPUT_NAME: image})
@@ -88,18 +105,11 @@ def _openvino_session(
 ) -> Tuple[Session, str]:
     import openvino
 
-    core = openvino.Core()
-    model = core.read_model(path)
+    model = openvino.Core().read_model(path)
     # Of an .xml, of an .onnx; an .xml has the latter from the .onnx that it was made of, too.
     places = [place for place in ([KEY], ["framework", KEY]) if model.has_rt_info(place)]
     text = model.get_rt_info(places[0]).astype(str) if places else ""
-    settings: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    if precision:
-        settings["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
-    compiled = core.compile_model(model, "CPU", settings)
-    request, lock = compiled.create_infer_request(), threading.Lock()
+    request, lock = compile_openvino(model, threads, precision), threading.Lock()
 
     def run(image: np.ndarray) -> List[np.ndarray]:
         with lock:  # the tensors of the request are those of its last image

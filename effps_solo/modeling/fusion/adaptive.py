@@ -30,8 +30,8 @@ from detectron2.structures import Instances
 from effps_solo.modeling.detections import Detections
 from effps_solo.modeling.mask_layers import FAR_LOGIT, MaskLayers
 from effps_solo.modeling.outputs import FusionThresholds
+from effps_solo.modeling.pixel_labels import PixelLabels
 from effps_solo.modeling.upsampling import (
-    PixelLabels,
     PointSampler,
     Size,
     best_channel,

@@ -13,7 +13,8 @@ from detectron2.structures import Instances
 from torch import nn
 
 from effps_solo.modeling.outputs import FusionThresholds
-from effps_solo.modeling.upsampling import PixelLabels, Size
+from effps_solo.modeling.pixel_labels import PixelLabels
+from effps_solo.modeling.upsampling import Size
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 from .segments import SegmentTable, number_segments
@@ -110,7 +111,7 @@ class PanopticFusion(nn.Module, ABC):
         is_thing_class = (classes[:, None] == thing_ids).any(dim=1)
         is_instance = torch.ones_like(thing_index, dtype=torch.bool)
         # No instance holds the pixels of a thing class: they are void, however many.
-        min_stuff_area = max(1.0, stuff_area * (code.rows.shape[0] * code.columns.shape[0]))
+        min_stuff_area = max(1.0, stuff_area * (code.size[0] * code.size[1]))
         min_areas = torch.where(is_thing_class, math.inf, min_stuff_area)
         return number_segments(
             code,

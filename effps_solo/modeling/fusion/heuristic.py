@@ -14,8 +14,9 @@ from detectron2.structures import Instances
 
 from effps_solo.modeling.execution import works_in_parts
 from effps_solo.modeling.outputs import FusionThresholds
+from effps_solo.modeling.pixel_labels import LabelMap
 from effps_solo.modeling.postprocessing import output_masks, windowed_masks
-from effps_solo.modeling.upsampling import PixelLabels, Size, upsampled_argmax
+from effps_solo.modeling.upsampling import Size, upsampled_argmax
 
 from .base import PanopticFusion, SegmentsInfo
 from .build import PANOPTIC_FUSION_REGISTRY
@@ -45,7 +46,7 @@ class HeuristicFusion(PanopticFusion):
         winner = ids[candidates.max(dim=0).indices]
         class_scores = mean_winning_probability(semantic_logits, winner)
         panoptic_seg, table = self.assemble(
-            PixelLabels.of_map(code),
+            LabelMap(code),
             instances.scores,
             instances.thing_index,
             class_scores,

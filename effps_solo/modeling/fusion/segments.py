@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import torch
 
-from effps_solo.modeling.upsampling import PixelLabels
+from effps_solo.modeling.pixel_labels import PixelLabels
 
 
 class SegmentTable(NamedTuple):
@@ -51,7 +51,7 @@ def number_segments(
     areas = code.counts(isthing.shape[0] + 1)[:-1]
     present = areas >= min_areas
     ids = (present.long().cumsum(0) * present).to(torch.int32)
-    panoptic_seg = code.renumbered(torch.cat([ids, ids.new_zeros(1)])).map()
+    panoptic_seg = code.numbered(torch.cat([ids, ids.new_zeros(1)]))
     return panoptic_seg, SegmentTable(ids, category_ids, isthing, scores, areas)
 
 

@@ -17,7 +17,7 @@ from effps_solo.modeling.fusion import (
     build_panoptic_fusion,
 )
 from effps_solo.modeling.fusion.segments import segments_info
-from effps_solo.modeling.upsampling import PixelLabels
+from effps_solo.modeling.pixel_labels import LabelMap
 from effps_solo.structures.label_space import PanopticLabelSpace
 
 # Cityscapes' order: stuff 0 .. 10, things 11 .. 18.
@@ -42,9 +42,7 @@ def test_assemble_worked_by_hand() -> None:
     )
     scores, thing_index = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([2, 0, 7])
     fusion = _fusion()
-    panoptic, table = fusion.assemble(
-        PixelLabels.of_map(code), scores, thing_index, torch.ones(19), 2 / 12
-    )
+    panoptic, table = fusion.assemble(LabelMap(code), scores, thing_index, torch.ones(19), 2 / 12)
     segments = segments_info(table)
     assert int(table.areas[stuff_0]) == 0 and int(table.areas[thing_13]) == 1
     # The second instance holds nothing; class 2 is too small; 13 is a thing nobody holds.

@@ -118,9 +118,8 @@ class CandidateMasks:
         """(G,) row and column of each tile."""
         down, across = self._tiles.down, self._tiles.across
         number = torch.arange(down * across, device=self._reach.device)
-        row = (
-            number // across
-        )  # no remainder: ONNX has none of a number that is not known at export
+        row = number // across
+        # No remainder: ONNX has none of a number that is not known at export.
         return row, number - row * across
 
     @cached_property

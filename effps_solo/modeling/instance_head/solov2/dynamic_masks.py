@@ -19,7 +19,7 @@ from .position_prior import Gaussians
 _ROUNDING = 0.02
 # Points around a mask whose logits matter: those that its border is interpolated from, one more where
 # it votes beyond its border, and that one's neighbour.
-MARGIN = 2
+_MARGIN = 2
 
 
 @dataclass
@@ -82,9 +82,9 @@ class DynamicMasks:
             # Six times faster than a norm over the first dimension.
             lengths = (features * features).sum(dim=0, keepdim=True).sqrt()
             products = kernels[:, : len(features)].norm(dim=1)[:, None, None]
-            bounds = (1 + _ROUNDING) * products * tile_max(lengths, tiles, MARGIN)
+            bounds = (1 + _ROUNDING) * products * tile_max(lengths, tiles, _MARGIN)
             if self._prior is not None:
-                bounds = bounds + self._prior.bounds(tiles, MARGIN)
+                bounds = bounds + self._prior.bounds(tiles, _MARGIN)
             return bounds > 0
 
 
