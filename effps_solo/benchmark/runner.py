@@ -164,7 +164,7 @@ def measure_size(plan: Plan, size: Size, folder: Path, say: Say) -> Summary:
     names = (*plan.backends, *baselines)
     rows = [{**own, "name": name, **outcomes[name].summary()} for name in names]
     for name, (runtime, path) in peers.items():
-        title = f"{path.stem}, {TITLES[runtime]}"
+        title = f"{path.stem} (network), {TITLES[runtime]}"
         rows.append({"name": name, "title": title, **outcomes[name].summary()})
     _relate(rows, limits, on_gpu)
     return {"size": list(size), **prepared, "limits": limits, "rows": rows}

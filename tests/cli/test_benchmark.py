@@ -102,7 +102,7 @@ def test_every_backend(
         assert other["p50_seconds"] > 0 and other["macs"] is other["times_limit"] is None
         assert "--image-size 640 640" in large["error"]
     text = capsys.readouterr().out
-    assert "| other, OpenVINO " in text and "- large, ONNX Runtime: " in text
+    assert "| other (network), OpenVINO " in text and "- large (network), ONNX Runtime: " in text
     assert set(rows) == {*backends, *runner.BASELINES}
     for name, row in rows.items():
         assert "error" not in row, f"{name}: {row}"
