@@ -7,6 +7,8 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
+from effps_solo.cli import training
+
 Job = Dict[str, Any]
 # Every kind of random number, and as little work as possible.
 LIVELY = {
@@ -40,8 +42,14 @@ def program(project_root: Path) -> Path:
 
 @pytest.fixture
 def run_here(program: Path, fresh_loggers: None) -> Callable[[Job], None]:
-    """Run a job in this process."""
-    run: Callable[[Job], None] = runpy.run_path(str(program))["run_job"]
+    """Run a job in this process; what trains after it does so with the trainer of before."""
+    run_job = runpy.run_path(str(program))["run_job"]
+
+    def run(job: Job) -> None:
+        before = training.Trainer
+        run_job(job)
+        assert training.Trainer is before
+
     return run
 
 

@@ -60,14 +60,16 @@ def run_job(job: Dict[str, Any]) -> None:
             if handle:
                 handle.remove()
 
-    training.Trainer = RecordedTrainer
     parser = ArgumentParser()
     add_arguments(parser)
     before = torch.get_default_dtype()
+    # A test runs jobs in its own process: what comes after it must train with the real one.
+    training.Trainer = RecordedTrainer
     torch.set_default_dtype(torch.float64 if job.get("float64") else torch.float32)
     try:
         results = training.train(parser.parse_args(job["words"]))
     finally:
+        training.Trainer = Trainer
         torch.set_default_dtype(before)
     if comm.is_main_process() and "results" in job:
         Path(job["results"]).write_text(json.dumps(results))
