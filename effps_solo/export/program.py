@@ -178,7 +178,8 @@ def _write_openvino(
 ) -> None:
     import openvino
 
-    model = openvino.convert_model(onnx_path)
+    # convert_model would move a transpose past a squeeze, and the mask features were copied twice.
+    model = openvino.Core().read_model(onnx_path)
     if calibration is not None:
         model = quantized(model, calibration, description)
         description = dataclasses.replace(description, precision="int8")

@@ -43,13 +43,21 @@ class Tiles(NamedTuple):
 
     def split(self, maps: torch.Tensor, beyond: float) -> torch.Tensor:
         """(n, h, w) -> (n, down, T, across, T), ``beyond`` where there is no point."""
-        height, width = self.size
-        missing = self.down * self.side[0] - height, self.across * self.side[1] - width
+        return self._split(maps, 1, beyond)
+
+    def split_points(self, points: torch.Tensor, beyond: float) -> torch.Tensor:
+        """(h, w, n) -> (down, T, across, T, n); see :meth:`split`."""
+        return self._split(points, 0, beyond)
+
+    def _split(self, maps: torch.Tensor, first: int, beyond: float) -> torch.Tensor:
+        """Its dimensions ``first`` and the next one."""
+        down, across = self.down * self.side[0], self.across * self.side[1]
+        missing = down - self.size[0], across - self.size[1]
         if not self.is_known or missing != (0, 0):
-            maps = F.pad(maps, (0, missing[1], 0, missing[0]), value=beyond)
-        return maps.unflatten(2, (self.across, self.side[1])).unflatten(
-            1, (self.down, self.side[0])
-        )
+            behind = (0, 0) * (maps.dim() - first - 2)
+            maps = F.pad(maps, (*behind, 0, missing[1], 0, missing[0]), value=beyond)
+        maps = maps.unflatten(first + 1, (self.across, self.side[1]))
+        return maps.unflatten(first, (self.down, self.side[0]))
 
     def join(self, tiles: torch.Tensor) -> torch.Tensor:
         """(n, down, T, across, T) -> (n, h, w), contiguous."""
@@ -160,13 +168,12 @@ class MaskLayers:
         return boxes * (x1 > 0)[:, None]
 
     def at(self, masks: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        """(n, P) logits of (P,) masks at (n, P) points y * w + x each."""
-        layers = self.layers.flatten(1)
+        """(n, P, B) logits of (n, B) masks at (P, B) points y * w + x each."""
         tile = self.tile_of_point.index_select(0, points.flatten()).view_as(points)
-        which = (tile + masks * layers.shape[1]).flatten()
-        start = layers.flatten() * self.tile_of_point.shape[0]
-        index = start.index_select(0, which) + points.flatten()
-        return self.logits.flatten().index_select(0, index).view_as(points)
+        which = masks[:, None] * (self.tiles.down * self.tiles.across) + tile
+        start = self.layers.flatten() * self.tile_of_point.shape[0]
+        index = start.index_select(0, which.flatten()).view_as(which) + points
+        return self.logits.flatten().index_select(0, index.flatten()).view_as(index)
 
     def owner_at(self, layers: torch.Tensor, tiles: torch.Tensor) -> torch.Tensor:
         """(P,) int64: whose (P,) ``tiles`` of (P,) ``layers`` are."""

@@ -3,21 +3,23 @@
 The network sees an image of (h, w) pixels, padded; its maps have stride 4: point (i, j) of a map lies
 at pixel (4 i + 2, 4 j + 2). The output has (H, W) pixels. Either frame has its origin in the corner of
 the first pixel, and pixel centres at halves.
+
+A block is what lies between four points of a map, or between those at its border and the border: of h x w
+points there are (h + 1) x (w + 1). Its R x C pixels are what the output has there; R = C = 4 where it has the
+size of the image. Numbers of blocks come last, so that each operation runs over long rows.
 """
 
-from dataclasses import dataclass
-from typing import Callable, Sequence, Tuple
+from dataclasses import dataclass, fields
+from typing import Callable, NamedTuple, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 
 from .execution import works_in_parts
-from .pixel_labels import Size, UpsampledLabels, at_points
+from .pixel_labels import Size, UpsampledLabels
 
 STRIDE = 4
 CONTESTED_CHUNK = 2**16  # pixels that are interpolated at once
-# Indices of the map points around each output row or column, and the weight of the second.
-Neighbours = Tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def stride4_size(image_size: Size) -> Size:
@@ -26,59 +28,44 @@ def stride4_size(image_size: Size) -> Size:
 
 
 @dataclass
-class PointSampler:
-    """Bilinear samples of stride-4 maps at P points of the output, each in a channel of its own.
+class BlockSampler:
+    """Bilinear samples of stride-4 maps at the pixels of B blocks.
 
     Attributes:
-        corners: (4, P) int64, the surrounding points of the maps as y * w + x: upper left, upper
-            right, lower left, lower right.
-        wy, wx: (P,) weights of the lower and of the right ones.
+        corners: (4, B) int64, the points around each block as y * w + x: upper left, upper right, lower left,
+            lower right.
+        wy, wx: (2, R, B) and (2, C, B) weights of the upper and lower, of the left and right ones.
     """
 
     corners: torch.Tensor
     wy: torch.Tensor
     wx: torch.Tensor
 
-    @classmethod
-    def at(
-        cls, rows: Neighbours, columns: Neighbours, y: torch.Tensor, x: torch.Tensor, width: int
-    ) -> "PointSampler":
-        """Of the pixels y, x (P,) of the output.
-
-        Args:
-            rows, columns: of all rows and all columns of the output, see :func:`_neighbours`.
-            width: of the maps.
-        """
-        top, low = (index.index_select(0, y) * width for index in rows[:2])
-        left, right = (index.index_select(0, x) for index in columns[:2])
-        corners = torch.stack([top + left, top + right, low + left, low + right])
-        return cls(corners, rows[2].index_select(0, y), columns[2].index_select(0, x))
-
     def __call__(self, maps: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-        """(C, h4, w4) maps and (P,) channel indices -> (P,) samples."""
-        index = self.corners + channels * (maps.shape[1] * maps.shape[2])
-        return self.mixed(maps.flatten().index_select(0, index.flatten()).unflatten(0, (4, -1)))
+        """(C, h4, w4) maps and (n, B) channel indices -> (n, R, C, B) samples."""
+        index = channels[:, None] * (maps.shape[1] * maps.shape[2]) + self.corners
+        return self.mixed(maps.flatten().index_select(0, index.flatten()).view_as(index))
 
     def mixed(self, values: torch.Tensor) -> torch.Tensor:
-        """(4, P) values at the corners -> (P,) samples."""
-        upper, lower = _mix(values[0], values[1], self.wx), _mix(values[2], values[3], self.wx)
-        return _mix(upper, lower, self.wy)
+        """(n, 4, B) values at the corners -> (n, R, C, B) samples."""
+        left, right = values.unflatten(1, (2, 2))[:, :, :, None].unbind(dim=2)
+        upper, lower = _mix(left, right, self.wx).unbind(dim=1)
+        return _mix(upper[:, None], lower[:, None], self.wy[:, :, None])
 
-    def __getitem__(self, index: torch.Tensor) -> "PointSampler":
-        """The sampler of some of the points."""
-        corners = self.corners.index_select(1, index)
-        return PointSampler(corners, self.wy.index_select(0, index), self.wx.index_select(0, index))
+    def __getitem__(self, index: torch.Tensor) -> "BlockSampler":
+        """The sampler of some of the blocks."""
+        return BlockSampler(*(x.index_select(-1, index) for x in (self.corners, self.wy, self.wx)))
 
 
-def _mix(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _mix(first: torch.Tensor, second: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Interpolation; torch.lerp rounds differently when its ends are swapped."""
-    return first * (1 - weight) + second * weight
+    return first * weights[0] + second * weights[1]
 
 
-# (channels (P,), sampler of P points) -> scores (P,)
-ScoreAt = Callable[[torch.Tensor, PointSampler], torch.Tensor]
-# sampler of P points -> labels (P,)
-LabelAt = Callable[[PointSampler], torch.Tensor]
+# (channels (n, B), sampler of B blocks) -> scores (n, R, C, B)
+ScoreAt = Callable[[torch.Tensor, BlockSampler], torch.Tensor]
+# sampler of B blocks -> labels (R, C, B)
+LabelAt = Callable[[BlockSampler], torch.Tensor]
 
 
 def upsampled_argmax(scores: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
@@ -110,7 +97,7 @@ def upsampled_labels(
 ) -> UpsampledLabels:
     """The label of every pixel, without upsampling a map.
 
-    Where the four surrounding points have one label, which is nearly everywhere, so has the pixel.
+    Where the four points around a block have one label, which is nearly everywhere, so have its pixels.
 
     Args:
         labels: (h4, w4) integers of the stride-4 points.
@@ -121,70 +108,142 @@ def upsampled_labels(
     Returns:
         (H, W) in the type of ``labels``.
     """
-    rows = _neighbours(image_size[0], output_size[0], labels.shape[0], labels.device)
-    columns = _neighbours(image_size[1], output_size[1], labels.shape[1], labels.device)
-    y0, x0 = rows[0], columns[0]
-    contested = _between_rivals(labels)
-    pixels = at_points(contested, y0, x0).flatten().nonzero()[:, 0]
-    decided = []
-    for some in _chunks(pixels):
-        y = some // output_size[1]
-        x = some - y * output_size[1]  # no remainder: see best_channel
-        decided.append(label_at(PointSampler.at(rows, columns, y, x, labels.shape[1])))
-    return UpsampledLabels(labels, contested, y0, x0, pixels, torch.cat(decided).to(labels.dtype))
+    rows, columns = (
+        _Axis.of(*lengths).to(labels.device)
+        for lengths in zip(image_size, output_size, labels.shape)
+    )
+    around = torch.cat([labels[:1], labels, labels[-1:]])
+    around = torch.cat([around[:, :1], around, around[:, -1:]], dim=1)
+    blocks = around[:-1, :-1]
+    differ = (around[:-1, 1:] != blocks) | (around[1:, :-1] != blocks) | (around[1:, 1:] != blocks)
+    contested = differ & rows.has_pixels[:, None] & columns.has_pixels
+    pixels, decided, counted = [], [], []
+    for some in _chunks(
+        contested.flatten().nonzero()[:, 0], len(rows.pixels) * len(columns.pixels)
+    ):
+        y = some // (labels.shape[1] + 1)
+        # No remainder: ONNX has none of a number that is not known at export.
+        down, across = rows.at(y), columns.at(some - y * (labels.shape[1] + 1))
+        corners = [
+            first * labels.shape[1] + second for first in down.points for second in across.points
+        ]
+        sampler = BlockSampler(torch.stack(corners), down.weights, across.weights)
+        decided.append(label_at(sampler).flatten().to(labels.dtype))
+        pixels.append((down.pixels[:, None] * output_size[1] + across.pixels).flatten())
+        counted.append((down.counted[:, None] & across.counted).flatten())
+    return UpsampledLabels(
+        blocks,
+        contested,
+        rows.of_pixels,
+        columns.of_pixels,
+        *(torch.cat(parts) for parts in (pixels, decided, counted)),
+    )
 
 
-def _chunks(pixels: torch.Tensor) -> Sequence[torch.Tensor]:
+def _chunks(blocks: torch.Tensor, num_pixels: int) -> Sequence[torch.Tensor]:
     """Parts whose interpolation stays in a CPU's caches; elsewhere one part."""
-    return pixels.split(CONTESTED_CHUNK) if works_in_parts(pixels) else [pixels]
+    if not works_in_parts(blocks):
+        return [blocks]
+    return blocks.split(max(1, CONTESTED_CHUNK // num_pixels))
 
 
-def _between_rivals(labels: torch.Tensor) -> torch.Tensor:
-    """(h4, w4) bool: whether the points (i, j) .. (i + 1, j + 1) have different labels."""
-    right = torch.cat([labels[:, 1:], labels[:, -1:]], dim=1)
-    below = torch.cat([labels[1:], labels[-1:]])
-    diagonal = torch.cat([right[1:], right[-1:]])
-    return (right != labels) | (below != labels) | (diagonal != labels)
-
-
-def best_channel(winner: torch.Tensor, sampler: PointSampler, score_at: ScoreAt) -> torch.Tensor:
-    """(P,) int64: of the channels that win at the points around each pixel the best there.
+def best_channel(winner: torch.Tensor, sampler: BlockSampler, score_at: ScoreAt) -> torch.Tensor:
+    """(R, C, B) int64: of the channels that win at the points around each block the best at its pixels.
 
     The lowest of equals; a channel that wins only between the points could be missed in theory. Most
-    pixels have two channels to choose from: each is looked at once.
+    blocks have two channels to choose from: others are looked at where there are more.
 
     Args:
         winner: (h4, w4) int64, the winner of each stride-4 point.
-        sampler: of P pixels.
-        score_at: the scores of given channels at given points.
+        sampler: of B blocks.
+        score_at: the scores of given channels at given blocks.
     """
-    candidates = winner.flatten().index_select(0, sampler.corners.flatten()).unflatten(0, (4, -1))
-    first, second, third, fourth = candidates
-    differ = [other != first for other in candidates[1:]]
-    new = [
-        differ[0] | differ[1] | differ[2],  # else there is no choice
-        differ[0],
-        differ[1] & (third != second),
-        differ[2] & (fourth != second) & (fourth != third),
-    ]
-    flat = candidates.flatten()
-    chosen = torch.cat(new).nonzero()[:, 0]
-    # No remainder: ONNX has none of a number that is not known at export.
-    point = torch.arange(candidates.shape[1], device=flat.device).repeat(4)
-    values = score_at(flat.index_select(0, chosen), sampler[point.index_select(0, chosen)])
-    scores = torch.full(flat.shape, -torch.inf, device=flat.device)
-    scores = scores.scatter(0, chosen, values.to(scores.dtype)).view_as(candidates)
-    best, channel = scores[0], first
-    for other_score, other in zip(scores[1:], candidates[1:]):
-        better = (other_score > best) | ((other_score == best) & (other < channel))
-        best, channel = best.maximum(other_score), other.where(better, channel)
-    return channel
+    around = winner.flatten().index_select(0, sampler.corners.flatten()).view_as(sampler.corners)
+    first, second, third, fourth = around
+    other = second.where(second != first, third.where(third != first, fourth))
+    scores, channel = _best_of_two(first, other, sampler, score_at)
+    crowded = ((around[2:] != first) & (around[2:] != other)).any(dim=0).nonzero()[:, 0]
+    third, fourth = around[2:].index_select(1, crowded)
+    ahead, best = _best_of_two(third, fourth, sampler[crowded], score_at)
+    scores, channels = scores.index_select(2, crowded), channel.index_select(2, crowded)
+    best = best.where((ahead > scores) | ((ahead == scores) & (best < channels)), channels)
+    return channel.scatter(2, crowded.expand_as(best), best)
 
 
-def _neighbours(
-    image_length: int, output_length: int, map_length: int, device: torch.device
-) -> Neighbours:
-    """Indices of the map points around each output pixel, and the weight of the second.
+def _best_of_two(
+    first: torch.Tensor, second: torch.Tensor, sampler: BlockSampler, score_at: ScoreAt
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """(R, C, B) the larger scores of two (B,) channels and whose they are; of equals the lower one's."""
+    low, high = first.minimum(second), first.maximum(second)
+    of_low, of_high = score_at(torch.stack([low, high]), sampler)
+    return of_low.maximum(of_high), high.where(of_high > of_low, low)
+
+
+class _BlocksOfAxis(NamedTuple):
+    """B blocks in one direction, each with R pixels; one that has fewer repeats its last.
+
+    Attributes:
+        points: (2, B) the points before and behind them.
+        pixels: (R, B).
+        weights: (2, R, B) of the points before and behind.
+        counted: (R, B) bool, False of repetitions.
+    """
+
+    points: torch.Tensor
+    pixels: torch.Tensor
+    weights: torch.Tensor
+    counted: torch.Tensor
+
+
+@dataclass
+class _Axis:
+    """One direction of an output: h + 1 blocks and L pixels.
+
+    Attributes:
+        of_pixels: (L,) int64, the block of each pixel.
+        has_pixels: (h + 1,) bool, whether a block has one.
+        pixels, weights, counted: (..., h + 1) of :class:`_BlocksOfAxis`.
+    """
+
+    of_pixels: torch.Tensor
+    has_pixels: torch.Tensor
+    pixels: torch.Tensor
+    weights: torch.Tensor
+    counted: torch.Tensor
+
+    @classmethod
+    def of(cls, image_length: int, output_length: int, num_points: int) -> "_Axis":
+        """On the CPU: thirty operations on little."""
+        device = torch.device("cpu")
+        point, weight = _positions(image_length, output_length, device)
+        block = point + 1
+        counts = block.new_zeros(num_points + 1).scatter_add(0, block, torch.ones_like(block))
+        # Of equal lengths, which a graph for any size does not know.
+        most = STRIDE
+        if image_length != output_length:
+            most = -(-STRIDE * output_length // image_length)
+        slot = torch.arange(most, device=device)[:, None]
+        pixels = counts.cumsum(0) - counts + slot.minimum((counts - 1).clamp(min=0))
+        pixels = pixels.clamp(max=output_length - 1)  # of blocks behind the last pixel
+        weight = weight.index_select(0, pixels.flatten()).view_as(pixels)
+        weights = torch.stack([1 - weight, weight])
+        return cls(block, counts > 0, pixels, weights, slot < counts)
+
+    def to(self, device: torch.device) -> "_Axis":
+        return _Axis(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def at(self, blocks: torch.Tensor) -> _BlocksOfAxis:
+        """(B,) of them."""
+        last = self.has_pixels.shape[0] - 2
+        points = torch.stack([(blocks - 1).clamp(min=0), blocks.clamp(max=last)])
+        tables = (self.pixels, self.weights, self.counted)
+        return _BlocksOfAxis(points, *(table.index_select(-1, blocks) for table in tables))
+
+
+def _positions(
+    image_length: int, output_length: int, device: torch.device
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Of each pixel of the output the point before it, -1 where there is none, and the weight of the next.
 
     In fractions of integers, so that a map which covers the image exactly treats an output and its
     mirror image alike to the bit: the same points, and weights that add up to 1 without rounding.
@@ -192,21 +251,32 @@ def _neighbours(
     # The position (pixel + 1/2) image_length / output_length / STRIDE - 1/2 in parts of 1 / unit.
     unit = 2 * STRIDE * output_length
     pixel = torch.arange(output_length, device=device)
-    position = (2 * pixel + 1) * image_length - unit // 2
-    position = position.clamp(0, (map_length - 1) * unit)
-    first = position // unit
-    rest = position - first * unit
-    second = first + (rest > 0)  # the first itself where its weight is 0
+    # One point farther: runtimes round negative fractions up.
+    position = (2 * pixel + 1) * image_length + unit // 2
+    next_point = position // unit
+    rest = position - next_point * unit
     larger = 1 - torch.minimum(rest, unit - rest) / unit
-    return first, second, torch.where(2 * rest > unit, larger, 1 - larger)
+    return next_point - 1, torch.where(2 * rest > unit, larger, 1 - larger)
+
+
+def _neighbours(
+    image_length: int, output_length: int, map_length: int, device: torch.device
+) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Indices of the map points around each output pixel, and the weight of the second."""
+    point, weight = _positions(image_length, output_length, device)
+    first = point.clamp(0, map_length - 1)
+    second = (point + (weight > 0)).clamp(
+        0, map_length - 1
+    )  # the first itself where its weight is 0
+    return first, second, torch.where(first == second, 0.0, weight)
 
 
 def resample(maps: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:
     """(C, h4, w4) stride-4 maps of an image of (h, w) -> (C, H, W) over the same image, bilinear."""
     y0, y1, wy = _neighbours(image_size[0], output_size[0], maps.shape[1], maps.device)
     x0, x1, wx = _neighbours(image_size[1], output_size[1], maps.shape[2], maps.device)
-    rows = _mix(maps[:, y0], maps[:, y1], wy[:, None])
-    return _mix(rows[:, :, x0], rows[:, :, x1], wx)
+    rows = _mix(maps[:, y0], maps[:, y1], torch.stack([1 - wy, wy])[:, :, None])
+    return _mix(rows[:, :, x0], rows[:, :, x1], torch.stack([1 - wx, wx]))
 
 
 def upsample_logits(logits: torch.Tensor, image_size: Size, output_size: Size) -> torch.Tensor:

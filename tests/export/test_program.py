@@ -14,6 +14,7 @@ from PIL import Image
 from effps_solo.__main__ import main
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.config import load_config
+from effps_solo.engine import Trainer
 from effps_solo.export import check_formats, describe, program
 from effps_solo.export.quantization import quantized
 from effps_solo.inference.exported import load_exported
@@ -124,6 +125,38 @@ def test_one_file_for_images_of_any_size(
         padded = np.load(f"{images[3]}.npy")
         assert padded.shape == (100, 150)
         assert sum(s["area"] for s in found[3]) == (padded > 0).sum()
+
+
+@pytest.mark.slow
+def test_maps_keep_their_layout(project_root: Path, tmp_path: Path) -> None:
+    """OpenVINO rearranges no map as large as the stride-4 map but the logits of the classes.
+
+    That the mask features are cut into tiles is no change of the layout.
+    """
+    openvino = pytest.importorskip("openvino")
+    config = project_root / "configs" / "quickstart" / "effps_lite0_solov2.yaml"
+    cfg, path = load_config(str(config), ["MODEL.WEIGHTS", ""]), tmp_path / "model.xml"
+    described = describe(cfg, (192, 256), config.name)
+    model = Trainer.build_model(cfg).eval()
+    program.save(program.trace(model, described), described, [path])
+    hints = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+    moved = []
+    for operation in compiled.get_runtime_model().get_ordered_ops():
+        kind = operation.get_rt_info()["layerType"].astype(str)
+        name = operation.get_friendly_name()
+        # "fake": the same memory under another name. Constants are what coordinates add, and small.
+        if (
+            kind in ("Reorder", "Transpose")
+            and not name.endswith("_fake")
+            and name[:8] != "Constant"
+        ):
+            shape = operation.get_output_partial_shape(0)
+            if shape.is_static and np.prod(shape.to_shape()) >= 8 * 48 * 64:
+                moved.append(tuple(shape.to_shape()))
+    num_classes = len(described.classes)
+    assert set(moved) <= {(1, num_classes, 48, 64), (2, 2, 32, 32, 64)}
+    assert len(moved) <= 3
 
 
 def _check_demo(model: Path, images: List[Path], output: Path) -> None:

@@ -60,7 +60,7 @@ def test_losses_are_scalars() -> None:
 
 @pytest.mark.parametrize("shape", [(), (2, 3, 4)])
 def test_a_mask_loss_gives_one_number_for_each_mask(shape: Any) -> None:
-    masks = DynamicMasks(torch.ones(5, 6), torch.ones(6, 3, 4))
+    masks = DynamicMasks(torch.ones(5, 6), torch.ones(3, 4, 6))
     targets = GridTargets(torch.zeros(5).long(), torch.tensor([1, 3]), torch.tensor([0, 0]))
     both, truth = torch.ones(2, dtype=torch.bool), torch.ones(1, 3, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match="for 2 masks; it gives one number for each"):

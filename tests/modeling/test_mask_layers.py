@@ -52,8 +52,9 @@ def test_maps_boxes_and_points(size: Tuple[int, int], as_exported: Form) -> None
         near = maps > -20
         assert torch.equal(layers.maps()[near], maps[near])
         assert torch.equal(layers.boxes(), boxes_from_masks(maps > 0))
-        masks, points = torch.randint(12, (50,)), torch.randint(size[0] * size[1], (4, 50))
-        assert torch.equal(layers.at(masks, points), layers.maps().flatten(1)[masks, points])
+        masks, points = torch.randint(12, (3, 50)), torch.randint(size[0] * size[1], (4, 50))
+        expected = layers.maps().flatten(1)[masks[:, None], points]
+        assert torch.equal(layers.at(masks, points), expected)
         areas = (maps > 0).flatten(1).sum(dim=1).float()
         assert torch.equal(layers.sums((layers.logits > 0).float()), areas)
     if size == (70, 100):

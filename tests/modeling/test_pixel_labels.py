@@ -1,4 +1,4 @@
-"""Labels of pixels: as a map and by coarser points, counted and numbered alike."""
+"""Labels of pixels: as a map and by blocks, counted and numbered alike."""
 
 import pytest
 import torch
@@ -7,14 +7,15 @@ from effps_solo.modeling.pixel_labels import LabelMap, UpsampledLabels
 
 
 def test_worked_by_hand() -> None:
-    """Two by three pixels of one row of two points, the second of which is contested."""
+    """Two by three pixels, one row of two blocks; the second is contested, one of its pixels there twice."""
     labels = UpsampledLabels(
-        points=torch.tensor([[4, 7]]),
+        blocks=torch.tensor([[4, 7]]),
         contested=torch.tensor([[False, True]]),
         rows=torch.tensor([0, 0]),
         columns=torch.tensor([0, 0, 1]),
-        pixels=torch.tensor([2, 5]),
-        labels=torch.tensor([4, 1]),
+        pixels=torch.tensor([2, 5, 5]),
+        labels=torch.tensor([4, 1, 1]),
+        counted=torch.tensor([True, True, False]),
     )
     assert labels.size == (2, 3) and labels.map().tolist() == [[4, 4, 4], [4, 4, 1]]
     assert labels.counts(8).tolist() == [0, 1, 0, 0, 5, 0, 0, 0]
@@ -28,9 +29,11 @@ def test_both_kinds_agree(dtype: torch.dtype) -> None:
     contested = torch.rand(5, 6) < 0.3
     rows, columns = torch.randint(5, (20,)).sort().values, torch.randint(6, (30,)).sort().values
     pixels = contested[rows][:, columns].flatten().nonzero()[:, 0]
-    points = torch.randint(9, (5, 6)).to(dtype)
+    blocks = torch.randint(9, (5, 6)).to(dtype)
     decided = torch.randint(9, (len(pixels),)).to(dtype)
-    labels = UpsampledLabels(points, contested, rows, columns, pixels, decided)
+    twice, decided = torch.cat([pixels, pixels[:7]]), torch.cat([decided, decided[:7]])
+    counted = torch.arange(len(twice)) < len(pixels)
+    labels = UpsampledLabels(blocks, contested, rows, columns, twice, decided, counted)
     as_map = LabelMap(labels.map())
     assert as_map.size == labels.size == (20, 30)
     assert torch.equal(as_map.counts(10), labels.counts(10))

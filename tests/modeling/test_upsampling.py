@@ -9,11 +9,14 @@ import torch.nn.functional as F
 
 from effps_solo.modeling import upsampling
 from effps_solo.modeling.upsampling import (
+    BlockSampler,
     _neighbours,
+    best_channel,
     resample,
     stride4_size,
     upsample_logits,
     upsampled_argmax,
+    upsampled_labels,
 )
 from tests.modeling.bilinear import bilinear
 
@@ -171,3 +174,33 @@ def test_resampled_maps() -> None:
         expected = [bilinear(m, row, column) for m in maps]
         assert sampled[:, i, j].tolist() == pytest.approx(expected, abs=1e-5)
     assert resample(maps[:0], (24, 36), (5, 5)).shape == (0, 5, 5)
+
+
+@pytest.mark.parametrize(
+    "image_size, output_size",
+    [((24, 40), (24, 40)), ((22, 37), (22, 37)), ((24, 40), (50, 33)), ((24, 40), (3, 7))],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_each_pixel_is_counted_once(image_size: Size, output_size: Size, seed: int) -> None:
+    """Also of blocks with fewer pixels than others, or with none."""
+    torch.manual_seed(seed)
+    winner = torch.randint(5, stride4_size(image_size))
+    labels = upsampled_labels(
+        winner, image_size, output_size, lambda s: best_channel(winner, s, drawn)
+    )
+    assert labels.counts(5).tolist() == [int((labels.map() == k).sum()) for k in range(5)]
+    assert torch.equal(labels.numbered(torch.arange(5)), labels.map())
+    uniform = upsampled_labels(torch.full_like(winner, 3), image_size, output_size, _never)
+    assert not uniform.contested.any() and (uniform.map() == 3).all()
+    assert uniform.counts(5).tolist() == [0, 0, 0, output_size[0] * output_size[1], 0]
+
+
+def drawn(channels: torch.Tensor, sample: BlockSampler) -> torch.Tensor:
+    """Scores that differ from pixel to pixel: the larger ones win in either half."""
+    scores = torch.where(sample.wx[1] > 0.5, channels[:, None], -channels[:, None])
+    return scores[:, None].expand(-1, sample.wy.shape[1], -1, -1)
+
+
+def _never(sample: BlockSampler) -> torch.Tensor:
+    assert sample.corners.shape[1] == 0
+    return sample.wx.new_zeros(sample.wy.shape[1], sample.wx.shape[1], 0)

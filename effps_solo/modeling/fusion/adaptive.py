@@ -32,7 +32,7 @@ from effps_solo.modeling.mask_layers import FAR_LOGIT, MaskLayers
 from effps_solo.modeling.outputs import FusionThresholds
 from effps_solo.modeling.pixel_labels import PixelLabels
 from effps_solo.modeling.upsampling import (
-    PointSampler,
+    BlockSampler,
     Size,
     best_channel,
     scores_of,
@@ -188,20 +188,17 @@ class AdaptiveFusion(PanopticFusion):
             winner: (h4, w4) channel of ``votes`` that wins at each stride-4 point.
         """
         num_rivals, num_instances = len(votes.rivals), votes.classes.shape[0]
-        stuff_ids = list(self.label_space.stuff_ids) or [self.label_space.num_classes]
-        class_of_rival = self._ids(stuff_ids, winner)
         semantic = votes.class_of_unclaimed
+        claimed = (winner >= num_rivals).flatten()
 
-        def code_at(sample: PointSampler) -> torch.Tensor:
-            channel = best_channel(winner, sample, votes.at)
-            code = channel - num_rivals
-            unclaimed = (code < 0).nonzero()[:, 0]
-            if self.void_unclaimed_things:
-                there = sample[unclaimed]
-                classes = best_channel(semantic, there, scores_of(votes.semantic_logits))
-            else:
-                classes = class_of_rival.index_select(0, channel.index_select(0, unclaimed))
-            return code.scatter(0, unclaimed, classes + num_instances)
+        def code_at(sample: BlockSampler) -> torch.Tensor:
+            classes = best_channel(semantic, sample, scores_of(votes.semantic_logits))
+            code = classes + num_instances
+            near = claimed.index_select(0, sample.corners.flatten()).view_as(sample.corners)
+            near = near.any(dim=0).nonzero()[:, 0]
+            channel = best_channel(winner, sample[near], votes.at) - num_rivals
+            channel = channel.where(channel >= 0, code.index_select(2, near))
+            return code.scatter(2, near.expand_as(channel), channel)
 
         code = torch.where(winner >= num_rivals, winner - num_rivals, semantic + num_instances)
         return upsampled_labels(code.int(), image_size, output_size, code_at)
@@ -229,20 +226,19 @@ class Votes:
     classes: torch.Tensor
     supports: torch.Tensor
 
-    def at(self, channels: torch.Tensor, sample: PointSampler) -> torch.Tensor:
-        """(P,) votes of the given channels, one at each of P points.
+    def at(self, channels: torch.Tensor, sample: BlockSampler) -> torch.Tensor:
+        """(n, R, C, B) votes of (n, B) channels at the pixels of B blocks; of K >= 1 instances.
 
         Fused logits are not linear in the two that they are made of: between the stride-4 points
         those are interpolated, so that a border lies where both say so.
         """
         num_rivals = len(self.rivals)
-        votes = sample(self.rivals, channels.clamp(max=num_rivals - 1))
-        of_instance = (channels >= num_rivals).nonzero()[:, 0]
-        k = channels.index_select(0, of_instance) - num_rivals
-        there = sample[of_instance]
-        mask_logits = self.scale * there.mixed(self.masks.at(k, there.corners))
-        semantic_logits = there(self.semantic_logits, self.classes.index_select(0, k))
-        return votes.scatter(0, of_instance, fused_votes(mask_logits, semantic_logits))
+        of_rivals = sample(self.rivals, channels.clamp(max=num_rivals - 1))
+        k = (channels - num_rivals).clamp(min=0)
+        mask_logits = self.scale * sample.mixed(self.masks.at(k, sample.corners))
+        classes = self.classes.index_select(0, k.flatten()).view_as(k)
+        fused = fused_votes(mask_logits, sample(self.semantic_logits, classes))
+        return fused.where((channels >= num_rivals)[:, None, None], of_rivals)
 
 
 def winning_channel(votes: Votes, kept: torch.Tensor) -> torch.Tensor:

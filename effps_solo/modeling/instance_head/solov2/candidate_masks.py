@@ -44,8 +44,7 @@ class CandidateMasks:
         Args:
             masks: of the K candidates, without padding.
         """
-        size = (masks.features.shape[1], masks.features.shape[2])
-        side = (TILE, TILE)
+        side, size = (TILE, TILE), masks.size
         if masks.centers is None and not works_in_parts(masks.kernels):
             side = size  # without a prior nothing tells where masks are: all tiles would be full
         elif not Tiles(size).is_known:
@@ -129,7 +128,8 @@ class CandidateMasks:
         The last of K + 1 is nobody's, far below 0 like what lies beyond the map.
         """
         tiles, masks = self._tiles, self._masks
-        features = tiles.split(masks.features, 0.0).permute(1, 3, 0, 2, 4).flatten(3).flatten(0, 1)
+        features = tiles.split_points(masks.features, 0.0)
+        features = features.transpose(1, 2).flatten(2, 3).flatten(0, 1).transpose(1, 2)
         of_rows, of_columns = (
             F.pad(terms, (0, count * side - terms.shape[1], 0, 1), value=_NOWHERE).unflatten(
                 1, (count, side)
@@ -138,5 +138,5 @@ class CandidateMasks:
                 masks.prior_terms(), (tiles.down, tiles.across), tiles.side
             )
         )
-        kernels = F.pad(masks.kernels[:, : len(masks.features)], (0, 0, 0, 1))
+        kernels = F.pad(masks.kernels[:, : masks.features.shape[2]], (0, 0, 0, 1))
         return kernels, features, of_rows, of_columns

@@ -28,7 +28,7 @@ class DynamicMasks:
 
     Attributes:
         kernels: (n, D) dynamic kernels, behind them the parameters of the position prior if there is one.
-        features: (D, h, w).
+        features: (h, w, D), the channels last as in memory: what follows are products with each point's.
         centers: (n, 2) of the cells in pixels of the network's frame; None: there is no prior.
         extents: (n,) of the prior.
     """
@@ -38,20 +38,23 @@ class DynamicMasks:
     centers: Optional[torch.Tensor] = None
     extents: Optional[torch.Tensor] = None
 
+    @property
+    def size(self) -> Size:
+        """(h, w)."""
+        return self.features.shape[0], self.features.shape[1]
+
     def of(self, cells: torch.Tensor, size: Optional[Size] = None) -> "DynamicMasks":
         """Those of (k,) cells, on the (h, w) of ``size``: what lies beyond is padding."""
         height, width = size or (None, None)
-        masks = replace(
-            self, kernels=self.kernels[cells], features=self.features[:, :height, :width]
-        )
+        masks = replace(self, kernels=self.kernels[cells], features=self.features[:height, :width])
         if self.centers is not None and self.extents is not None:
             masks.centers, masks.extents = self.centers[cells], self.extents[cells]
         return masks
 
     def logits(self) -> torch.Tensor:
         """(n, h, w)."""
-        dynamic = self.kernels[:, : len(self.features)] @ self.features.flatten(1)
-        logits = dynamic.unflatten(1, self.features.shape[1:])
+        dynamic = self.kernels[:, : self.features.shape[2]] @ self.features.flatten(0, 1).T
+        logits = dynamic.unflatten(1, self.size)
         if self._prior is None:
             return logits
         of_rows, of_columns = self.prior_terms()
@@ -59,18 +62,17 @@ class DynamicMasks:
 
     def prior_terms(self) -> Tuple[torch.Tensor, torch.Tensor]:
         """(n, h) and (n, w): what is added to the rows and columns of each mask, in at least fp32."""
-        size = (self.features.shape[1], self.features.shape[2])
         if self._prior is not None:
-            return self._prior.terms(size)
+            return self._prior.terms(self.size)
         dtype = torch.promote_types(self.kernels.dtype, torch.float32)
         zeros = self.kernels.new_zeros(len(self.kernels), 1, dtype=dtype)
-        return zeros.expand(-1, size[0]), zeros.expand(-1, size[1])
+        return zeros.expand(-1, self.size[0]), zeros.expand(-1, self.size[1])
 
     @cached_property
     def _prior(self) -> Optional[Gaussians]:
         if self.centers is None or self.extents is None:
             return None
-        return Gaussians.of(self.kernels[:, len(self.features) :], self.centers, self.extents)
+        return Gaussians.of(self.kernels[:, self.features.shape[2] :], self.centers, self.extents)
 
     def reach(self, tiles: Tiles) -> torch.Tensor:
         """(n, down, across) bool: False where no logit in a tile or next to it is above 0 for certain.
@@ -79,9 +81,8 @@ class DynamicMasks:
         """
         with torch.autocast(self.features.device.type, enabled=False):
             features, kernels = self.features.float(), self.kernels.float()
-            # Six times faster than a norm over the first dimension.
-            lengths = (features * features).sum(dim=0, keepdim=True).sqrt()
-            products = kernels[:, : len(features)].norm(dim=1)[:, None, None]
+            products = kernels[:, : features.shape[2]].norm(dim=1)[:, None, None]
+            lengths = features.norm(dim=2)[None]
             bounds = (1 + _ROUNDING) * products * tile_max(lengths, tiles, _MARGIN)
             if self._prior is not None:
                 bounds = bounds + self._prior.bounds(tiles, _MARGIN)
@@ -89,8 +90,8 @@ class DynamicMasks:
 
 
 def cell_frame(features: torch.Tensor) -> torch.Tensor:
-    """(2,) width and height in pixels of the network's frame, of (..., h, w) mask features."""
-    height, width = features.shape[-2:]
+    """(2,) width and height in pixels of the network's frame, of (h, w, D) mask features."""
+    height, width = features.shape[:2]
     return torch.tensor(
         [width * STRIDE, height * STRIDE], dtype=torch.float32, device=features.device
     )

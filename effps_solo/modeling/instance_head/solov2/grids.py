@@ -77,8 +77,8 @@ def per_cell(num_grids: Grids, values: Sequence[float]) -> torch.Tensor:
 
 
 def flatten_cells(levels: List[torch.Tensor]) -> torch.Tensor:
-    """List of (N, C, S_h, S_w) -> (N, cells, C)."""
-    return torch.cat([x.flatten(2) for x in levels], dim=2).transpose(1, 2)
+    """List of (N, C, S_h, S_w) -> (N, cells, C), contiguous, as the channels are last in memory."""
+    return torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in levels], dim=1)
 
 
 def cell_geometry(

@@ -243,7 +243,8 @@ class SOLOv2InstanceHead(InstanceHead):
 
     def masks(self, output: SOLOv2Output, cells: Cells) -> DynamicMasks:
         """Those of all ``cells``; of the output of one image."""
-        masks = DynamicMasks(output.kernels.squeeze(0), output.mask_features.squeeze(0))
+        pixels = output.mask_features.permute(0, 2, 3, 1)
+        masks = DynamicMasks(output.kernels.squeeze(0), pixels.squeeze(0))
         if self.has_position_prior:
             masks.centers = cells.centers * cell_frame(masks.features)
             masks.extents = cells.extents

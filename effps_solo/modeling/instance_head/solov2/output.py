@@ -22,6 +22,8 @@ class SOLOv2Output:
 
     def of_images(self) -> Iterator["SOLOv2Output"]:
         """Of each image alone, N = 1."""
+        if len(self.category) == 1:  # a split into one part costs runtimes a copy of the maps
+            return iter([self])
         # Split with the channels last, as in memory: the maps' gradient is then put together so too.
         pixels = self.mask_features.permute(0, 2, 3, 1)
         parts = zip(self.category.split(1), self.kernels.split(1), pixels.split(1))

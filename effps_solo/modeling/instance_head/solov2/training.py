@@ -90,7 +90,7 @@ def mask_losses(
     Returns:
         (pairs, 1) ``loss`` or (pairs, 2) that and :func:`.point_loss.point_loss`.
     """
-    height, width = predicted.features.shape[-2:]
+    height, width = predicted.size
     masks = F.pad(masks, (0, width - masks.shape[-1], 0, height - masks.shape[-2]))
 
     def of_pairs(cells: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:

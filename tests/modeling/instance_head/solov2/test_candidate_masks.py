@@ -23,14 +23,14 @@ def form(request: pytest.FixtureRequest, all_at_once: Form, as_exported: Form) -
 
 def of_maps(logits: torch.Tensor) -> DynamicMasks:
     """Masks that are (K, h, w) logits: each kernel picks a channel."""
-    return DynamicMasks(torch.eye(len(logits)), logits)
+    return DynamicMasks(torch.eye(len(logits)), logits.permute(1, 2, 0))
 
 
 def random_masks(size: Tuple[int, int], num_cells: int, has_prior: bool) -> DynamicMasks:
     """Kernels short and long, features that may be 0 or negative."""
     torch.manual_seed(0)
-    features = torch.randn(6, *size) * torch.rand(6, 1, 1)
-    features[:, :, size[1] * 5 // 7 :] = 0
+    features = torch.randn(*size, 6) * torch.rand(6)
+    features[:, size[1] * 5 // 7 :] = 0
     kernels = torch.randn(num_cells, 6 + 5 * has_prior)
     kernels[:, :6] *= torch.logspace(-2, 1, num_cells)[:, None]
     masks = DynamicMasks(kernels, features)

@@ -18,8 +18,8 @@ TILES = Tiles(SIZE, (16, 16))
 def random_masks(has_prior: bool, num_cells: int = 30, channels: int = 6) -> DynamicMasks:
     """Kernels short and long, features that may be 0 or negative."""
     torch.manual_seed(0)
-    features = torch.randn(channels, *SIZE) * torch.rand(channels, 1, 1)
-    features[:, :, 50:] = 0
+    features = torch.randn(*SIZE, channels) * torch.rand(channels)
+    features[:, 50:] = 0
     kernels = torch.randn(num_cells, channels + 5 * has_prior)
     kernels[:, :channels] *= torch.logspace(-2, 1, num_cells)[:, None]
     masks = DynamicMasks(kernels, features)
@@ -67,14 +67,14 @@ def test_a_blob_without_a_kernel_reaches_two_deviations() -> None:
     """Worked by hand: a prior of peak 2 is positive within 2 standard deviations of its centre."""
     parameters = torch.zeros(1, 1 + 5)
     masks = DynamicMasks(
-        parameters, torch.ones(1, 32, 64), torch.tensor([[66.0, 30.0]]), torch.tensor([8.0])
+        parameters, torch.ones(32, 64, 1), torch.tensor([[66.0, 30.0]]), torch.tensor([8.0])
     )
     # x in 50 .. 82, y in 14 .. 46: points 12 .. 20 and 3 .. 11 of 4 pixels each, tiles of 8 points, and two
     # points beyond them.
     reach = masks.reach(Tiles((32, 64), (8, 8)))
     assert reach[0].int().tolist() == [[0, 1, 1, 0, 0, 0, 0, 0]] * 2 + [[0] * 8] * 2
     centers = torch.tensor([[82.0, 30.0]])  # points 16 .. 24, of which 15 and 14 need them, too
-    masks = DynamicMasks(parameters, torch.ones(1, 32, 64), centers, torch.tensor([8.0]))
+    masks = DynamicMasks(parameters, torch.ones(32, 64, 1), centers, torch.tensor([8.0]))
     reach = masks.reach(Tiles((32, 64), (8, 8)))
     assert reach[0].int().tolist() == [[0, 1, 1, 1, 0, 0, 0, 0]] * 2 + [[0] * 8] * 2
     assert (masks.logits() > 0).sum() > 40

@@ -172,8 +172,8 @@ def test_equal_masks_that_are_too_small_stay_out(
 ) -> None:
     """The linear kernel makes 0 of the score of a mask that equals a better one; 0 is the threshold."""
     decoder = Decoder(update_thresh=0.0, min_mask_area=5, nms_kernel=kernel)
-    features = torch.full((1, 8, 8), -1.0)
-    features[0, :2, :2] = 1.0  # of 4 points
+    features = torch.full((8, 8, 1), -1.0)
+    features[:2, :2] = 1.0  # of 4 points
     masks, scores = DynamicMasks(torch.ones(3, 1), features), torch.tensor([[0.9], [0.8], [0.7]])
     for form in (contextlib.nullcontext, all_at_once, as_exported):
         with form():

@@ -174,7 +174,9 @@ def test_small_masks(decoder_type: type, kept: List[int]) -> None:
     scores = torch.linspace(0.9, 0.4, 6)[:, None]
     for minimum in (1, 17):
         decoder = decoder_type(min_mask_area=minimum)
-        result = decoder(scores, DynamicMasks(torch.eye(6), maps), strides, (24, 192))
+        result = decoder(
+            scores, DynamicMasks(torch.eye(6), maps.permute(1, 2, 0)), strides, (24, 192)
+        )
         found = (result.masks.maps() > 0).flatten(1).sum(1).tolist()
         assert found == [area for area in kept if area >= minimum]
 
