@@ -3,9 +3,13 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, List
 
 from .arguments import TRAINED, add_config_options, positive
 from .predict import find_inputs
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 logger = logging.getLogger("effps_solo.export")
 
@@ -39,24 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--int8",
-        nargs="+",
+        nargs="*",
         metavar="PATH",
-        help="quantise the convolutions of .xml files, with ranges from these images and folders of images",
+        help="quantise the convolutions of .onnx and .xml files, with ranges from these images and folders; "
+        "without a name from the training images of the config",
     )
     add_config_options(parser, TRAINED)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trace the model once, write every file. Returns 0."""
+    """Trace the model once, write every file and try it. Returns 0."""
     from detectron2.utils.logger import setup_logger
 
-    from effps_solo.export import check_formats, describe, save, trace
+    from effps_solo.export import check_formats, compared_with_torch, describe, save, trace
     from effps_solo.inference.model_config import load_model_config
     from effps_solo.inference.predictor import Predictor
 
     setup_logger(name="effps_solo")
-    check_formats(args.output, bool(args.int8))
-    calibration = find_inputs(args.int8) if args.int8 else None
+    check_formats(args.output, args.int8 is not None)
     overrides = [*args.opts, "MODEL.OUTPUTS", "('panoptic_seg',)", "MODEL.DEVICE", "cpu"]
     # What torch.compile made cannot be traced, and the graph has the image at one scale.
     overrides += ["TEST.COMPILE", "False", "TEST.AUG.ENABLED", "False"]
@@ -64,10 +68,24 @@ def run(args: argparse.Namespace) -> int:
     cfg = load_model_config(path, overrides, args.allow_unsafe)
     size = None if args.any_size else tuple(args.image_size)
     description = describe(cfg, size, Path(path).name)
-    model = Predictor(cfg, allow_unsafe=args.allow_unsafe).model
-    program = trace(model, description)
-    logger.info("traced: %d operations", len(program.graph.nodes))
-    save(program, description, args.output, calibration)
-    for path in args.output:
-        logger.info("wrote %s (%.1f MB)", path, path.stat().st_size / 1e6)
+    calibration = None
+    if args.int8 is not None:
+        calibration = find_inputs(args.int8) if args.int8 else _training_images(cfg)
+    logger.info("tracing the model ...")
+    predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
+    save(trace(predictor.model, description), description, args.output, calibration)
+    for written in args.output:
+        logger.info("%s", compared_with_torch(written, predictor, calibration))
     return 0
+
+
+def _training_images(cfg: "CfgNode") -> List[Path]:
+    from detectron2.data import DatasetCatalog
+
+    from effps_solo.utils.errors import ConfigError
+
+    try:
+        records = [each for name in cfg.DATASETS.TRAIN for each in DatasetCatalog.get(name)]
+    except KeyError as error:  # a model folder knows the names of its data alone
+        raise ConfigError("--int8 names no image, and the training images are not here") from error
+    return [Path(record["file_name"]) for record in records]

@@ -6,22 +6,15 @@ without loops (:mod:`effps_solo.modeling.execution`).
 C classes, K instances; H x W output pixels; S rows of the table.
 """
 
-from typing import Optional, Tuple, Type
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from effps_solo.modeling.fusion import AdaptiveFusion
 from effps_solo.modeling.fusion.segments import SegmentTable
-from effps_solo.modeling.instance_head.no_instances import NoInstanceHead
-from effps_solo.modeling.instance_head.solov2 import (
-    PublishedSOLOv2InstanceHead,
-    SOLOv2InstanceHead,
-)
 from effps_solo.modeling.meta_arch import EfficientPS
 from effps_solo.modeling.upsampling import Size, stride4_size
-from effps_solo.utils.errors import ConfigError
 
 # panoptic_seg, category_ids, scores, areas, valid
 GraphOutput = Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
@@ -42,11 +35,10 @@ class PanopticGraph(nn.Module):
     def __init__(self, model: EfficientPS, output_size: Optional[Size] = None) -> None:
         """
         Args:
-            model: in eval mode, with a SOLOv2 head and the adaptive fusion, else ConfigError.
+            model: in eval mode, of a config that passes :func:`.checks.check_exportable`.
             output_size: (H, W) of the map; None: that of the image.
         """
         super().__init__()
-        check_exportable(model)
         self.model = model
         self.output_size = output_size
 
@@ -60,7 +52,7 @@ class PanopticGraph(nn.Module):
         model, size = self.model, tuple(image.shape[:2])
         features = model.backbone(self._normalised(image))
         rows, columns = stride4_size(size)
-        assert model.sem_seg_head is not None  # checked above
+        assert model.sem_seg_head is not None  # of an exportable config
         semantic_logits = model.sem_seg_head(features)[0, :, :rows, :columns]
         min_score = model.fusion.thresholds.score
         found = model.instance_head.detections(features, [size], min_score=min_score)[0]
@@ -79,25 +71,6 @@ class PanopticGraph(nn.Module):
         divisor = model.backbone.size_divisibility
         margins = (0, 0, 0, -width % divisor, 0, -height % divisor)
         return F.pad((image.float() - mean) / std, margins)[None].permute(0, 3, 1, 2)
-
-
-def check_exportable(model: nn.Module) -> None:
-    """Raise ConfigError, naming the key, where a part of ``model`` is none that the graph has."""
-    _check_kind("MODEL.META_ARCHITECTURE", model, EfficientPS)
-    if model.sem_seg_head is None:
-        raise ConfigError("MODEL.SEM_SEG_HEAD.NAME is ''; the graph needs a semantic head")
-    _check_kind("MODEL.PANOPTIC_FUSION.NAME", model.fusion, AdaptiveFusion)
-    if isinstance(model.instance_head, NoInstanceHead):
-        raise ConfigError("the data set has no classes of things; such models cannot be exported")
-    _check_kind("MODEL.INSTANCE_HEAD.NAME", model.instance_head, SOLOv2InstanceHead)
-    if isinstance(model.instance_head, PublishedSOLOv2InstanceHead):
-        raise ConfigError("MODEL.SOLOV2.PARITY is True; set it to False for the export")
-
-
-def _check_kind(key: str, part: nn.Module, kind: Type[nn.Module]) -> None:
-    if not isinstance(part, kind):
-        found = type(part).__name__
-        raise ConfigError(f"{key} is {found}; only {kind.__name__} can be exported")
 
 
 def rows_by_id(

@@ -1,6 +1,7 @@
 """From a trained model to files: ExportedProgram (.pt2), ONNX (.onnx), OpenVINO IR (.xml)."""
 
 import dataclasses
+import logging
 import os
 import shutil
 import tempfile
@@ -16,16 +17,17 @@ from effps_solo.data.augmentation import build_augmentations
 from effps_solo.inference.exported.description import KEY, ModelDescription, Size
 from effps_solo.inference.exported.sessions import (
     DESCRIPTION_FILE,
-    EXPORTED_SUFFIXES,
     INPUT_NAME,
     OUTPUT_NAMES,
 )
 from effps_solo.modeling.meta_arch import EfficientPS
 from effps_solo.utils.errors import ConfigError
 
+from .checks import check_exportable, check_formats
 from .graph import PanopticGraph
-from .quantization import quantized
+from .quantization import quantized, write_quantized_onnx
 
+logger = logging.getLogger("effps_solo.export")
 SIZE_DIVISOR = 32  # of the networks
 # In multiples of it, of graphs for any size: with fewer points the coarsest level is a special case.
 MIN_UNITS, MAX_UNITS = 3, 512
@@ -37,9 +39,13 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
     """What the exported file says about itself.
 
     Args:
-        image_size: (H, W) of the images before preprocessing; None: any, which raises ConfigError when
-            the config resizes them.
+        image_size: (H, W) of the images before preprocessing; None: any.
+
+    Raises:
+        ConfigError: a part of the model cannot be exported, or any size is asked for and the config
+            resizes images.
     """
+    check_exportable(cfg)
     fixed = ModelDescription(
         image_format=cfg.INPUT.FORMAT,
         input_size=None if image_size is None else _network_size(cfg, image_size),
@@ -75,7 +81,7 @@ def _network_size(cfg: CfgNode, image_size: Size) -> Size:
 
 
 def trace(model: EfficientPS, description: ModelDescription) -> torch.export.ExportedProgram:
-    """The graph of :class:`PanopticGraph` for the sizes of ``description``; ConfigError as there."""
+    """The graph of :class:`PanopticGraph` for the sizes of ``description``."""
     graph = PanopticGraph(model, description.output_size).eval()
     size, dynamic_shapes = description.input_size, None
     if size is None:
@@ -106,34 +112,30 @@ def save(
         ModuleNotFoundError: what makes such files is not installed.
     """
     check_formats(paths, calibration is not None)
+    if calibration is not None:
+        description = dataclasses.replace(description, precision="int8")
     with tempfile.TemporaryDirectory() as folder:
         onnx_path = os.path.join(folder, "model.onnx")
         if any(path.suffix in (".onnx", ".xml") for path in paths):
+            logger.info("converting to ONNX ...")
             # torch converts a program once, so both formats share the file.
             _write_onnx(program, description, onnx_path)
         for path in paths:
+            how = "writing" if calibration is None else "quantising"
+            logger.info("%s %s ...", how, path)
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as beside:
                 target = os.path.join(beside, path.name)
                 if path.suffix == ".pt2":
                     extra = {DESCRIPTION_FILE: description.to_json()}
                     torch.export.save(program, target, extra_files=extra)
+                elif path.suffix == ".onnx" and calibration is not None:
+                    write_quantized_onnx(onnx_path, target, calibration, description)
                 elif path.suffix == ".onnx":
                     shutil.copyfile(onnx_path, target)
                 else:
                     _write_openvino(onnx_path, description, target, calibration)
                 _move_files(Path(beside), path.parent)
-
-
-def check_formats(paths: Sequence[Path], int8: bool = False) -> None:
-    """Raise ConfigError for a name that tells no format, or one that has no INT8."""
-    for path in paths:
-        if path.suffix not in EXPORTED_SUFFIXES:
-            raise ConfigError(
-                f"--output {path}: the name must end in {', '.join(EXPORTED_SUFFIXES)}"
-            )
-        if int8 and path.suffix != ".xml":
-            raise ConfigError(f"--output {path}: --int8 is for OpenVINO, whose files end in .xml")
 
 
 def _move_files(source: Path, target: Path) -> None:
@@ -182,6 +184,5 @@ def _write_openvino(
     model = openvino.Core().read_model(onnx_path)
     if calibration is not None:
         model = quantized(model, calibration, description)
-        description = dataclasses.replace(description, precision="int8")
     model.set_rt_info(description.to_json(), [KEY])
     openvino.save_model(model, path, compress_to_fp16=False)

@@ -8,9 +8,7 @@ import torch
 from effps_solo.export import PanopticGraph
 from effps_solo.export.graph import rows_by_id
 from effps_solo.modeling.fusion.segments import SegmentTable
-from effps_solo.modeling.instance_head.no_instances import NoInstanceHead
 from effps_solo.modeling.meta_arch import EfficientPS
-from effps_solo.utils.errors import ConfigError
 
 MakeModel = Callable[..., EfficientPS]
 AsExported = Callable[[], Any]
@@ -81,21 +79,6 @@ def test_nothing_passes_and_nothing_is_found(
             output = PanopticGraph(model, (64, 96))(image)
     assert not any(segment.pop("isthing") for segment in segments)
     assert torch.equal(output[0], expected) and _segments(output) == segments
-
-
-def test_parts_that_cannot_be_exported(lively_model: MakeModel) -> None:
-    for words, key in (
-        (["MODEL.PANOPTIC_FUSION.NAME", "HeuristicFusion"], "PANOPTIC_FUSION.NAME"),
-        (["MODEL.SOLOV2.PARITY", "True"], "SOLOV2.PARITY"),
-    ):
-        with pytest.raises(ConfigError, match=key):
-            PanopticGraph(lively_model(*words))
-    with pytest.raises(ConfigError, match="META_ARCHITECTURE is Linear"):
-        PanopticGraph(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
-    model = lively_model()
-    model.instance_head = NoInstanceHead()
-    with pytest.raises(ConfigError, match="the data set has no classes of things"):
-        PanopticGraph(model)
 
 
 def test_rows_by_id() -> None:
