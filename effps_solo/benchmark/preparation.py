@@ -58,7 +58,7 @@ class PreparationJob(Job):
             name = Path(self.task.config_file).name
             description = describe(self.cfg, self.task.image_size, name)
             model = self.predictor.model.cpu()
-            save(trace(model, description), description, possible)
+            save(trace(model, description, self.cfg), description, possible)
         except Exception as error:  # the exporters raise types of their own
             lines = str(error).strip().splitlines() or [type(error).__name__]
             missing.update({path.suffix: f"cannot be exported: {lines[0]}" for path in possible})

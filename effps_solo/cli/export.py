@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(
         "--any-size",
         action="store_true",
-        help="for images of every size, padded to multiples of 32 pixels; not with configs that resize",
+        help="for images of every size, padded to multiples of 32 pixels, with INPUT.TEST_SCALE up to 128; "
+        "not with configs that bring images to one size",
     )
     parser.add_argument(
         "--int8",
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         calibration = find_inputs(args.int8) if args.int8 else _training_images(cfg)
     logger.info("tracing the model ...")
     predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
-    save(trace(predictor.model, description), description, args.output, calibration)
+    save(trace(predictor.model, description, cfg), description, args.output, calibration)
     for written in args.output:
         logger.info("%s", compared_with_torch(written, predictor, calibration))
     return 0

@@ -6,6 +6,7 @@ without loops (:mod:`effps_solo.modeling.execution`).
 C classes, K instances; H x W output pixels; S rows of the table.
 """
 
+from fractions import Fraction
 from typing import Optional, Tuple
 
 import torch
@@ -32,15 +33,22 @@ class PanopticGraph(nn.Module):
     - valid: (S,) bool, whether there is such a segment.
     """
 
-    def __init__(self, model: EfficientPS, output_size: Optional[Size] = None) -> None:
+    def __init__(
+        self,
+        model: EfficientPS,
+        output_size: Optional[Size] = None,
+        scale: Fraction = Fraction(1),
+    ) -> None:
         """
         Args:
             model: in eval mode, of a config that passes :func:`.checks.check_exportable`.
             output_size: (H, W) of the map; None: that of the image.
+            scale: factor on the sides of the image for the network; >= 1, and with a whole result.
         """
         super().__init__()
         self.model = model
         self.output_size = output_size
+        self.scale = scale
 
     @property
     def num_rows(self) -> int:
@@ -49,17 +57,31 @@ class PanopticGraph(nn.Module):
         return head.decoder.max_detections + space.num_classes
 
     def forward(self, image: torch.Tensor) -> GraphOutput:
-        model, size = self.model, tuple(image.shape[:2])
+        model, output_size = self.model, self.output_size or tuple(image.shape[:2])
+        image = self._enlarged(image.float())
+        size = tuple(image.shape[:2])
         features = model.backbone(self._normalised(image))
         rows, columns = stride4_size(size)
         assert model.sem_seg_head is not None  # of an exportable config
         semantic_logits = model.sem_seg_head(features)[0, :, :rows, :columns]
         min_score = model.fusion.thresholds.score
         found = model.instance_head.detections(features, [size], min_score=min_score)[0]
-        panoptic_seg, table = model.fusion.fuse(
-            semantic_logits, found, size, self.output_size or size
-        )
+        panoptic_seg, table = model.fusion.fuse(semantic_logits, found, size, output_size)
         return (panoptic_seg, *rows_by_id(table, self.num_rows))
+
+    def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
+        """(H, W, 3) of whole numbers -> ``scale`` times as large."""
+        if self.scale == 1:
+            return image
+        height, width = (
+            side * self.scale.numerator // self.scale.denominator for side in image.shape[:2]
+        )
+        channels = image.permute(2, 0, 1)[None]
+        # As Pillow, whose images a model is trained on: columns first, whole numbers in between.
+        for size in ((image.shape[0], width), (height, width)):
+            channels = F.interpolate(channels, size=size, mode="bilinear", align_corners=False)
+            channels = (channels + 0.5).floor()
+        return channels[0].permute(1, 2, 0)
 
     def _normalised(self, image: torch.Tensor) -> torch.Tensor:
         """(H, W, 3) -> (1, 3, Hp, Wp), padded with zeros below and to the right."""
@@ -70,7 +92,7 @@ class PanopticGraph(nn.Module):
         mean, std = (x.flatten().expand(width, -1) for x in (model.pixel_mean, model.pixel_std))
         divisor = model.backbone.size_divisibility
         margins = (0, 0, 0, -width % divisor, 0, -height % divisor)
-        return F.pad((image.float() - mean) / std, margins)[None].permute(0, 3, 1, 2)
+        return F.pad((image - mean) / std, margins)[None].permute(0, 3, 1, 2)
 
 
 def rows_by_id(

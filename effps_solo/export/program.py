@@ -2,9 +2,11 @@
 
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Optional, Sequence, Tuple
 
@@ -31,6 +33,7 @@ logger = logging.getLogger("effps_solo.export")
 SIZE_DIVISOR = 32  # of the networks
 # In multiples of it, of graphs for any size: with fewer points the coarsest level is a special case.
 MIN_UNITS, MAX_UNITS = 3, 512
+MAX_UNIT = 128  # of images of any size; half of it is padding beside an image
 _PROBES = ((96, 160), (1080, 1920))  # images of very different sizes
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing; that of :func:`_sort_stable`
 
@@ -42,8 +45,7 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
         image_size: (H, W) of the images before preprocessing; None: any.
 
     Raises:
-        ConfigError: a part of the model cannot be exported, or any size is asked for and the config
-            resizes images.
+        ConfigError: a part of the model cannot be exported; of any size see :func:`any_size_unit`.
     """
     check_exportable(cfg)
     fixed = ModelDescription(
@@ -55,21 +57,48 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
     )
     if image_size is not None:
         return fixed
-    for size in _PROBES:
-        network_size = _network_size(cfg, size)
-        if network_size != size:
-            raise ConfigError(
-                f"--any-size: the config resizes images at test time, {size} to {network_size}; name "
-                "one size with --image-size, or set INPUT.TEST_SCALE 1.0, INPUT.BASE_SHORTEST_EDGE 0 and "
-                "INPUT.AUGMENTATION scale_crop"
-            )
+    unit = any_size_unit(cfg)
     mean = [min(max(round(value), 0), 255) for value in cfg.MODEL.PIXEL_MEAN]
     return dataclasses.replace(
         fixed,
-        size_divisor=SIZE_DIVISOR,
-        min_side=MIN_UNITS * SIZE_DIVISOR,
+        size_divisor=unit,
+        min_side=_least_units(unit, _scale(cfg)) * unit,
         padding=(mean[0], mean[1], mean[2]),
     )
+
+
+def any_size_unit(cfg: CfgNode) -> int:
+    """Pixels of which the sides of an image of any size are multiples, so that the network's are of its own.
+
+    Raises:
+        ConfigError: the config resizes images otherwise than by INPUT.TEST_SCALE, or that is none that
+            small units allow.
+    """
+    scale = _scale(cfg)
+    unit = SIZE_DIVISOR * scale.denominator // math.gcd(scale.numerator, SIZE_DIVISOR)
+    for height, width in _PROBES:
+        network_size = _network_size(cfg, (height, width))
+        if network_size != (round(height * scale), round(width * scale)):
+            raise ConfigError(
+                f"--any-size: the config resizes images at test time, {(height, width)} to {network_size}; "
+                "name one size with --image-size, or set INPUT.BASE_SHORTEST_EDGE 0 and "
+                "INPUT.AUGMENTATION scale_crop"
+            )
+    if scale < 1 or unit > MAX_UNIT:
+        raise ConfigError(
+            f"--any-size: INPUT.TEST_SCALE is {cfg.INPUT.TEST_SCALE}; it takes 1 and more in quarters, as "
+            "1.25 or 1.5. Name one size with --image-size"
+        )
+    return unit
+
+
+def _scale(cfg: CfgNode) -> Fraction:
+    return Fraction(cfg.INPUT.TEST_SCALE).limit_denominator(MAX_UNIT)
+
+
+def _least_units(unit: int, scale: Fraction) -> int:
+    """Of an image of which the network sees MIN_UNITS times SIZE_DIVISOR pixels."""
+    return math.ceil(MIN_UNITS * SIZE_DIVISOR / (unit * scale))
 
 
 def _network_size(cfg: CfgNode, image_size: Size) -> Size:
@@ -80,17 +109,19 @@ def _network_size(cfg: CfgNode, image_size: Size) -> Size:
     return height, width
 
 
-def trace(model: EfficientPS, description: ModelDescription) -> torch.export.ExportedProgram:
-    """The graph of :class:`PanopticGraph` for the sizes of ``description``."""
-    graph = PanopticGraph(model, description.output_size).eval()
-    size, dynamic_shapes = description.input_size, None
+def trace(
+    model: EfficientPS, description: ModelDescription, cfg: CfgNode
+) -> torch.export.ExportedProgram:
+    """The graph of :class:`PanopticGraph` for the sizes of ``description``, which is of ``cfg``."""
+    size, dynamic_shapes, scale = description.input_size, None, Fraction(1)
     if size is None:
+        scale, unit = _scale(cfg), description.size_divisor
+        least = _least_units(unit, scale)
         # Unequal sides, so that no size is taken for the other.
-        size = (7 * SIZE_DIVISOR, 11 * SIZE_DIVISOR)
-        units = [
-            torch.export.Dim(name, min=MIN_UNITS, max=MAX_UNITS) for name in ("rows", "columns")
-        ]
-        dynamic_shapes = ({axis: SIZE_DIVISOR * unit for axis, unit in enumerate(units)},)
+        size = ((least + 4) * unit, (least + 8) * unit)
+        units = [torch.export.Dim(name, min=least, max=MAX_UNITS) for name in ("rows", "columns")]
+        dynamic_shapes = ({axis: unit * number for axis, number in enumerate(units)},)
+    graph = PanopticGraph(model, description.output_size, scale).eval()
     image = torch.zeros(*size, 3, dtype=torch.uint8)
     with torch.no_grad():
         return torch.export.export(graph, (image,), dynamic_shapes=dynamic_shapes, strict=False)

@@ -106,13 +106,18 @@ def test_files_give_what_the_model_gives(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("scale, suffixes", [("1.0", EXPORTED_SUFFIXES), ("2.0", (".onnx",))])
 def test_one_file_for_images_of_any_size(
-    tiny_config: Path, lively_model: Callable[..., EfficientPS], tmp_path: Path
+    tiny_config: Path,
+    lively_model: Callable[..., EfficientPS],
+    tmp_path: Path,
+    scale: str,
+    suffixes: Tuple[str, ...],
 ) -> None:
     EffPSCheckpointer(lively_model(), str(tmp_path)).save("model")
-    words = [*SCORE, "MODEL.WEIGHTS", str(tmp_path / "model.pth")]
+    words = [*SCORE, "MODEL.WEIGHTS", str(tmp_path / "model.pth"), "INPUT.TEST_SCALE", scale]
     images = _write_noise(tmp_path, [(96, 128), (160, 96), (224, 352), (100, 150)])
-    files = [tmp_path / f"model{suffix}" for suffix in EXPORTED_SUFFIXES]
+    files = [tmp_path / f"model{suffix}" for suffix in suffixes]
     common = ["export", "--config-file", str(tiny_config), "--any-size", "--output"]
     # torch.compile has no say in what is exported.
     assert main([*common, *map(str, files), "--opts", *words, "TEST.COMPILE", "True"]) == 0
@@ -138,7 +143,7 @@ def test_maps_keep_their_layout(project_root: Path, tmp_path: Path) -> None:
     cfg, path = load_config(str(config), ["MODEL.WEIGHTS", ""]), tmp_path / "model.xml"
     described = describe(cfg, (192, 256), config.name)
     model = Trainer.build_model(cfg).eval()
-    program.save(program.trace(model, described), described, [path])
+    program.save(program.trace(model, described, cfg), described, [path])
     hints = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(path), "CPU", hints)
     moved = []
@@ -192,13 +197,31 @@ def test_describe(tiny_config: Path) -> None:
     assert [c.name for c in description.classes if c.isthing] == ["person", "car"]
 
 
-def test_a_config_that_resizes_wants_one_size(tiny_config: Path) -> None:
-    description = describe(load_config(str(tiny_config)), None, "tiny.yaml")
-    assert description.input_size is None and description.size_divisor == 32
+@pytest.mark.parametrize(
+    "scale, unit, least", [("1.0", 32, 96), ("1.25", 128, 128), ("1.5", 64, 64), ("2.0", 16, 48)]
+)
+def test_any_size(tiny_config: Path, scale: str, unit: int, least: int) -> None:
+    """Worked by hand: the network's sides are multiples of 32, and 96 at least."""
+    description = describe(
+        load_config(str(tiny_config), ["INPUT.TEST_SCALE", scale]), None, "tiny.yaml"
+    )
+    assert description.input_size is None and description.output_size is None
+    assert description.size_divisor == unit and description.min_side == least
+    assert unit * float(scale) % 32 == 0 and least * float(scale) >= 96
     assert description.padding == (128, 128, 128)  # the mean, 127.5
-    cfg = load_config(str(tiny_config), ["INPUT.TEST_SCALE", "1.5"])
-    with pytest.raises(ConfigError, match=r"--any-size.*\(96, 160\) to \(144, 240\).*--image-size"):
-        describe(cfg, None, "tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["INPUT.TEST_SCALE", "0.5"], "INPUT.TEST_SCALE is 0.5; it takes 1 and more in quarters"),
+        (["INPUT.TEST_SCALE", "1.1"], "INPUT.TEST_SCALE is 1.1; .*--image-size"),
+        (["INPUT.BASE_SHORTEST_EDGE", "48"], r"\(96, 160\) to \(48, 80\).*--image-size"),
+    ],
+)
+def test_configs_that_want_one_size(tiny_config: Path, words: List[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"--any-size: .*{message}"):
+        describe(load_config(str(tiny_config), words), None, "tiny.yaml")
 
 
 @pytest.mark.slow
