@@ -13,6 +13,7 @@ from typing import Dict, List, Optional, Sequence
 
 from effps_solo.utils.errors import UserError
 from effps_solo.utils.machine import keep_freed_memory
+from effps_solo.utils.quick_imports import defer_compiler
 from effps_solo.utils.version import __version__
 
 # Name -> what it does; the module is effps_solo.cli.NAME with "_" for "-".
@@ -64,6 +65,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog=f"effps-solo {name}", description=COMMANDS[name])
     command.add_arguments(parser)
     args = parser.parse_args(words[1:], argparse.Namespace(words=words))
+    defer_compiler()
     if name in _RUN_NETWORKS:
         keep_freed_memory()
     try:

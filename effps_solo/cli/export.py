@@ -3,13 +3,10 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, List
+from typing import List
 
 from .arguments import TRAINED, add_config_options, positive
 from .predict import find_inputs
-
-if TYPE_CHECKING:
-    from detectron2.config import CfgNode
 
 logger = logging.getLogger("effps_solo.export")
 
@@ -71,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     description = describe(cfg, size, Path(path).name)
     calibration = None
     if args.int8 is not None:
-        calibration = find_inputs(args.int8) if args.int8 else _training_images(cfg)
+        calibration = find_inputs(args.int8) if args.int8 else _training_images(args)
     logger.info("tracing the model ...")
     predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
     save(trace(predictor.model, description, cfg), description, args.output, calibration)
@@ -80,13 +77,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _training_images(cfg: "CfgNode") -> List[Path]:
+def _training_images(args: argparse.Namespace) -> List[Path]:
     from detectron2.data import DatasetCatalog
 
+    from effps_solo.config import load_config
     from effps_solo.utils.errors import ConfigError
 
-    try:
-        records = [each for name in cfg.DATASETS.TRAIN for each in DatasetCatalog.get(name)]
-    except KeyError as error:  # a model folder knows the names of its data alone
-        raise ConfigError("--int8 names no image, and the training images are not here") from error
-    return [Path(record["file_name"]) for record in records]
+    if not args.config_file:
+        raise ConfigError(
+            "--int8 names no image, and a model knows none of its training; name some like those that it "
+            "will see, or its config with --config-file"
+        )
+    names = load_config(args.config_file, args.opts, args.allow_unsafe).DATASETS.TRAIN
+    return [Path(record["file_name"]) for name in names for record in DatasetCatalog.get(name)]

@@ -283,7 +283,7 @@ def test_int8_without_images(capsys: pytest.CaptureFixture[str]) -> None:
         write_quantized_onnx("", "", [], None)  # type: ignore[arg-type]
     words = ["export", "--model", str(SHIPPED_MODEL), "--output", "model.xml", "--any-size"]
     assert main([*words, "--int8"]) == 2
-    assert "the training images are not here" in capsys.readouterr().err
+    assert "--int8 names no image, and a model knows none" in capsys.readouterr().err
 
 
 def test_torch_files_need_no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
