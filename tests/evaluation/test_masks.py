@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
+import numpy as np
+import pycocotools.mask as mask_util
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -12,6 +14,7 @@ from detectron2.structures import Instances
 from effps_solo.config import load_config
 from effps_solo.engine import Trainer
 from effps_solo.evaluation import build_evaluator, with_windowed_masks
+from effps_solo.evaluation.masks import rle_in_frame, rles
 from effps_solo.inference.predictor import Predictor
 from effps_solo.modeling.postprocessing import WindowedMasks
 
@@ -97,3 +100,27 @@ def test_a_model_is_evaluated_with_masks_in_windows(
 def test_other_models_stay_as_they_are() -> None:
     model = torch.nn.Linear(1, 1)
     assert with_windowed_masks(model) is model
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_run_lengths_of_a_part(seed: int) -> None:
+    """Against pycocotools on the whole frame; parts in the middle, at the borders, and the frame itself."""
+    generator = np.random.default_rng(seed)
+    height, width = size = (11, 13)
+    top, left = ((0, 0), (3, 4), (6, 0), (0, 9))[seed % 4]
+    shape = size if seed % 4 == 0 else (5, 4)
+    for share in (0.0, 0.1, 0.5, 0.9, 1.0):
+        mask = generator.random(shape) < share
+        frame = np.zeros(size, dtype=np.uint8, order="F")
+        frame[top : top + shape[0], left : left + shape[1]] = mask
+        expected = mask_util.encode(frame)
+        found = rle_in_frame(mask, (top, left), size)
+        assert found == {"size": [height, width], "counts": expected["counts"].decode()}
+        assert np.array_equal(mask_util.decode(found), frame)
+
+
+def test_run_lengths_of_masks_and_windows() -> None:
+    windows = [(slice(2, 5), slice(1, 4)), (slice(0, 7), slice(0, 6))]
+    masks = WindowedMasks(windows, [torch.rand(3, 3) > 0.5, torch.rand(7, 6) > 0.5], (7, 6))
+    assert rles(masks) == rles(masks.tensor()) and len(rles(masks)) == 2
+    assert rles(torch.zeros(0, 4, 4, dtype=torch.bool)) == []

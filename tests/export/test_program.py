@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,12 @@ from effps_solo.__main__ import main
 from effps_solo.checkpoint.checkpointer import EffPSCheckpointer
 from effps_solo.config import load_config
 from effps_solo.engine import Trainer
-from effps_solo.export import describe, program
+from effps_solo.export import compared_with_torch, describe, program
 from effps_solo.export.quantization import quantized, write_quantized_onnx
 from effps_solo.inference.exported import load_exported
 from effps_solo.inference.exported.sessions import EXPORTED_SUFFIXES
 from effps_solo.inference.load import SAMPLE_IMAGE, SHIPPED_MODEL, load
+from effps_solo.inference.model_config import load_model_config
 from effps_solo.inference.predictor import Predictor
 from effps_solo.inference.result import PanopticResult
 from effps_solo.modeling.meta_arch import EfficientPS
@@ -226,16 +228,17 @@ def test_configs_that_want_one_size(tiny_config: Path, words: List[str], message
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_int8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_int8(tmp_path: Path) -> None:
     """The model of the package: convolutions in 8 bits, the rest as it is, nearly the same map."""
     openvino = pytest.importorskip("openvino")
     onnx = pytest.importorskip("onnx")
     paths = [tmp_path / "int8.onnx", tmp_path / "int8.xml"]
     words = ["--model", str(SHIPPED_MODEL), "--image-size", "256", "512", "--output"]
     assert main(["export", *words, *map(str, paths), "--int8", str(SAMPLE_IMAGE)]) == 0
-    assert capfd.readouterr().out.count("have torch's class") == 2
-    expected = load()(SAMPLE_IMAGE)
+    expected, predictor = load()(SAMPLE_IMAGE), Predictor(load_model_config(SHIPPED_MODEL))
     for path in paths:
+        line = compared_with_torch(path, predictor, [SAMPLE_IMAGE])
+        assert re.search(r"MB\), \d+ ms an image \(torch: \d+ ms\); of the pixels 9\d", line), line
         assert load_exported(path).description.precision == "int8"
         found = load(path)(SAMPLE_IMAGE)
         assert (_class_map(expected) == _class_map(found)).mean() > 0.96
@@ -284,6 +287,17 @@ def test_int8_without_images(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", "--model", str(SHIPPED_MODEL), "--output", "model.xml", "--any-size"]
     assert main([*words, "--int8"]) == 2
     assert "--int8 names no image, and a model knows none" in capsys.readouterr().err
+
+
+def test_a_runtime_that_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing(path: Path) -> None:
+        raise ModuleNotFoundError("No module named 'onnxruntime'")
+
+    monkeypatch.setattr("effps_solo.export.verification.load_exported", missing)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(bytes(2_000_000))
+    line = compared_with_torch(path, None)  # type: ignore[arg-type]
+    assert line == f"wrote {path} (2.0 MB); not tried: No module named 'onnxruntime'"
 
 
 def test_torch_files_need_no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
