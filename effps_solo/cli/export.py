@@ -36,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(
         "--any-size",
         action="store_true",
-        help="for images of every size, padded to multiples of 32 pixels, with INPUT.TEST_SCALE up to 128; "
-        "not with configs that bring images to one size",
+        help="for images of every size, of 96 pixels at least; not with configs that bring them to one size",
     )
     parser.add_argument(
         "--int8",

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from effps_solo.modeling.execution import cut_to
 from effps_solo.modeling.fusion.segments import SegmentTable
 from effps_solo.modeling.meta_arch import EfficientPS
 from effps_solo.modeling.upsampling import Size, stride4_size
@@ -43,7 +44,7 @@ class PanopticGraph(nn.Module):
         Args:
             model: in eval mode, of a config that passes :func:`.checks.check_exportable`.
             output_size: (H, W) of the map; None: that of the image.
-            scale: factor on the sides of the image for the network; >= 1, and with a whole result.
+            scale: factor on the sides of the image for the network, >= 1.
         """
         super().__init__()
         self.model = model
@@ -61,9 +62,8 @@ class PanopticGraph(nn.Module):
         image = self._enlarged(image.float())
         size = tuple(image.shape[:2])
         features = model.backbone(self._normalised(image))
-        rows, columns = stride4_size(size)
         assert model.sem_seg_head is not None  # of an exportable config
-        semantic_logits = model.sem_seg_head(features)[0, :, :rows, :columns]
+        semantic_logits = cut_to(model.sem_seg_head(features)[0], stride4_size(size))
         min_score = model.fusion.thresholds.score
         found = model.instance_head.detections(features, [size], min_score=min_score)[0]
         panoptic_seg, table = model.fusion.fuse(semantic_logits, found, size, output_size)
@@ -73,9 +73,8 @@ class PanopticGraph(nn.Module):
         """(H, W, 3) of whole numbers -> ``scale`` times as large."""
         if self.scale == 1:
             return image
-        height, width = (
-            side * self.scale.numerator // self.scale.denominator for side in image.shape[:2]
-        )
+        up, down = self.scale.numerator, self.scale.denominator
+        height, width = ((2 * side * up + down) // (2 * down) for side in image.shape[:2])
         channels = image.permute(2, 0, 1)[None]
         # As Pillow, whose images a model is trained on: columns first, whole numbers in between.
         for size in ((image.shape[0], width), (height, width)):
@@ -91,8 +90,11 @@ class PanopticGraph(nn.Module):
         height, width = image.shape[:2]
         mean, std = (x.flatten().expand(width, -1) for x in (model.pixel_mean, model.pixel_std))
         divisor = model.backbone.size_divisibility
-        margins = (0, 0, 0, -width % divisor, 0, -height % divisor)
-        return F.pad((image - mean) / std, margins)[None].permute(0, 3, 1, 2)
+        # Not the remainder: what is known of a size of any image is that its quotient is whole.
+        down, across = (
+            (side + divisor - 1) // divisor * divisor - side for side in (height, width)
+        )
+        return F.pad((image - mean) / std, (0, 0, 0, across, 0, down))[None].permute(0, 3, 1, 2)
 
 
 def rows_by_id(

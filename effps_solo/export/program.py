@@ -30,10 +30,9 @@ from .graph import PanopticGraph
 from .quantization import quantized, write_quantized_onnx
 
 logger = logging.getLogger("effps_solo.export")
-SIZE_DIVISOR = 32  # of the networks
-# In multiples of it, of graphs for any size: with fewer points the coarsest level is a special case.
-MIN_UNITS, MAX_UNITS = 3, 512
-MAX_UNIT = 128  # of images of any size; half of it is padding beside an image
+# Of images of any size: with fewer points the coarsest level is a special case.
+MIN_NETWORK_SIDE, MAX_SIDE = 96, 16384
+MAX_DENOMINATOR = 64  # of their scale
 _PROBES = ((96, 160), (1080, 1920))  # images of very different sizes
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing; that of :func:`_sort_stable`
 
@@ -45,7 +44,7 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
         image_size: (H, W) of the images before preprocessing; None: any.
 
     Raises:
-        ConfigError: a part of the model cannot be exported; of any size see :func:`any_size_unit`.
+        ConfigError: a part of the model cannot be exported; of any size see :func:`any_size_scale`.
     """
     check_exportable(cfg)
     fixed = ModelDescription(
@@ -57,48 +56,32 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
     )
     if image_size is not None:
         return fixed
-    unit = any_size_unit(cfg)
     mean = [min(max(round(value), 0), 255) for value in cfg.MODEL.PIXEL_MEAN]
     return dataclasses.replace(
-        fixed,
-        size_divisor=unit,
-        min_side=_least_units(unit, _scale(cfg)) * unit,
-        padding=(mean[0], mean[1], mean[2]),
+        fixed, min_side=_least_side(any_size_scale(cfg)), padding=(mean[0], mean[1], mean[2])
     )
 
 
-def any_size_unit(cfg: CfgNode) -> int:
-    """Pixels of which the sides of an image of any size are multiples, so that the network's are of its own.
+def any_size_scale(cfg: CfgNode) -> Fraction:
+    """INPUT.TEST_SCALE, by which a graph for any size enlarges its image.
 
     Raises:
-        ConfigError: the config resizes images otherwise than by INPUT.TEST_SCALE, or that is none that
-            small units allow.
+        ConfigError: the config resizes images otherwise, or makes them smaller.
     """
-    scale = _scale(cfg)
-    unit = SIZE_DIVISOR * scale.denominator // math.gcd(scale.numerator, SIZE_DIVISOR)
-    for height, width in _PROBES:
-        network_size = _network_size(cfg, (height, width))
-        if network_size != (round(height * scale), round(width * scale)):
+    scale = Fraction(cfg.INPUT.TEST_SCALE).limit_denominator(MAX_DENOMINATOR)
+    for size in _PROBES:
+        network_size = _network_size(cfg, size)
+        if network_size != tuple(round(side * scale) for side in size) or scale < 1:
             raise ConfigError(
-                f"--any-size: the config resizes images at test time, {(height, width)} to {network_size}; "
-                "name one size with --image-size, or set INPUT.BASE_SHORTEST_EDGE 0 and "
-                "INPUT.AUGMENTATION scale_crop"
+                f"--any-size: the config resizes images at test time, {size} to {network_size}; name "
+                "one size with --image-size, or set INPUT.TEST_SCALE 1.0 or more, "
+                "INPUT.BASE_SHORTEST_EDGE 0 and INPUT.AUGMENTATION scale_crop"
             )
-    if scale < 1 or unit > MAX_UNIT:
-        raise ConfigError(
-            f"--any-size: INPUT.TEST_SCALE is {cfg.INPUT.TEST_SCALE}; it takes 1 and more in quarters, as "
-            "1.25 or 1.5. Name one size with --image-size"
-        )
-    return unit
+    return scale
 
 
-def _scale(cfg: CfgNode) -> Fraction:
-    return Fraction(cfg.INPUT.TEST_SCALE).limit_denominator(MAX_UNIT)
-
-
-def _least_units(unit: int, scale: Fraction) -> int:
-    """Of an image of which the network sees MIN_UNITS times SIZE_DIVISOR pixels."""
-    return math.ceil(MIN_UNITS * SIZE_DIVISOR / (unit * scale))
+def _least_side(scale: Fraction) -> int:
+    return math.ceil(MIN_NETWORK_SIDE / scale)
 
 
 def _network_size(cfg: CfgNode, image_size: Size) -> Size:
@@ -115,16 +98,23 @@ def trace(
     """The graph of :class:`PanopticGraph` for the sizes of ``description``, which is of ``cfg``."""
     size, dynamic_shapes, scale = description.input_size, None, Fraction(1)
     if size is None:
-        scale, unit = _scale(cfg), description.size_divisor
-        least = _least_units(unit, scale)
-        # Unequal sides, so that no size is taken for the other.
-        size = ((least + 4) * unit, (least + 8) * unit)
-        units = [torch.export.Dim(name, min=least, max=MAX_UNITS) for name in ("rows", "columns")]
-        dynamic_shapes = ({axis: unit * number for axis, number in enumerate(units)},)
+        scale = any_size_scale(cfg)
+        least = _least_side(scale)
+        # Unequal sides that are multiples of nothing, so that no size is taken for another.
+        size = (least + 135, least + 261)
+        sides = (torch.export.Dim(name, min=least, max=MAX_SIDE) for name in ("rows", "columns"))
+        dynamic_shapes = (dict(enumerate(sides)),)
     graph = PanopticGraph(model, description.output_size, scale).eval()
     image = torch.zeros(*size, 3, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(graph, (image,), dynamic_shapes=dynamic_shapes, strict=False)
+        return torch.export.export(
+            graph,
+            (image,),
+            dynamic_shapes=dynamic_shapes,
+            strict=False,
+            # Of rounded sides the solver cannot prove what is true of all: that 1 is no multiple of 2.
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
 
 
 def save(

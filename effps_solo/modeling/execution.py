@@ -6,6 +6,8 @@ reads is a wait, and an exported graph has no loops: everything is done at once,
 that does not grow with the number of objects.
 """
 
+from typing import Sequence
+
 import torch
 
 
@@ -26,3 +28,17 @@ def indices_where(condition: torch.Tensor) -> torch.Tensor:
     indices = (condition | first).nonzero()[:, 0]
     torch._check(indices.shape[0] >= 1)
     return indices
+
+
+def is_known(size: Sequence[int]) -> bool:
+    """Whether lengths are numbers, not those of a graph for any size."""
+    return not any(isinstance(length, torch.SymInt) for length in size)
+
+
+def cut_to(maps: torch.Tensor, size: Sequence[int], first: int = 1) -> torch.Tensor:
+    """The first (h, w) of ``size`` in the dimensions ``first`` and the next one."""
+    if is_known(size):
+        return maps.narrow(first, 0, size[0]).narrow(first + 1, 0, size[1])
+    # Whether a slice is all there is would be decided at export.
+    rows, columns = (torch.arange(length, device=maps.device) for length in size)
+    return maps.index_select(first, rows).index_select(first + 1, columns)

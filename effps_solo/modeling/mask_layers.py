@@ -15,7 +15,7 @@ from typing import NamedTuple, Tuple
 import torch
 import torch.nn.functional as F
 
-from .execution import indices_where
+from .execution import cut_to, indices_where, is_known
 from .upsampling import Size
 
 TILE = 32
@@ -31,7 +31,7 @@ class Tiles(NamedTuple):
     @property
     def is_known(self) -> bool:
         """Whether the size is numbers, not that of a graph for any size."""
-        return not any(isinstance(length, torch.SymInt) for length in self.size)
+        return is_known(self.size)
 
     @property
     def down(self) -> int:
@@ -61,12 +61,7 @@ class Tiles(NamedTuple):
 
     def join(self, tiles: torch.Tensor) -> torch.Tensor:
         """(n, down, T, across, T) -> (n, h, w), contiguous."""
-        maps = tiles.flatten(3, 4).flatten(1, 2)
-        if self.is_known:
-            return maps[:, : self.size[0], : self.size[1]].contiguous()
-        # Whether a slice is all there is would be decided at export.
-        rows, columns = (torch.arange(length, device=maps.device) for length in self.size)
-        return maps.index_select(1, rows).index_select(2, columns)
+        return cut_to(tiles.flatten(3, 4).flatten(1, 2), self.size).contiguous()
 
     def pick(self, maps: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """(n, down, T, across, T) maps, (k, down, across) which of them -> (k, down, T, across, T)."""

@@ -15,7 +15,7 @@ from typing import Callable, NamedTuple, Sequence, Tuple
 import torch
 import torch.nn.functional as F
 
-from .execution import works_in_parts
+from .execution import is_known, works_in_parts
 from .pixel_labels import Size, UpsampledLabels
 
 STRIDE = 4
@@ -24,7 +24,7 @@ CONTESTED_CHUNK = 2**16  # pixels that are interpolated at once
 
 def stride4_size(image_size: Size) -> Size:
     """Rows and columns of the stride-4 map that cover an image of (h, w)."""
-    return -(-image_size[0] // STRIDE), -(-image_size[1] // STRIDE)
+    return (image_size[0] + STRIDE - 1) // STRIDE, (image_size[1] + STRIDE - 1) // STRIDE
 
 
 @dataclass
@@ -218,9 +218,8 @@ class _Axis:
         point, weight = _positions(image_length, output_length, device)
         block = point + 1
         counts = block.new_zeros(num_points + 1).scatter_add(0, block, torch.ones_like(block))
-        # Of equal lengths, which a graph for any size does not know.
-        most = STRIDE
-        if image_length != output_length:
+        most = STRIDE  # of a graph for any size, which never sees an image smaller than the output
+        if is_known((image_length, output_length)):
             most = -(-STRIDE * output_length // image_length)
         slot = torch.arange(most, device=device)[:, None]
         pixels = counts.cumsum(0) - counts + slot.minimum((counts - 1).clamp(min=0))

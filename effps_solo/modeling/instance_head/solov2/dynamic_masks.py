@@ -10,6 +10,7 @@ from typing import Optional, Tuple
 import torch
 import torch.nn.functional as F
 
+from effps_solo.modeling.execution import cut_to
 from effps_solo.modeling.mask_layers import Tiles
 from effps_solo.modeling.upsampling import STRIDE, Size
 
@@ -45,8 +46,8 @@ class DynamicMasks:
 
     def of(self, cells: torch.Tensor, size: Optional[Size] = None) -> "DynamicMasks":
         """Those of (k,) cells, on the (h, w) of ``size``: what lies beyond is padding."""
-        height, width = size or (None, None)
-        masks = replace(self, kernels=self.kernels[cells], features=self.features[:height, :width])
+        features = self.features if size is None else cut_to(self.features, size, first=0)
+        masks = replace(self, kernels=self.kernels[cells], features=features)
         if self.centers is not None and self.extents is not None:
             masks.centers, masks.extents = self.centers[cells], self.extents[cells]
         return masks
