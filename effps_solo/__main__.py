@@ -11,9 +11,9 @@ import sys
 from types import ModuleType
 from typing import Dict, List, Optional, Sequence
 
+from effps_solo.cli.quick_imports import defer_compiler
 from effps_solo.utils.errors import UserError
 from effps_solo.utils.machine import keep_freed_memory
-from effps_solo.utils.quick_imports import defer_compiler
 from effps_solo.utils.version import __version__
 
 # Name -> what it does; the module is effps_solo.cli.NAME with "_" for "-".

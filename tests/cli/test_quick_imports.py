@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import sys
-from effps_solo.utils.quick_imports import defer_compiler
+from effps_solo.cli.quick_imports import defer_compiler
 defer_compiler()
 import torchvision, timm, detectron2.layers
 from detectron2.layers import Conv2d
