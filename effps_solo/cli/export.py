@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(
         "--any-size",
         action="store_true",
-        help="for images of every size, of 96 pixels at least; not with configs that bring them to one size",
+        help="for images of every size, up to 16384 pixels; not with configs that bring them to one size",
     )
     parser.add_argument(
         "--int8",
@@ -85,7 +85,10 @@ def _training_images(args: argparse.Namespace) -> List[Path]:
     if not args.config_file:
         raise ConfigError(
             "--int8 names no image, and a model knows none of its training; name some like those that it "
-            "will see, or its config with --config-file"
+            "will see, or export with --config-file instead of --model"
         )
     names = load_config(args.config_file, args.opts, args.allow_unsafe).DATASETS.TRAIN
-    return [Path(record["file_name"]) for name in names for record in DatasetCatalog.get(name)]
+    records = [record for name in names for record in DatasetCatalog.get(name)]
+    if not records:
+        raise ConfigError("--int8 names no image, and DATASETS.TRAIN has none")
+    return [Path(record["file_name"]) for record in records]

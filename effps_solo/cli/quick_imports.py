@@ -11,8 +11,9 @@ _COMPILER, _UTILS = "torch._dynamo", "torch._dynamo.utils"
 
 
 def defer_compiler() -> None:
-    """Let these packages, if they are not here yet, leave torch's compiler for whoever calls it."""
-    if _COMPILER not in sys.modules and not any(name in sys.modules for name in _WAYS):
+    """Let torchvision, timm and Detectron2, if not here yet, leave torch's compiler for whoever calls it."""
+    there = {_COMPILER, *_WAYS} & set(sys.modules)
+    if not there and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 

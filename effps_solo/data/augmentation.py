@@ -39,7 +39,8 @@ class RandomScale(T.Augmentation):
             scale *= min(self.fit_size[0] / height, self.fit_size[1] / width)
         elif self.base_shortest_edge:
             scale *= self.base_shortest_edge / min(height, width)
-        new_height, new_width = (max(1, round(side * scale)) for side in (height, width))
+        # Halves up, as Detectron2, and as a graph for images of any size.
+        new_height, new_width = (max(1, int(side * scale + 0.5)) for side in (height, width))
         return T.ResizeTransform(height, width, new_height, new_width)
 
 

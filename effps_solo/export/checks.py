@@ -5,6 +5,7 @@ from typing import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils.registry import Registry
 
 from effps_solo.inference.exported.sessions import EXPORTED_SUFFIXES
 from effps_solo.modeling.checks import registered
@@ -38,25 +39,18 @@ def check_exportable(cfg: CfgNode) -> None:
         raise ConfigError("MODEL.SEM_SEG_HEAD.NAME is ''; the graph needs a semantic head")
     if model.INSTANCE_HEAD.NUM_CLASSES == 0:
         raise ConfigError("the data set has no classes of things; such models cannot be exported")
-    for key, name, registry, kind in (
-        ("META_ARCHITECTURE", model.META_ARCHITECTURE, META_ARCH_REGISTRY, EfficientPS),
-        (
-            "INSTANCE_HEAD.NAME",
-            model.INSTANCE_HEAD.NAME,
-            INSTANCE_HEAD_REGISTRY,
-            SOLOv2InstanceHead,
-        ),
-        (
-            "PANOPTIC_FUSION.NAME",
-            model.PANOPTIC_FUSION.NAME,
-            PANOPTIC_FUSION_REGISTRY,
-            AdaptiveFusion,
-        ),
-    ):
-        found = registered(registry, f"MODEL.{key}", name)
-        if not issubclass(found, kind):
-            raise ConfigError(f"MODEL.{key} is {name}; only {kind.__name__} can be exported")
-        if model.SOLOV2.PARITY or issubclass(found, PublishedSOLOv2InstanceHead):
-            raise ConfigError(
-                "MODEL.SOLOV2.PARITY is True, or the head the published one; neither can be exported"
-            )
+    _check_kind("MODEL.META_ARCHITECTURE", model.META_ARCHITECTURE, META_ARCH_REGISTRY, EfficientPS)
+    fusion, head = model.PANOPTIC_FUSION.NAME, model.INSTANCE_HEAD.NAME
+    _check_kind("MODEL.PANOPTIC_FUSION.NAME", fusion, PANOPTIC_FUSION_REGISTRY, AdaptiveFusion)
+    kind = _check_kind("MODEL.INSTANCE_HEAD.NAME", head, INSTANCE_HEAD_REGISTRY, SOLOv2InstanceHead)
+    if model.SOLOV2.PARITY or issubclass(kind, PublishedSOLOv2InstanceHead):
+        raise ConfigError(
+            "MODEL.SOLOV2.PARITY is True, or the head the published one; neither can be exported"
+        )
+
+
+def _check_kind(key: str, name: str, registry: Registry, kind: type) -> type:
+    found: type = registered(registry, key, name)
+    if not issubclass(found, kind):
+        raise ConfigError(f"{key} is {name}; only {kind.__name__} can be exported")
+    return found

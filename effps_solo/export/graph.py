@@ -90,7 +90,7 @@ class PanopticGraph(nn.Module):
         height, width = image.shape[:2]
         mean, std = (x.flatten().expand(width, -1) for x in (model.pixel_mean, model.pixel_std))
         divisor = model.backbone.size_divisibility
-        # Not the remainder: what is known of a size of any image is that its quotient is whole.
+        # No remainder: ONNX has none of a number that is not known at export.
         down, across = (
             (side + divisor - 1) // divisor * divisor - side for side in (height, width)
         )

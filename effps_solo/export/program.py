@@ -1,6 +1,7 @@
 """From a trained model to files: ExportedProgram (.pt2), ONNX (.onnx), OpenVINO IR (.xml)."""
 
 import dataclasses
+import inspect
 import logging
 import math
 import os
@@ -8,7 +9,7 @@ import shutil
 import tempfile
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode
@@ -30,10 +31,9 @@ from .graph import PanopticGraph
 from .quantization import quantized, write_quantized_onnx
 
 logger = logging.getLogger("effps_solo.export")
-# Of images of any size: with fewer points the coarsest level is a special case.
+# Pixels; with fewer the coarsest level of the network is a special case.
 MIN_NETWORK_SIDE, MAX_SIDE = 96, 16384
-MAX_DENOMINATOR = 64  # of their scale
-_PROBES = ((96, 160), (1080, 1920))  # images of very different sizes
+_PROBES = ((99, 163), (1080, 1920))  # images of very different sizes
 OPSET = 18  # the first with reductions in ScatterElements and antialiasing; that of :func:`_sort_stable`
 
 
@@ -68,14 +68,19 @@ def any_size_scale(cfg: CfgNode) -> Fraction:
     Raises:
         ConfigError: the config resizes images otherwise, or makes them smaller.
     """
-    scale = Fraction(cfg.INPUT.TEST_SCALE).limit_denominator(MAX_DENOMINATOR)
+    scale = Fraction(str(cfg.INPUT.TEST_SCALE))
+    if scale < 1:
+        raise ConfigError(
+            f"--any-size: INPUT.TEST_SCALE is {cfg.INPUT.TEST_SCALE}, which makes images smaller; name one "
+            "size with --image-size"
+        )
     for size in _PROBES:
         network_size = _network_size(cfg, size)
-        if network_size != tuple(round(side * scale) for side in size) or scale < 1:
+        if network_size != tuple(int(side * scale + Fraction(1, 2)) for side in size):
             raise ConfigError(
                 f"--any-size: the config resizes images at test time, {size} to {network_size}; name "
-                "one size with --image-size, or set INPUT.TEST_SCALE 1.0 or more, "
-                "INPUT.BASE_SHORTEST_EDGE 0 and INPUT.AUGMENTATION scale_crop"
+                "one size with --image-size, or set INPUT.BASE_SHORTEST_EDGE 0 and "
+                "INPUT.AUGMENTATION scale_crop"
             )
     return scale
 
@@ -96,25 +101,28 @@ def trace(
     model: EfficientPS, description: ModelDescription, cfg: CfgNode
 ) -> torch.export.ExportedProgram:
     """The graph of :class:`PanopticGraph` for the sizes of ``description``, which is of ``cfg``."""
-    size, dynamic_shapes, scale = description.input_size, None, Fraction(1)
+    size, scale = description.input_size, Fraction(1)
+    options: Dict[str, Any] = {}
     if size is None:
         scale = any_size_scale(cfg)
         least = _least_side(scale)
         # Unequal sides that are multiples of nothing, so that no size is taken for another.
         size = (least + 135, least + 261)
         sides = (torch.export.Dim(name, min=least, max=MAX_SIDE) for name in ("rows", "columns"))
-        dynamic_shapes = (dict(enumerate(sides)),)
+        options = _options_of_any_size((dict(enumerate(sides)),))
     graph = PanopticGraph(model, description.output_size, scale).eval()
     image = torch.zeros(*size, 3, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(
-            graph,
-            (image,),
-            dynamic_shapes=dynamic_shapes,
-            strict=False,
-            # Of rounded sides the solver cannot prove what is true of all: that 1 is no multiple of 2.
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )
+        return torch.export.export(graph, (image,), strict=False, **options)
+
+
+def _options_of_any_size(dynamic_shapes: Any) -> Dict[str, Any]:
+    """Of ``torch.export.export``."""
+    # Of rounded sides the solver cannot prove what is true of all: that 1 is no multiple of 2.
+    unproved = "prefer_deferred_runtime_asserts_over_guards"
+    if unproved not in inspect.signature(torch.export.export).parameters:
+        raise ConfigError(f"--any-size needs a newer torch than {torch.__version__}")
+    return {"dynamic_shapes": dynamic_shapes, unproved: True}
 
 
 def save(

@@ -8,7 +8,7 @@ kernels and prior would cost ten points of PQ.
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Set
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Set
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def quantized(
     )  # it tells every operation that it leaves out
     return nncf.quantize(
         model,
-        nncf.Dataset(list(_samples(chosen, description))),
+        nncf.Dataset(chosen, lambda path: _sample(path, description)),
         preset=nncf.QuantizationPreset.MIXED,  # leaky activations have no symmetric range
         subset_size=len(chosen),
         ignored_scope=nncf.IgnoredScope(names=behind_the_convolutions(model), validate=False),
@@ -92,19 +92,15 @@ def _some_of(images: Sequence[Path]) -> List[Path]:
     return [images[k] for k in np.linspace(0, len(images) - 1, count).round().astype(int)]
 
 
-def _samples(
-    images: Sequence[Path], description: ModelDescription
-) -> Iterator[Dict[str, np.ndarray]]:
-    for path in images:
-        image = np.ascontiguousarray(read_image(path, description.image_format))
-        yield {INPUT_NAME: graph_input(image, description)}
+def _sample(path: Path, description: ModelDescription) -> Dict[str, np.ndarray]:
+    return {INPUT_NAME: graph_input(read_image(path, description.image_format), description)}
 
 
 class _CalibrationImages:
     """The ``CalibrationDataReader`` of ONNX Runtime, which it does not insist on."""
 
     def __init__(self, images: Sequence[Path], description: ModelDescription) -> None:
-        self._samples = _samples(images, description)
+        self._samples = (_sample(path, description) for path in images)
 
     def get_next(self) -> Any:
         """The next image, None behind the last one."""

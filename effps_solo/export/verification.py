@@ -36,7 +36,7 @@ def compared_with_torch(
         return f"{line}; not tried: {error}"
     image = read_image((images or [SAMPLE_IMAGE])[0], predictor.image_format)
     if exported.description.output_size:
-        image = np.ascontiguousarray(resized_image(image, exported.description.output_size))
+        image = resized_image(image, exported.description.output_size)
     found, seconds = _timed(lambda: exported.panoptic(image))
     expected, torch_seconds = _timed(lambda: predictor.panoptic(image))
     agreement = float((_classes(*found) == _classes(*expected)).mean())

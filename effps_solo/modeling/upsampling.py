@@ -6,7 +6,7 @@ the first pixel, and pixel centres at halves.
 
 A block is what lies between four points of a map, or between those at its border and the border: of h x w
 points there are (h + 1) x (w + 1). Its R x C pixels are what the output has there; R = C = 4 where it has the
-size of the image. Numbers of blocks come last, so that each operation runs over long rows.
+size of the image. The dimension of the blocks comes last, so that each operation runs over long rows.
 """
 
 from dataclasses import dataclass, fields
@@ -106,7 +106,7 @@ def upsampled_labels(
         label_at: decides everywhere else.
 
     Returns:
-        (H, W) in the type of ``labels``.
+        of H x W pixels, in the type of ``labels``.
     """
     rows, columns = (
         _Axis.of(*lengths).to(labels.device)
@@ -229,7 +229,9 @@ class _Axis:
         return cls(block, counts > 0, pixels, weights, slot < counts)
 
     def to(self, device: torch.device) -> "_Axis":
-        return _Axis(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return _Axis(
+            *(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self))
+        )
 
     def at(self, blocks: torch.Tensor) -> _BlocksOfAxis:
         """(B,) of them."""

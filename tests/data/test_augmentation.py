@@ -39,7 +39,7 @@ def apply(
     return data.image, data.sem_seg
 
 
-@pytest.mark.parametrize("scale, expected", [(0.5, (20, 30)), (1.0, (40, 61)), (1.5, (60, 92))])
+@pytest.mark.parametrize("scale, expected", [(0.5, (20, 31)), (1.0, (40, 61)), (1.5, (60, 92))])
 def test_scale_of_both_sides(scale: float, expected: Tuple[int, int]) -> None:
     image, labels = apply([RandomScale((scale, scale))], (40, 61))
     assert image.shape == (*expected, 3) and labels.shape == expected
@@ -111,7 +111,7 @@ def test_unknown_name(cfg: CfgNode) -> None:
         build_augmentations(cfg, is_train=True)
 
 
-@pytest.mark.parametrize("scale, size", [(1.0, (40, 61)), (2.0, (80, 122)), (0.5, (20, 30))])
+@pytest.mark.parametrize("scale, size", [(1.0, (40, 61)), (2.0, (80, 122)), (0.5, (20, 31))])
 def test_scale_at_test_time(cfg: CfgNode, scale: float, size: Tuple[int, int]) -> None:
     cfg.INPUT.TEST_SCALE = scale
     image, _ = apply(build_augmentations(cfg, is_train=False), (40, 61))

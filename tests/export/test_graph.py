@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from effps_solo.data.augmentation import RandomScale
 from effps_solo.export import PanopticGraph
 from effps_solo.export.graph import rows_by_id
 from effps_solo.modeling.fusion.segments import SegmentTable
@@ -83,6 +84,12 @@ def test_images_enlarged_in_the_graph(
     size = (int(128 * scale), int(64 * scale))
     pillow = np.array(Image.fromarray(image.numpy()).resize(size, Image.Resampling.BILINEAR))
     difference = (enlarged - torch.from_numpy(pillow)).abs()
+    odd = np.zeros((99, 103, 3), dtype=np.uint8)
+    transform = RandomScale((float(scale), float(scale))).get_transform(odd)
+    assert graph._enlarged(torch.from_numpy(odd).float()).shape[:2] == (
+        transform.new_h,
+        transform.new_w,
+    )
     assert difference.max() <= 2 and (difference > 0).float().mean() <= share
     x = {"image": enlarged.permute(2, 0, 1), "height": 64, "width": 128}
     expected, segments = model([x])[0]["panoptic_seg"]

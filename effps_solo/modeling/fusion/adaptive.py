@@ -227,7 +227,7 @@ class Votes:
     supports: torch.Tensor
 
     def at(self, channels: torch.Tensor, sample: BlockSampler) -> torch.Tensor:
-        """(n, R, C, B) votes of (n, B) channels at the pixels of B blocks; of K >= 1 instances.
+        """(n, R, C, B) votes of (n, B) channels at the pixels of B blocks; B is 0 where K is.
 
         Fused logits are not linear in the two that they are made of: between the stride-4 points
         those are interpolated, so that a border lies where both say so.
