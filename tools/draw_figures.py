@@ -147,7 +147,7 @@ def draw_fusion(predictor: Predictor, sample: Dict[str, Any]) -> Figure:
 def _best_cells(scores: torch.Tensor, masks: Any) -> torch.Tensor:
     """(NUM_OBJECTS,) cells of the highest scores whose masks have hardly a pixel in common."""
     chosen: List[int] = []
-    taken = torch.zeros(masks.features.shape[1:], dtype=torch.bool)
+    taken = torch.zeros(masks.size, dtype=torch.bool)
     for cell in scores.amax(dim=1).argsort(descending=True).tolist():
         mask = masks.of(torch.tensor([cell])).logits()[0] > 0
         if mask.sum() and (mask & taken).sum() < 0.1 * mask.sum():
