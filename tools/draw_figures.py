@@ -102,8 +102,7 @@ def draw_masks(predictor: Predictor, sample: Dict[str, Any]) -> Figure:
     figure, panels = _figure(NUM_OBJECTS, 3, image)
     for row, cell in enumerate(cells):
         logits = masks.of(cell[None]).logits()[0]
-        dynamic = masks.kernels[cell, : len(masks.features)] @ masks.features.flatten(1)
-        dynamic = dynamic.reshape(logits.shape)
+        dynamic = masks.features @ masks.kernels[cell, : masks.features.shape[2]]
         for axes, (title, values) in zip(
             panels[3 * row :],
             (
