@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     logger.info("tracing the model ...")
     predictor = Predictor(cfg, allow_unsafe=args.allow_unsafe)
     save(trace(predictor.model, description, cfg), description, args.output, calibration)
-    for written in args.output:
-        logger.info("%s", compared_with_torch(written, predictor, calibration))
+    for line in compared_with_torch(args.output, predictor, calibration):
+        logger.info("%s", line)
     return 0
 
 

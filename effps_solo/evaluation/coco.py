@@ -15,10 +15,10 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import pycocotools.mask as mask_util
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
-from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 
 from effps_solo.structures.label_space import PanopticLabelSpace
@@ -135,23 +135,23 @@ class ThingEvaluator(COCOEvaluator):
 
     def process(self, inputs: Records, outputs: Records) -> None:
         """Take the "instances" of every output."""
-        for record, output in zip(inputs, outputs):
-            found = self._of_image(record["image_id"], output["instances"].to("cpu"))
-            self._predictions.append({"image_id": record["image_id"], "instances": found})
+        start = len(self._predictions)
+        super().process(inputs, [self._without_masks(output) for output in outputs])
+        for prediction, output in zip(self._predictions[start:], outputs):
+            masks = rles(output["instances"].pred_masks)
+            for found, rle in zip(prediction["instances"], masks):
+                found["segmentation"] = rle
 
-    def _of_image(self, image_id: Any, instances: Instances) -> Records:
-        """What Detectron2's instances_to_coco_json makes of them."""
-        if not len(instances):
-            return []
-        boxes = BoxMode.convert(
-            instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS
-        ).tolist()
+    def _without_masks(self, output: Dict[str, Any]) -> Dict[str, Any]:
+        """With classes of things alone; the masks, of whole frames there, follow by themselves."""
+        instances = output["instances"]
         classes = [self._label_space.thing_index(c) for c in instances.pred_classes.tolist()]
-        columns = zip(classes, boxes, instances.scores.tolist(), rles(instances.pred_masks))
-        return [
-            {"image_id": image_id, "category_id": c, "bbox": b, "score": s, "segmentation": rle}
-            for c, b, s, rle in columns
-        ]
+        fields = {
+            **instances.get_fields(),
+            "pred_classes": torch.tensor(classes, dtype=torch.int64),
+        }
+        del fields["pred_masks"]
+        return {"instances": type(instances)(instances.image_size, **fields)}
 
     def evaluate(self, img_ids: Any = None) -> Dict[str, Dict[str, float]]:
         """

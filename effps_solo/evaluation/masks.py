@@ -35,14 +35,14 @@ def rles(masks: Union[WindowedMasks, torch.Tensor]) -> List[Dict[str, Any]]:
     """COCO's compressed run lengths of K masks in their frame, for JSON.
 
     Args:
-        masks: of (K, H, W) bool, on a CPU; of :class:`WindowedMasks` the windows alone are looked at.
+        masks: (K, H, W) bool; of :class:`WindowedMasks` the windows alone are looked at.
     """
     if isinstance(masks, WindowedMasks):
         return [
             rle_in_frame(mask.numpy(), (rows.start, columns.start), masks.size)
             for mask, (rows, columns) in zip(masks.masks, masks.windows)
         ]
-    return [rle_in_frame(mask, (0, 0), mask.shape) for mask in masks.numpy()]
+    return [rle_in_frame(mask, (0, 0), mask.shape) for mask in masks.cpu().numpy()]
 
 
 def rle_in_frame(

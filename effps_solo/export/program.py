@@ -44,7 +44,7 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
         image_size: (H, W) of the images before preprocessing; None: any.
 
     Raises:
-        ConfigError: a part of the model cannot be exported; of any size see :func:`any_size_scale`.
+        ConfigError: a part of the model cannot be exported, or not for images of any size.
     """
     check_exportable(cfg)
     fixed = ModelDescription(
@@ -56,19 +56,21 @@ def describe(cfg: CfgNode, image_size: Optional[Size], config_name: str) -> Mode
     )
     if image_size is not None:
         return fixed
+    _check_any_size(cfg)
     mean = [min(max(round(value), 0), 255) for value in cfg.MODEL.PIXEL_MEAN]
     return dataclasses.replace(
-        fixed, min_side=_least_side(any_size_scale(cfg)), padding=(mean[0], mean[1], mean[2])
+        fixed, min_side=_least_side(_scale(cfg)), padding=(mean[0], mean[1], mean[2])
     )
 
 
-def any_size_scale(cfg: CfgNode) -> Fraction:
-    """INPUT.TEST_SCALE, by which a graph for any size enlarges its image.
+def _scale(cfg: CfgNode) -> Fraction:
+    """By which a graph for any size enlarges its image."""
+    return Fraction(str(cfg.INPUT.TEST_SCALE))
 
-    Raises:
-        ConfigError: the config resizes images otherwise, or makes them smaller.
-    """
-    scale = Fraction(str(cfg.INPUT.TEST_SCALE))
+
+def _check_any_size(cfg: CfgNode) -> None:
+    """Raise ConfigError where the config resizes images otherwise, or makes them smaller."""
+    scale = _scale(cfg)
     if scale < 1:
         raise ConfigError(
             f"--any-size: INPUT.TEST_SCALE is {cfg.INPUT.TEST_SCALE}, which makes images smaller; name one "
@@ -82,7 +84,6 @@ def any_size_scale(cfg: CfgNode) -> Fraction:
                 "one size with --image-size, or set INPUT.BASE_SHORTEST_EDGE 0 and "
                 "INPUT.AUGMENTATION scale_crop"
             )
-    return scale
 
 
 def _least_side(scale: Fraction) -> int:
@@ -104,7 +105,7 @@ def trace(
     size, scale = description.input_size, Fraction(1)
     options: Dict[str, Any] = {}
     if size is None:
-        scale = any_size_scale(cfg)
+        scale = _scale(cfg)
         least = _least_side(scale)
         # Unequal sides that are multiples of nothing, so that no size is taken for another.
         size = (least + 135, least + 261)

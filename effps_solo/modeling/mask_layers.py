@@ -29,11 +29,6 @@ class Tiles(NamedTuple):
     side: Size = (TILE, TILE)
 
     @property
-    def is_known(self) -> bool:
-        """Whether the size is numbers, not that of a graph for any size."""
-        return is_known(self.size)
-
-    @property
     def down(self) -> int:
         return (self.size[0] + self.side[0] - 1) // self.side[0]  # runtimes round negative ones up
 
@@ -50,10 +45,10 @@ class Tiles(NamedTuple):
         return self._split(points, 0, beyond)
 
     def _split(self, maps: torch.Tensor, first: int, beyond: float) -> torch.Tensor:
-        """Its dimensions ``first`` and the next one."""
+        """The dimensions ``first`` and the next one of ``maps``, in tiles."""
         down, across = self.down * self.side[0], self.across * self.side[1]
         missing = down - self.size[0], across - self.size[1]
-        if not self.is_known or missing != (0, 0):
+        if not is_known(self.size) or missing != (0, 0):
             behind = (0, 0) * (maps.dim() - first - 2)
             maps = F.pad(maps, (*behind, 0, missing[1], 0, missing[0]), value=beyond)
         maps = maps.unflatten(first + 1, (self.across, self.side[1]))

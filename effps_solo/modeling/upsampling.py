@@ -266,9 +266,8 @@ def _neighbours(
     """Indices of the map points around each output pixel, and the weight of the second."""
     point, weight = _positions(image_length, output_length, device)
     first = point.clamp(0, map_length - 1)
-    second = (point + (weight > 0)).clamp(
-        0, map_length - 1
-    )  # the first itself where its weight is 0
+    # The first itself where its weight is 0.
+    second = (point + (weight > 0)).clamp(0, map_length - 1)
     return first, second, torch.where(first == second, 0.0, weight)
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Set, Tuple
 
 import numpy as np
@@ -236,8 +237,10 @@ def test_int8(tmp_path: Path) -> None:
     assert main(["export", *words, *map(str, paths), "--int8", str(SAMPLE_IMAGE)]) == 0
     expected, predictor = load()(SAMPLE_IMAGE), Predictor(load_model_config(SHIPPED_MODEL))
     for path in paths:
-        line = compared_with_torch(path, predictor, [SAMPLE_IMAGE])
-        assert re.search(r"MB\), \d+ ms an image \(torch: \d+ ms\); of the pixels 9\d", line), line
+        (line,) = compared_with_torch([path], predictor, [SAMPLE_IMAGE])
+        assert re.search(
+            r"MB\) takes \d+ ms an image \(torch: \d+ ms\); of the pixels 9\d", line
+        ), line
         assert load_exported(path).description.precision == "int8"
         found = load(path)(SAMPLE_IMAGE)
         assert (_class_map(expected) == _class_map(found)).mean() > 0.96
@@ -295,8 +298,12 @@ def test_a_runtime_that_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr("effps_solo.export.verification.load_exported", missing)
     path = tmp_path / "m.onnx"
     path.write_bytes(bytes(2_000_000))
-    line = compared_with_torch(path, None)  # type: ignore[arg-type]
-    assert line == f"wrote {path} (2.0 MB); not tried: No module named 'onnxruntime'"
+    predictor = SimpleNamespace(image_format="RGB")
+    (line,) = compared_with_torch([path], predictor)  # type: ignore[arg-type]
+    assert line == f"{path} (2.0 MB) was not tried: No module named 'onnxruntime'"
+    monkeypatch.undo()
+    (line,) = compared_with_torch([path], predictor)  # type: ignore[arg-type]
+    assert line.startswith(f"{path} (2.0 MB) does not work: {path} cannot be opened")
 
 
 def test_torch_files_need_no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,7 +186,7 @@ def test_each_pixel_is_counted_once(image_size: Size, output_size: Size, seed: i
     torch.manual_seed(seed)
     winner = torch.randint(5, stride4_size(image_size))
     labels = upsampled_labels(
-        winner, image_size, output_size, lambda s: best_channel(winner, s, drawn)
+        winner, image_size, output_size, lambda s: best_channel(winner, s, _drawn)
     )
     assert labels.counts(5).tolist() == [int((labels.map() == k).sum()) for k in range(5)]
     assert torch.equal(labels.numbered(torch.arange(5)), labels.map())
@@ -195,7 +195,7 @@ def test_each_pixel_is_counted_once(image_size: Size, output_size: Size, seed: i
     assert uniform.counts(5).tolist() == [0, 0, 0, output_size[0] * output_size[1], 0]
 
 
-def drawn(channels: torch.Tensor, sample: BlockSampler) -> torch.Tensor:
+def _drawn(channels: torch.Tensor, sample: BlockSampler) -> torch.Tensor:
     """Scores that differ from pixel to pixel: the larger ones win in either half."""
     scores = torch.where(sample.wx[1] > 0.5, channels[:, None], -channels[:, None])
     return scores[:, None].expand(-1, sample.wy.shape[1], -1, -1)

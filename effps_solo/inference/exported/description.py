@@ -24,7 +24,7 @@ class ModelDescription:
         classes: by contiguous id.
         config: file name of the config that it was exported with.
         precision: "fp32", or "int8" with quantised convolutions.
-        size_divisor, min_side: of the inputs of any size.
+        size_divisor, min_side: of the inputs of any size; the former is 1 but in files of before 0.2.
         padding: the pixel that such an input has beyond the image, below and to the right.
     """
 

@@ -12,7 +12,7 @@ from typing import Iterator, NamedTuple, Tuple
 import torch
 import torch.nn.functional as F
 
-from effps_solo.modeling.execution import works_in_parts
+from effps_solo.modeling.execution import is_known, works_in_parts
 from effps_solo.modeling.instance_head.base import Index
 from effps_solo.modeling.mask_layers import TILE, MaskLayers, Tiles, layers_of, owners_of
 
@@ -47,7 +47,7 @@ class CandidateMasks:
         side, size = (TILE, TILE), masks.size
         if masks.centers is None and not works_in_parts(masks.kernels):
             side = size  # without a prior nothing tells where masks are: all tiles would be full
-        elif not Tiles(size).is_known:
+        elif not is_known(size):
             # A graph for any size is one for at least two tiles each way; its smallest map has 24 points.
             side = (TILE // 2, TILE // 2)
         self._masks, self._tiles = masks, Tiles(size, side)
