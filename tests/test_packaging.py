@@ -227,7 +227,8 @@ def test_every_file_of_the_package_is_installed(tmp_path: Path) -> None:
     assert files == files_below(tmp_path / "effps_solo")
     for name in ("data/datasets/class_lists/idd.yaml", "report/templates/base.html", "py.typed"):
         assert Path(name) in files
-    assert Path("weights/street_scenes/model.safetensors") in files
+    for name in ("street_scenes", "nuclei", "facades"):
+        assert Path(f"weights/{name}/model.safetensors") in files
 
 
 def test_hooks_and_ci_run_what_is_here() -> None:

@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model",
         metavar="PATH",
-        help="or a model folder, an exported model or a checkpoint: .onnx, .xml, .pt2, .pth",
+        help="or a model folder, an exported model or a checkpoint: .onnx, .xml, .pt2, .pth; or a "
+        "model of the package: nuclei, facades, street_scenes",
     )
     parser.add_argument(
         "--input",

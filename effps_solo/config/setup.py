@@ -15,6 +15,7 @@ from effps_solo.data.datasets.registration import register_classes, register_dat
 from effps_solo.structures.classes import PanopticClass, classes_from_metadata
 from effps_solo.structures.label_space import PanopticLabelSpace
 from effps_solo.utils.errors import ConfigError, hint_at
+from effps_solo.utils.packaged import located_weights
 
 from .defaults import add_effps_solo_config
 from .files import load_config_file, merge_overrides
@@ -98,6 +99,7 @@ def read_config(
     # So that saved configs hold.
     found = (os.path.abspath(expand(path)) for path in cfg.DATASETS.DESCRIPTIONS)
     cfg.DATASETS.DESCRIPTIONS = tuple(found)
+    cfg.MODEL.WEIGHTS = located_weights(cfg.MODEL.WEIGHTS)
     return cfg
 
 

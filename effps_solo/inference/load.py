@@ -11,13 +11,14 @@ from effps_solo.checkpoint.model_folder import CLASSES_NAME, FOLDER_NAME, WEIGHT
 from effps_solo.structures.classes import PanopticClass
 from effps_solo.utils.errors import UserError
 from effps_solo.utils.image_io import MAX_MEGAPIXELS, ImageError, ImageSource, as_rgb
+from effps_solo.utils.packaged import located_model, packaged_models
 
 from .exported import BACKENDS, EXPORTED_SUFFIXES, check_precision, load_exported
 from .result import PanopticResult
 
 TORCH_SUFFIXES = (".yaml", ".yml", ".pth")
 # Knows generated streets; its README.md says how well.
-SHIPPED_MODEL = Path(__file__).parents[1] / "weights" / "street_scenes"
+SHIPPED_MODEL = packaged_models()["street_scenes"]
 SAMPLE_IMAGE = SHIPPED_MODEL / "sample.jpg"
 _RUNTIME = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}  # of a backend
 _NETWORK_NEEDS = ("torch", "detectron2")
@@ -139,8 +140,8 @@ def load(
         model: a model folder, as training and ``effps-solo pack`` write it, an exported file (.onnx,
             .xml, .pt2), a config (.yaml) or a checkpoint (.pth) with its ``config.yaml`` in the same
             folder. A config whose ``MODEL.WEIGHTS`` are none or ImageNet's means
-            ``OUTPUT_DIR/model_final.pth``. None: the small model of generated street scenes that comes
-            with the package.
+            ``OUTPUT_DIR/model_final.pth``. Or the name of a model that comes with the package:
+            "nuclei", "facades" or "street_scenes", the generated ones, which None means, too.
         backend: "torch", "onnx" or "openvino"; None: by the suffix. Of a model folder the network runs
             in torch, and without torch or Detectron2 an exported file in it, model.onnx, .xml or .pt2.
         device: "cpu" or "cuda", for configs and checkpoints; None: what the config says.
@@ -159,7 +160,7 @@ def load(
     """
     check_precision(precision)
     _check_threshold(confidence_threshold)
-    path = SHIPPED_MODEL if model is None else Path(model)
+    path = SHIPPED_MODEL if model is None else located_model(model)
     if path.is_dir():
         path = _exported_in(path, backend) or path
     if path.suffix in EXPORTED_SUFFIXES:

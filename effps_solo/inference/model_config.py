@@ -12,6 +12,7 @@ from effps_solo.checkpoint.model_folder import CONFIG_NAME
 from effps_solo.config.setup import for_classes, read_config, with_data_sets
 from effps_solo.data.datasets.files import DatasetError
 from effps_solo.utils.errors import ConfigError, UserError
+from effps_solo.utils.packaged import located_model
 
 CHECKPOINT_SUFFIXES = (".pth",)
 # In OUTPUT_DIR: at the end of a training, and where it was evaluated from time to time.
@@ -27,7 +28,8 @@ def load_model_config(
     """The config of a trained model, ready to be built; ``MODEL.WEIGHTS`` are its weights.
 
     Args:
-        path: a model folder, a checkpoint with its config beside it, or a config.
+        path: a model folder or the name of one in the package, a checkpoint with its config beside it, or
+            a config.
         overrides: KEY VALUE KEY VALUE ... of the config.
 
     Returns:
@@ -65,7 +67,7 @@ def read_model_config(
     trained: Sequence[str] = (FINAL_WEIGHTS,),
 ) -> CfgNode:
     """The same before its classes are known; ``trained``: see :func:`with_trained_weights`."""
-    path = os.fspath(path)
+    path = os.fspath(located_model(path))
     words, config_file = list(overrides), path
     if not os.path.exists(path):
         raise UserError(f"{path} does not exist")
