@@ -14,6 +14,7 @@ from tqdm import tqdm
 from effps_solo.utils.atomic import make_writable
 from effps_solo.utils.errors import INTERRUPTED, UserError
 from effps_solo.utils.image_io import IMAGE_SUFFIXES, VIDEO_SUFFIXES, as_rgb
+from effps_solo.utils.packaged import packaged_models
 
 from .arguments import (
     TRAINED,
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="PATH",
         help="or a model folder, an exported model or a checkpoint: .onnx, .xml, .pt2, .pth; or a "
-        "model of the package: nuclei, facades, street_scenes",
+        f"model of the package: {', '.join(packaged_models())}",
     )
     parser.add_argument(
         "--input",

@@ -173,7 +173,10 @@ def load(
         return model_of_file
     if not path.is_dir() and path.suffix not in TORCH_SUFFIXES:
         known = ", ".join(TORCH_SUFFIXES + EXPORTED_SUFFIXES)
-        raise UserError(f"{path} is no model: its name must end in one of {known}, or be a folder")
+        raise UserError(
+            f"{path} is no model: its name must end in one of {known}, or be that of a folder or of a model "
+            f"of the package: {', '.join(packaged_models())}"
+        )
     if backend not in (None, "torch"):
         raise UserError(
             f"{path} runs in torch; for the backend '{backend}' export it: `effps-solo export`"
